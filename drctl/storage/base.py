@@ -1,0 +1,63 @@
+"""The contract of a storage: whole, immutable objects under names.
+
+Names are `/`-separated ASCII (`packs/ab/ab12...`, `config`), made by drctl only. Every method may
+be called from many threads at once. Every method raises StorageError and nothing else;
+StorageFault among them where trying again may help. `contract.py` is this text as a test suite.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+Buffer = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """`modified_ns` is by the storage's own clock, the only one that collection may trust."""
+
+    name: str
+    size_bytes: int
+    modified_ns: int
+
+
+class Storage(Protocol):
+    @property
+    def where(self) -> str:
+        """What a person calls this place: a path, `s3://bucket/prefix`. Never a secret."""
+        ...
+
+    def put(self, name: str, data: Buffer, *, replace: bool = False) -> None:
+        """Make the object, whole or not at all, and durable when this returns.
+
+        Without `replace` an existing object stays and AlreadyExists is raised, also when two
+        writers race. With it, readers see the old bytes or the new ones, never a mixture.
+        """
+        ...
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        """The object's bytes, or `length` of them from `offset`.
+
+        Raises NotFound; StorageError when the range is not wholly inside the object: never
+        fewer bytes than were asked for. A `length` of 0 gives b"".
+        """
+        ...
+
+    def head(self, name: str) -> ObjectInfo:
+        """Raises NotFound."""
+        ...
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """All objects whose name starts with `prefix`, in the order of their names' bytes.
+
+        What a `put` made before the call is there; half-made objects never are.
+        """
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove the object. That it is gone already is success."""
+        ...
+
+    def close(self) -> None:
+        """Give back connections. Nothing is buffered, so nothing can be lost here."""
+        ...

@@ -22,7 +22,7 @@ class Kind(IntEnum):
     SOCKET = 8
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One thing that a source holds, as it is written in the repository (docs/format.md).
 
     `path` is relative, `/`-separated, never empty, never absolute, without `..`; the root of a

@@ -1,0 +1,70 @@
+"""Cutting content into blobs: small content whole, large content where its bytes say (FastCDC),
+paged content in fixed blocks.
+
+FastCDC: Xia et al., "The Design of Fast Content-Defined Chunking", IEEE TPDS 2020. The seed comes
+from the repository's secret, so that the lengths of blobs do not give a known file away.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from pyfastcdc import FastCDC
+
+from drctl.codec.limits import CHUNK_AVERAGE_BYTES, CHUNK_MAX_BYTES, CHUNK_MIN_BYTES
+
+Piece = bytes | memoryview
+_WINDOW_BYTES = 2 * CHUNK_MAX_BYTES
+
+
+class Chunker:
+    """Cuts streams. Not thread safe. `seed`: 0 to 2**64 - 1."""
+
+    def __init__(self, seed: int) -> None:
+        self._cdc = FastCDC(
+            CHUNK_AVERAGE_BYTES, min_size=CHUNK_MIN_BYTES, max_size=CHUNK_MAX_BYTES, seed=seed
+        )
+
+    def cut(self, pieces: Iterable[Piece], block_bytes: int = 0) -> Iterator[Piece]:
+        """Blobs in order; together they are exactly the pieces. `block_bytes`: see Content."""
+        return _blocks(pieces, block_bytes) if block_bytes else self._by_content(pieces)
+
+    def _by_content(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        """Cuts a window at a time. A window's last chunk may have ended by the window's end alone,
+        so it goes to the front of the next: cuts depend on the content, not on the pieces."""
+        rest: Piece = b""
+        for window in _gather(pieces, _WINDOW_BYTES):
+            whole = memoryview(b"".join((rest, window)) if rest else window)
+            lengths = [chunk.length for chunk in self._cdc.cut_buf(whole)]
+            at = 0
+            for length in lengths[:-1]:
+                yield whole[at : at + length]
+                at += length
+            rest = whole[at:]
+        if rest:
+            yield rest
+
+
+def _gather(pieces: Iterable[Piece], least_bytes: int) -> Iterator[bytes]:
+    """The same bytes in windows of at least `least_bytes`, but for the last."""
+    held: list[Piece] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size >= least_bytes:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)
+
+
+def _blocks(pieces: Iterable[Piece], block_bytes: int) -> Iterator[Piece]:
+    """Blocks of exactly `block_bytes`, but for the last."""
+    rest: Piece = b""
+    for piece in pieces:
+        whole = memoryview(b"".join((rest, piece)) if rest else piece)
+        end = len(whole) - len(whole) % block_bytes
+        for at in range(0, end, block_bytes):
+            yield whole[at : at + block_bytes]
+        rest = whole[end:]
+    if rest:
+        yield rest

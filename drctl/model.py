@@ -29,7 +29,8 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     tree is `.`. Times are nanoseconds since 1970, negative before. `blobs` is the ids of the
     content's blobs, one after the other, 32 bytes each; with `indirect` each of these blobs holds
     ids instead of content. `extents` is [offset, length, ...] of the data of a sparse file: the
-    content holds only these ranges, the rest of `size` bytes is holes. `problem` says why the
+    content holds only these ranges, the rest of `size` bytes is holes; a file that is one hole has
+    the extent (0, 0). `problem` says why the
     content is not whole (empty: it is).
     """
 

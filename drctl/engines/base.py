@@ -57,17 +57,44 @@ class Stream(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Item:
+class Item(Protocol):
     """One entry on its way into a snapshot.
 
     `signature` is opaque bytes. When the last snapshot's item of this path had the same non-empty
-    signature, its entry is taken over and `content` is never read.
+    signature, its entry is taken over: neither `entry` nor `content` is asked for.
     """
 
-    entry: Entry
+    @property
+    def path(self) -> bytes: ...
+
+    @property
+    def signature(self) -> bytes: ...
+
+    @property
+    def content(self) -> Content | None:
+        """None: it has no bytes (a directory, a link, an empty or unreadable file)."""
+        ...
+
+    def entry(self) -> Entry:
+        """The entry as it stands now, without content. Never raises for this entry alone: what
+        could not be learnt is told in its `problem`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PlainItem:
+    """An item whose entry is known from the start."""
+
+    known: Entry
     content: Content | None = None
     signature: bytes = b""
+
+    @property
+    def path(self) -> bytes:
+        return self.known.path
+
+    def entry(self) -> Entry:
+        return self.known
 
 
 class Capture(Protocol):
@@ -106,7 +133,7 @@ class Writing(Protocol):
 
     def write(self, piece: bytes | memoryview) -> None: ...
 
-    def close(self) -> None:
+    def close(self) -> Problem | None:
         """All pieces were written: set the metadata."""
         ...
 
@@ -122,7 +149,7 @@ class Target(Protocol):
         """Raises TargetRefused when something is there that restoring would destroy."""
         ...
 
-    def put_small(self, entry: Entry, content: bytes) -> Problem | None:
+    def put_small(self, entry: Entry, content: bytes | memoryview) -> Problem | None:
         """A FILE whose content fits in memory. Called from many threads, after `put_plain` of
         its directory. A trouble with this one entry is returned, not raised."""
         ...

@@ -1,0 +1,142 @@
+"""The walk of a backup: source -> entries -> blobs -> packs -> index -> refs -> snapshot."""
+
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from drctl import __version__
+from drctl.clock import Clock
+from drctl.codec.chunker import Chunker
+from drctl.codec.documents import Manifest
+from drctl.engines.base import Capture, Source
+from drctl.errors import DrctlError, StorageError
+from drctl.events import EntryProblem, Notice, Phase, Reporter
+from drctl.model import Snapshot
+from drctl.ops.intake import Intake, Tally
+from drctl.repository import catalog
+from drctl.repository.repository import Repository
+from drctl.repository.state import StateFile
+from drctl.repository.stored import ContentStore
+from drctl.repository.writer import Writer
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """What is backed up, and how it is to be stored."""
+
+    name: str
+    engine: str
+    source: Source
+    level: int = 3  # of zstd
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a backup runs in."""
+
+    repository: Repository
+    state: StateFile
+    pool: Executor
+    clock: Clock
+    report: Reporter
+    plan_digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BackupResult:
+    """`read_bytes` were read from the source; `snapshot.added_bytes` went to storage."""
+
+    snapshot: Snapshot
+    new: int
+    changed: int
+    unchanged: int
+    read_bytes: int
+    problems: tuple[EntryProblem, ...]
+    seconds: float
+
+
+def backup(asset: Asset, around: Around) -> BackupResult:
+    """One snapshot of one asset. Nothing is committed unless the source proved itself whole.
+
+    Raises SourceError, StorageError, IntegrityError, KeyUnavailable, Interrupted.
+    """
+    began, started_ns = around.clock.monotonic_seconds(), around.clock.now_ns()
+    around.report.emit(Phase(f"backing up {asset.name}"))
+    writer = _open_writer(asset, around)
+    store = ContentStore(writer, Chunker(around.repository.secrets.chunker_seed))
+    with around.state.replace() as state, asset.source.open() as capture:
+        intake = Intake(store, writer, around.state.read(), state, around.clock, around.report)
+        with _keeping_what_was_stored(writer, around.report):
+            infos = store.tree(intake.entries(capture.items()))
+            root = store.root(infos, capture.private_facts)
+            refs = writer.finish()
+        made = _manifest(asset, around, capture, intake.tally)
+        snapshot = catalog.commit(around.repository, made(started_ns, root, refs, writer))
+        state.commit()
+    return _result(snapshot, intake.tally, around.clock.monotonic_seconds() - began)
+
+
+def _open_writer(asset: Asset, around: Around) -> Writer:
+    def damaged(what: str) -> None:
+        around.report.emit(Notice("warning", what))
+
+    index = around.repository.load_index(damaged, around.pool, only_present=True)
+    return Writer(around.repository, index, around.pool, asset.level)
+
+
+@contextmanager
+def _keeping_what_was_stored(writer: Writer, report: Reporter) -> Iterator[None]:
+    """A run that is given up indexes what it stored, so that the next one need not store it."""
+    try:
+        yield
+    except StorageError:
+        raise  # the storage is what failed: asking it for more would only hang
+    except (DrctlError, KeyboardInterrupt):
+        try:
+            writer.settle()
+        except DrctlError as error:
+            report.emit(Notice("warning", f"what was stored so far is not indexed: {error}"))
+        raise
+
+
+def _manifest(
+    asset: Asset, around: Around, capture: Capture, tally: Tally
+) -> Callable[[int, bytes, str, Writer], Manifest]:
+    """Everything that the manifest says, but for what the storing of the entries gave."""
+
+    def made(started_ns: int, root: bytes, refs: str, writer: Writer) -> Manifest:
+        return Manifest(
+            asset=asset.name,
+            engine=asset.engine,
+            host=socket.gethostname(),
+            consistent_at_ns=capture.consistent_at_ns,
+            started_at_ns=started_ns,
+            finished_at_ns=around.clock.now_ns(),
+            entries=tally.entries,
+            size_bytes=tally.size_bytes,
+            added_bytes=writer.stored_bytes,
+            problems=len(tally.problems),
+            root=root,
+            refs=refs,
+            tags=asset.tags,
+            plan_digest=around.plan_digest,
+            version=__version__,
+            facts=capture.facts,
+        )
+
+    return made
+
+
+def _result(snapshot: Snapshot, tally: Tally, seconds: float) -> BackupResult:
+    return BackupResult(
+        snapshot,
+        tally.new,
+        tally.changed,
+        tally.unchanged,
+        tally.read_bytes,
+        tuple(tally.problems),
+        seconds,
+    )

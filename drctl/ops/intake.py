@@ -1,0 +1,152 @@
+"""From a source's items to entries whose content is stored: the busiest loop of a backup.
+
+An item whose signature is the one remembered is taken over unread. All others are read: small
+content at once, large content in pieces.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from drctl.clock import Clock
+from drctl.codec.limits import SMALL_BYTES
+from drctl.engines.base import Content, Item
+from drctl.events import EntryProblem, Progress, Reporter
+from drctl.model import Entry, sort_key
+from drctl.repository.state import Remembered, StateWriter
+from drctl.repository.stored import ContentStore
+from drctl.repository.writer import Writer
+
+_TELL_EVERY_ITEMS = 64
+_TELL_EVERY_SECONDS = 0.1
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a run has seen so far. Sizes in bytes."""
+
+    entries: int = 0
+    size_bytes: int = 0
+    read_bytes: int = 0
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    problems: list[EntryProblem] = field(default_factory=list)
+
+
+class Intake:
+    """One pass over a source's items."""
+
+    def __init__(
+        self,
+        store: ContentStore,
+        writer: Writer,
+        before: Iterator[Remembered],
+        after: StateWriter,
+        clock: Clock,
+        report: Reporter,
+    ) -> None:
+        self.tally = Tally()
+        self._store = store
+        self._writer = writer
+        self._before = before
+        self._after = after
+        self._clock = clock
+        self._report = report
+        self._told_at = 0.0
+
+    def entries(self, items: Iterator[Item]) -> Iterator[Entry]:
+        """The entries of a snapshot, in order, their content handed to the writing run."""
+        tally, remember = self.tally, self._after.add
+        for item, known in merge(items, self._before):
+            remembered = self._take(item, known)
+            entry = remembered.entry
+            remember(remembered)
+            tally.entries += 1
+            tally.size_bytes += entry.size
+            if entry.problem:
+                self._tell_problem(entry)
+            if tally.entries % _TELL_EVERY_ITEMS == 0:
+                self._tell()
+            yield entry
+
+    def _take(self, item: Item, known: Remembered | None) -> Remembered:
+        if known is None:
+            self.tally.new += 1
+        elif item.signature and item.signature == known.signature and self._is_stored(known):
+            self.tally.unchanged += 1
+            return known
+        else:
+            self.tally.changed += 1
+        return self._read(item)
+
+    def _is_stored(self, known: Remembered) -> bool:
+        blobs = known.entry.blobs
+        return not blobs or self._store.has(blobs, known.leaves)
+
+    def _read(self, item: Item) -> Remembered:
+        content = item.content
+        if content is None:
+            return Remembered(item.signature, item.entry())
+        if 0 <= content.size_hint <= SMALL_BYTES:
+            entry, data = content.load(item.entry())
+            blobs = self._writer.add(data) if data else b""
+            self.tally.read_bytes += len(data)
+            return _remembered(item, with_content(entry, blobs))
+        return self._read_large(item, content)
+
+    def _read_large(self, item: Item, content: Content) -> Remembered:
+        stream = content.stream(item.entry())
+        stored = self._store.stream(self._counted(stream), content.block_bytes)
+        entry = with_content(stream.entry, stored.blobs, indirect=stored.indirect)
+        return _remembered(item, entry, stored.leaves)
+
+    def _counted(self, pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+        for piece in pieces:
+            self.tally.read_bytes += len(piece)
+            self._tell()
+            yield piece
+
+    def _tell_problem(self, entry: Entry) -> None:
+        problem = EntryProblem(show_path(entry.path), entry.problem)
+        self.tally.problems.append(problem)
+        self._report.emit(problem)
+
+    def _tell(self) -> None:
+        now = self._clock.monotonic_seconds()
+        if now - self._told_at < _TELL_EVERY_SECONDS:
+            return
+        self._told_at = now
+        tally, stored = self.tally, self._writer.stored_bytes
+        done = tally.size_bytes
+        self._report.emit(Progress(done, 0, tally.entries, stored_bytes=stored))
+
+
+def show_path(path: bytes) -> str:
+    """A path for people: what is not UTF-8, or would move the cursor, is escaped."""
+    text = path.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def merge(
+    items: Iterator[Item], before: Iterator[Remembered]
+) -> Iterator[tuple[Item, Remembered | None]]:
+    """Each item with what is remembered of its path. Both come in order, so memory is bounded."""
+    known = next(before, None)
+    known_key = sort_key(known.entry.path) if known else b""
+    for item in items:
+        key = sort_key(item.path)
+        while known is not None and known_key < key:
+            known = next(before, None)
+            known_key = sort_key(known.entry.path) if known else b""
+        yield item, known if known is not None and known_key == key else None
+
+
+def _remembered(item: Item, entry: Entry, leaves: bytes = b"") -> Remembered:
+    """What was not read whole is read again next time, whatever its signature."""
+    return Remembered(b"" if entry.problem else item.signature, entry, leaves)
+
+
+def with_content(entry: Entry, blobs: bytes, *, indirect: bool = False) -> Entry:
+    return replace(entry, blobs=blobs, indirect=indirect) if blobs else entry

@@ -1,0 +1,251 @@
+"""The walk of a restore: snapshot -> entries -> reads by pack -> target -> finish.
+
+What can be restored is: damage to one entry is told and the others still come back, and the run
+then ends as an integrity error. Several threads read and write small files; large files are read
+ahead in the pool and written in order.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+
+from drctl.clock import Clock
+from drctl.codec.limits import SMALL_BYTES
+from drctl.engines.base import Target
+from drctl.errors import IntegrityError
+from drctl.events import EntryProblem, Phase, Progress, Reporter
+from drctl.model import Entry, Kind, Problem, Snapshot
+from drctl.ops.intake import show_path
+from drctl.repository import catalog
+from drctl.repository.reader import Reader
+from drctl.repository.repository import Repository
+
+_BATCH_BYTES = 2 << 20
+_BATCH_ENTRIES = 256
+_AHEAD = 8  # batches in flight
+_WINDOWS_AHEAD = 4  # of a large file, 4 MiB each
+_TELL_EVERY_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreResult:
+    """`problems`: entries that are not back as they were; `damaged` among them count damage."""
+
+    snapshot: Snapshot
+    entries: int
+    size_bytes: int
+    problems: tuple[EntryProblem, ...]
+    damaged: int
+    seconds: float
+
+
+@dataclass(slots=True)
+class _Run:
+    """What a restore carries along."""
+
+    reader: Reader
+    target: Target
+    pool: Executor
+    report: Reporter
+    clock: Clock
+    total_bytes: int
+    total_entries: int
+    waiting: deque[Future[list[tuple[Problem, bool]]]] = field(default_factory=deque)
+    problems: list[EntryProblem] = field(default_factory=list)
+    damaged: int = 0
+    entries: int = 0
+    size_bytes: int = 0
+    told_at: float = 0.0
+
+
+def restore(
+    snapshot: Snapshot,
+    repository: Repository,
+    reader: Reader,
+    target: Target,
+    pool: Executor,
+    clock: Clock,
+    report: Reporter,
+    wanted: Sequence[bytes] = (),
+) -> RestoreResult:
+    """Put a snapshot, or the paths in `wanted` with all below, into a prepared target.
+
+    Raises TargetRefused, StorageError, KeyUnavailable, IntegrityError (when nothing could be
+    read at all); damage to single entries is in the result.
+    """
+    began = clock.monotonic_seconds()
+    report.emit(Phase(f"restoring {snapshot.asset} from snapshot {snapshot.short}"))
+    root = reader.root(catalog.manifest(repository, snapshot.name).root)
+    target.prepare()
+    totals = (0, 0) if wanted else (snapshot.size_bytes, snapshot.entries)
+    run = _Run(reader, target, pool, report, clock, *totals)
+    _put_entries(run, reader.entries(root, wanted))
+    for problem in target.finish():
+        _tell_problem(run, problem)
+    seconds = clock.monotonic_seconds() - began
+    return RestoreResult(
+        snapshot, run.entries, run.size_bytes, tuple(run.problems), run.damaged, seconds
+    )
+
+
+def _put_entries(run: _Run, entries: Iterator[Entry]) -> None:
+    """Small files go in batches to the pool, everything else in order from here."""
+    batch: list[Entry] = []
+    batch_bytes = 0
+    try:
+        for entry in entries:
+            run.entries += 1
+            run.size_bytes += entry.size
+            if not _has_content(entry):
+                _put_plain(run, entry)
+            elif entry.size <= SMALL_BYTES and not entry.indirect:
+                batch.append(entry)
+                batch_bytes += entry.size
+            else:
+                _put_large(run, entry)
+            if batch_bytes >= _BATCH_BYTES or len(batch) >= _BATCH_ENTRIES:
+                _submit(run, batch)
+                batch, batch_bytes = [], 0
+        _submit(run, batch)
+        _settle(run, 0)
+    finally:
+        for work in run.waiting:
+            work.cancel()
+
+
+def _has_content(entry: Entry) -> bool:
+    return entry.kind == Kind.FILE and not (entry.problem and not entry.blobs)
+
+
+def _put_plain(run: _Run, entry: Entry) -> None:
+    if entry.kind == Kind.FILE:
+        _tell_problem(run, Problem(entry.path, f"is not in the snapshot: {entry.problem}"))
+        return
+    if entry.problem:
+        _tell_problem(run, _was_not_whole(entry))
+    problem = run.target.put_plain(entry)
+    if problem:
+        _tell_problem(run, problem)
+
+
+# -- small files ----------------------------------------------------------------------------------
+
+
+def _submit(run: _Run, batch: list[Entry]) -> None:
+    if batch:
+        run.waiting.append(run.pool.submit(_put_batch, run.reader, run.target, batch))
+        _settle(run, _AHEAD)
+        _tell(run)
+
+
+def _settle(run: _Run, most: int) -> None:
+    """Wait until at most `most` batches are under way, and take what they found."""
+    while len(run.waiting) > most:
+        for problem, is_damage in run.waiting.popleft().result():
+            _tell_problem(run, problem, is_damage=is_damage)
+
+
+def _put_batch(reader: Reader, target: Target, batch: list[Entry]) -> list[tuple[Problem, bool]]:
+    """In the pool. When one blob of the batch is damaged, each entry is read by itself, so that
+    only those that need it are lost."""
+    ids = [reader.leaves(entry) for entry in batch]
+    try:
+        blobs = iter(reader.blobs([blob_id for own in ids for blob_id in own]))
+    except IntegrityError as error:
+        if len(batch) == 1:
+            return [(Problem(batch[0].path, error.what), True)]
+        return [found for entry in batch for found in _put_batch(reader, target, [entry])]
+    found = []
+    for entry, own in zip(batch, ids, strict=True):
+        parts = [next(blobs) for _ in own]
+        content = parts[0] if len(parts) == 1 else b"".join(parts)
+        found += _put_one(target, entry, content)
+    return found
+
+
+def _put_one(
+    target: Target, entry: Entry, content: bytes | memoryview
+) -> list[tuple[Problem, bool]]:
+    if len(content) != content_bytes(entry):
+        return [(_wrong_size(entry, len(content)), True)]
+    problem = target.put_small(entry, content)
+    found = [(problem, False)] if problem else []
+    if entry.problem:
+        found.append((_was_not_whole(entry), False))
+    return found
+
+
+def content_bytes(entry: Entry) -> int:
+    """How long the content of an entry is: for a sparse file, its data without the holes."""
+    return sum(entry.extents[1::2]) if entry.extents else entry.size
+
+
+def _wrong_size(entry: Entry, found_bytes: int) -> Problem:
+    wanted = content_bytes(entry)
+    return Problem(entry.path, f"its content is {found_bytes} bytes long instead of {wanted}")
+
+
+def _was_not_whole(entry: Entry) -> Problem:
+    return Problem(entry.path, f"was not whole when it was saved: {entry.problem}")
+
+
+# -- large files ----------------------------------------------------------------------------------
+
+
+def _put_large(run: _Run, entry: Entry) -> None:
+    """One file, read ahead in the pool."""
+    writing = run.target.open_large(entry)
+    try:
+        written = 0
+        for blob in _read_ahead(run, run.reader.leaves(entry)):
+            writing.write(blob)
+            written += len(blob)
+            _tell(run)
+    except IntegrityError as error:
+        writing.abort()
+        _tell_problem(run, Problem(entry.path, error.what), is_damage=True)
+        return
+    except BaseException:
+        writing.abort()
+        raise
+    if written != content_bytes(entry):
+        writing.abort()
+        _tell_problem(run, _wrong_size(entry, written), is_damage=True)
+        return
+    problem = writing.close()
+    for found in (problem, _was_not_whole(entry) if entry.problem else None):
+        if found:
+            _tell_problem(run, found)
+
+
+def _read_ahead(run: _Run, ids: Sequence[bytes]) -> Iterator[memoryview]:
+    """The blobs in order, a few windows of them under way."""
+    windows: deque[Future[list[memoryview]]] = deque()
+    try:
+        for window in run.reader.windows(ids):
+            windows.append(run.pool.submit(run.reader.blobs, window))
+            if len(windows) > _WINDOWS_AHEAD:
+                yield from windows.popleft().result()
+        while windows:
+            yield from windows.popleft().result()
+    finally:
+        for work in windows:
+            work.cancel()
+
+
+# -- telling --------------------------------------------------------------------------------------
+
+
+def _tell_problem(run: _Run, problem: Problem, *, is_damage: bool = False) -> None:
+    told = EntryProblem(show_path(problem.path), problem.what)
+    run.problems.append(told)
+    run.damaged += is_damage
+    run.report.emit(told)
+
+
+def _tell(run: _Run) -> None:
+    now = run.clock.monotonic_seconds()
+    if now - run.told_at >= _TELL_EVERY_SECONDS:
+        run.told_at = now
+        run.report.emit(Progress(run.size_bytes, run.total_bytes, run.entries, run.total_entries))

@@ -1,0 +1,120 @@
+"""The snapshots of a repository: list them, pick one, commit one."""
+
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from drctl.codec import documents
+from drctl.codec.documents import Manifest
+from drctl.errors import IntegrityError, StorageError, UsageError
+from drctl.model import Snapshot
+from drctl.repository import names
+from drctl.repository.repository import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """What was found. `damaged` names the snapshots that do not read, one sentence each."""
+
+    snapshots: tuple[Snapshot, ...]  # oldest consistent point first
+    damaged: tuple[str, ...]
+
+    def of(self, asset: str) -> tuple[Snapshot, ...]:
+        return tuple(s for s in self.snapshots if s.asset == asset)
+
+
+def load(repository: Repository, pool: Executor | None = None) -> Catalog:
+    """All snapshots. A damaged one never hides the others."""
+    listed = [names.digest_of(info.name) for info in repository.storage.list(names.SNAPSHOTS)]
+
+    def read(digest: str) -> Snapshot | str:
+        try:
+            return snapshot(digest, manifest(repository, digest))
+        except IntegrityError as error:
+            return error.what
+
+    found = list((pool.map if pool else map)(read, listed))
+    good = sorted(
+        (s for s in found if isinstance(s, Snapshot)),
+        key=lambda s: (s.consistent_at_ns, s.finished_at_ns, s.name),
+    )
+    return Catalog(tuple(good), tuple(s for s in found if isinstance(s, str)))
+
+
+def manifest(repository: Repository, digest: str) -> Manifest:
+    """Raises IntegrityError, NotFound."""
+    plain = repository.get_meta(names.SNAPSHOTS, documents.SNAPSHOT_MAGIC, digest)
+    with repository.naming(names.SNAPSHOTS + digest):
+        return documents.decode_manifest(plain)
+
+
+def commit(repository: Repository, manifest: Manifest) -> Snapshot:
+    """Write the manifest: from here on the snapshot exists."""
+    plain = documents.encode_struct(manifest)
+    digest = repository.put_meta(names.SNAPSHOTS, documents.SNAPSHOT_MAGIC, plain)
+    return snapshot(digest, manifest)
+
+
+def snapshot(digest: str, m: Manifest) -> Snapshot:
+    return Snapshot(
+        name=digest,
+        asset=m.asset,
+        engine=m.engine,
+        host=m.host,
+        consistent_at_ns=m.consistent_at_ns,
+        started_at_ns=m.started_at_ns,
+        finished_at_ns=m.finished_at_ns,
+        entries=m.entries,
+        size_bytes=m.size_bytes,
+        added_bytes=m.added_bytes,
+        problems=m.problems,
+        tags=m.tags,
+        plan_digest=m.plan_digest,
+        version=m.version,
+        facts=dict(m.facts),
+    )
+
+
+def pick(catalog: Catalog, wanted: str, at_ns: int | None, assets: tuple[str, ...]) -> Snapshot:
+    """The snapshot that a person means: an asset's newest (not after `at_ns`), or a name's first
+    digits. Raises UsageError saying what there is."""
+    of_asset = catalog.of(wanted)
+    if of_asset or wanted in assets:
+        return _newest(wanted, of_asset, at_ns, catalog)
+    named = [s for s in catalog.snapshots if s.name.startswith(wanted.lower())]
+    if len(named) == 1 and len(wanted) >= 4:
+        return _not_after(named[0], at_ns)
+    if len(named) > 1:
+        raise UsageError(f"{len(named)} snapshots begin with '{wanted}'", hint="give more digits")
+    known = sorted({*assets, *(s.asset for s in catalog.snapshots)})
+    raise UsageError(
+        f"'{wanted}' is neither an asset nor a snapshot",
+        hint=f"assets here: {', '.join(known) or 'none'}; 'drctl snapshots' lists the snapshots",
+    )
+
+
+def _not_after(found: Snapshot, at_ns: int | None) -> Snapshot:
+    if at_ns is not None and found.consistent_at_ns > at_ns:
+        raise UsageError(
+            f"snapshot {found.short} is newer than the time asked for",
+            hint="name the asset instead of a snapshot, or leave out --at",
+        )
+    return found
+
+
+def _newest(
+    asset: str, found: tuple[Snapshot, ...], at_ns: int | None, catalog: Catalog
+) -> Snapshot:
+    if not found:
+        raise StorageError(
+            f"there is no snapshot of {asset} here",
+            hint="; ".join(catalog.damaged) or "run 'drctl backup' first, or give --from",
+        )
+    if at_ns is None:
+        return found[-1]
+    before = [s for s in found if s.consistent_at_ns <= at_ns]
+    if not before:
+        raise UsageError(
+            f"no snapshot of {asset} is as old as the time asked for",
+            hint="'drctl snapshots' lists what there is",
+        )
+    return before[-1]

@@ -1,0 +1,193 @@
+"""The index in memory: blob id -> segment -> pack, within 64 bytes a blob."""
+
+import struct
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, chain, repeat
+
+from borghash import HashTable
+
+from drctl.codec.table import (
+    SESSION_ID_BYTES,
+    Columns,
+    PackTable,
+    Segment,
+    decode,
+    decode_columns,
+    numbers,
+)
+from drctl.model import ID_SIZE
+
+_VALUE = struct.Struct("<III")  # segment's ordinal, offset in the raw segment, length: bytes
+NO_PACK = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a segment lies. `pack` is 32 bytes, empty while the pack is not stored yet."""
+
+    session: bytes
+    number: int
+    pack: bytes
+    offset: int
+    stored_bytes: int
+    raw_bytes: int
+    compression: int
+
+
+class Index:
+    """Grows only. Not thread safe for growing; reading from many threads is safe then."""
+
+    def __init__(self, present: frozenset[bytes] | None = None) -> None:
+        """With `present`, packs that are not among these are left out: a run must not lean on
+        blobs whose pack is lost, so it stores them again."""
+        self._present = present
+        self._blobs = HashTable(key_size=ID_SIZE, value_size=_VALUE.size)
+        self._sessions: dict[bytes, int] = {}
+        self._packs: dict[bytes, int] = {}
+        self._session_names: list[bytes] = []
+        self._pack_names: list[bytes] = []
+        self._session = array("I")
+        self._number = array("Q")
+        self._pack = array("I")
+        self._offset = array("I")
+        self._stored = array("I")
+        self._raw = array("I")
+        self._compression = array("B")
+
+    def __len__(self) -> int:
+        return len(self._blobs)
+
+    def __contains__(self, blob_id: bytes) -> bool:
+        return blob_id in self._blobs
+
+    @property
+    def segments(self) -> int:
+        return len(self._number)
+
+    def knows_pack(self, name: bytes) -> bool:
+        return name in self._packs
+
+    @property
+    def packs(self) -> Sequence[bytes]:
+        return self._pack_names
+
+    def ordinal(self, blob_id: bytes) -> int:
+        """The blob's segment, or -1."""
+        value: bytes | None = self._blobs.get(blob_id)
+        return -1 if value is None else int.from_bytes(value[:4], "little")
+
+    def locate(self, blob_id: bytes) -> tuple[int, int, int] | None:
+        """(segment's ordinal, offset in its raw bytes, length), or None."""
+        value: bytes | None = self._blobs.get(blob_id)
+        return None if value is None else _VALUE.unpack(value)
+
+    def place(self, ordinal: int) -> Place:
+        pack = self._pack[ordinal]
+        return Place(
+            self._session_names[self._session[ordinal]],
+            self._number[ordinal],
+            b"" if pack == NO_PACK else self._pack_names[pack],
+            self._offset[ordinal],
+            self._stored[ordinal],
+            self._raw[ordinal],
+            self._compression[ordinal],
+        )
+
+    def segment_ids(self) -> set[tuple[bytes, int]]:
+        """(session, number) of every segment that lies in a pack."""
+        names = self._session_names
+        triples = zip(self._session, self._number, self._pack, strict=True)
+        return {(names[s], n) for s, n, pack in triples if pack != NO_PACK}
+
+    # -- a writing run adds segments as it makes them -----------------------------------------
+
+    def new_segment(self, session: bytes, number: int) -> int:
+        """Room for a segment that is being gathered. Gives its ordinal."""
+        self._session.append(self._session_ordinal(session))
+        self._number.append(number)
+        self._pack.append(NO_PACK)
+        for column in (self._offset, self._stored, self._raw, self._compression):
+            column.append(0)
+        return len(self._number) - 1
+
+    def add_blob(self, blob_id: bytes, ordinal: int, offset: int, length: int) -> None:
+        self._blobs[blob_id] = _VALUE.pack(ordinal, offset, length)
+
+    def set_packed(self, ordinal: int, pack: bytes, segment: Segment) -> None:
+        self._pack[ordinal] = self._pack_ordinal(pack)
+        self._offset[ordinal] = segment.offset
+        self._stored[ordinal] = segment.stored_bytes
+        self._raw[ordinal] = segment.raw_bytes
+        self._compression[ordinal] = segment.compression
+
+    # -- what was written before is loaded whole ----------------------------------------------
+
+    def add(self, plain: bytes) -> None:
+        """A decoded index object. A pack that is known already is not counted twice.
+        Raises IntegrityError."""
+        columns = decode_columns(plain)
+        names = [columns.packs[i : i + ID_SIZE] for i in range(0, len(columns.packs), ID_SIZE)]
+        if not any(name in self._packs or self._is_lost(name) for name in names):
+            self._add_segments(columns, names)
+            return
+        for pack in decode(plain):
+            self.add_pack(pack)
+
+    def add_pack(self, pack: PackTable) -> None:
+        """One pack's table of contents, unless the pack is known."""
+        if pack.name in self._packs or self._is_lost(pack.name):
+            return
+        for segment in pack.segments:
+            ordinal = self.new_segment(segment.session, segment.number)
+            self.set_packed(ordinal, pack.name, segment)
+            offset = 0
+            for blob_id, length in segment.blobs:
+                self.add_blob(blob_id, ordinal, offset, length)
+                offset += length
+
+    def _is_lost(self, pack: bytes) -> bool:
+        return self._present is not None and pack not in self._present
+
+    def _add_segments(self, c: Columns, names: list[bytes]) -> None:
+        base = len(self._number)
+        sessions = [
+            self._session_ordinal(c.sessions[i : i + SESSION_ID_BYTES])
+            for i in range(0, len(c.sessions), SESSION_ID_BYTES)
+        ]
+        per_pack = zip(names, numbers("I", c.pack_segments), strict=True)
+        packs = (repeat(self._pack_ordinal(name), count) for name, count in per_pack)
+        self._session.extend(sessions[i] for i in numbers("I", c.session))
+        self._number.extend(numbers("Q", c.number))
+        self._pack.extend(chain.from_iterable(packs))
+        self._offset.extend(numbers("I", c.offset))
+        self._stored.extend(numbers("I", c.stored))
+        self._raw.extend(numbers("I", c.raw))
+        self._compression.frombytes(c.compression)
+        self._add_blobs(c, base)
+
+    def _add_blobs(self, c: Columns, base: int) -> None:
+        """One pass in the interpreter over all blobs: keep it lean."""
+        table, ids, lengths = self._blobs, c.ids, numbers("I", c.lengths)
+        pack, at, first = _VALUE.pack, 0, 0
+        for ordinal, count in enumerate(numbers("I", c.segment_blobs), base):
+            mine = lengths[first : first + count]
+            for length, end in zip(mine, accumulate(mine), strict=True):
+                table[ids[at : at + ID_SIZE]] = pack(ordinal, end - length, length)
+                at += ID_SIZE
+            first += count
+
+    def _session_ordinal(self, name: bytes) -> int:
+        return _ordinal(self._sessions, self._session_names, name)
+
+    def _pack_ordinal(self, name: bytes) -> int:
+        return _ordinal(self._packs, self._pack_names, name)
+
+
+def _ordinal(known: dict[bytes, int], names: list[bytes], name: bytes) -> int:
+    place = known.get(name)
+    if place is None:
+        place = known[name] = len(names)
+        names.append(name)
+    return place

@@ -1,0 +1,80 @@
+"""Making a repository, and opening one: with a writer credential or with an identity alone."""
+
+from drctl.clock import Randomness
+from drctl.codec import documents
+from drctl.codec.documents import Config
+from drctl.codec.keys import Secrets, WriterCredential
+from drctl.codec.recipients import Identity
+from drctl.errors import IntegrityError, KeyUnavailable, NotFound, StorageError
+from drctl.repository import names
+from drctl.repository.repository import Repository
+from drctl.storage.base import Storage
+
+
+def create(storage: Storage, credential: WriterCredential, randomness: Randomness) -> Repository:
+    """A new repository. Its config is written last. Raises AlreadyExists when one is there."""
+    secrets = credential.secrets
+    for recipient in credential.recipients:
+        sealed = documents.encode_sealed(
+            documents.KEYS_MAGIC,
+            secrets.repository_id,
+            bytes.fromhex(recipient.fingerprint),
+            documents.encode_secrets(secrets),
+            (recipient,),
+        )
+        storage.put(names.KEYS + recipient.fingerprint, sealed, replace=True)
+    config = Config(secrets.repository_id, credential.recipients)
+    storage.put(names.CONFIG, documents.encode_config(config, secrets))
+    return Repository(storage, secrets, credential.recipients, randomness)
+
+
+def exists(storage: Storage) -> bool:
+    try:
+        storage.head(names.CONFIG)
+    except NotFound:
+        return False
+    return True
+
+
+def open_as_writer(
+    storage: Storage, credential: WriterCredential, randomness: Randomness
+) -> Repository:
+    """With the writer credential. New data is sealed to the credential's recipients, whatever the
+    repository claims: who can write to the storage must not be able to add a reader."""
+    _read_config(storage, credential.secrets)
+    return Repository(storage, credential.secrets, credential.recipients, randomness)
+
+
+def open_as_reader(storage: Storage, identity: Identity, randomness: Randomness) -> Repository:
+    """With an identity and nothing else: the secrets come out of the repository."""
+    config = _read_config(storage, None)
+    own = bytes.fromhex(identity.recipient().fingerprint)
+    name = names.KEYS + own.hex()
+    try:
+        data = storage.get(name)
+    except NotFound as error:
+        others = ", ".join(r.name for r in config.recipients)
+        raise KeyUnavailable(
+            f"identity {identity.name} is no recipient of {storage.where}",
+            hint=f"its recipients are: {others}; give one of their identity files",
+        ) from error
+    try:
+        plain = documents.open_sealed(documents.KEYS_MAGIC, data, own, identity)
+    except IntegrityError as error:
+        raise IntegrityError(f"{storage.where}: {name} {error.what}") from error
+    secrets = documents.decode_secrets(config.repository_id, plain)
+    return Repository(storage, secrets, _read_config(storage, secrets).recipients, randomness)
+
+
+def _read_config(storage: Storage, secrets: Secrets | None) -> Config:
+    try:
+        data = storage.get(names.CONFIG)
+    except NotFound as error:
+        raise StorageError(
+            f"{storage.where}: there is no drctl repository",
+            hint="run 'drctl init' to make it, or check the address",
+        ) from error
+    try:
+        return documents.decode_config(data, secrets)
+    except (IntegrityError, KeyUnavailable) as error:
+        raise type(error)(f"{storage.where}: {error.what}", hint=error.hint) from error

@@ -1,0 +1,26 @@
+"""Names of objects. An immutable object is named by the SHA-256 of its bytes."""
+
+from hashlib import sha256
+
+from drctl.storage.base import Buffer
+
+CONFIG = "config"
+KEYS, SESSIONS, PACKS = "keys/", "sessions/", "packs/"
+INDEX, REFS, SNAPSHOTS = "index/", "refs/", "snapshots/"
+
+# Whoever copies a repository copies in this order, so that the copy is valid at every instant.
+COPY_ORDER = (CONFIG, KEYS, SESSIONS, PACKS, INDEX, REFS, SNAPSHOTS)
+HASHED = (PACKS, INDEX, REFS, SNAPSHOTS)
+
+
+def hashed(folder: str, data: Buffer) -> str:
+    return named(folder, sha256(data).hexdigest())
+
+
+def named(folder: str, digest: str) -> str:
+    """Packs are many, so they lie in 256 folders."""
+    return f"{folder}{digest[:2]}/{digest}" if folder == PACKS else folder + digest
+
+
+def digest_of(name: str) -> str:
+    return name.rsplit("/", 1)[-1]

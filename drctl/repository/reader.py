@@ -1,0 +1,205 @@
+"""Reading back: blobs, entries, content. Every byte is authenticated before it is handed on.
+
+Segments are fetched in runs of neighbours, opened once and kept for a while, since blobs that were
+stored together are mostly read together. Any thread may read.
+"""
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+
+from drctl.codec import entries, segment
+from drctl.codec.entries import Root
+from drctl.codec.recipients import Identity
+from drctl.codec.seal import DataSeal
+from drctl.errors import IntegrityError, KeyUnavailable, NotFound
+from drctl.model import ID_SIZE, Entry, sort_key
+from drctl.repository import names
+from drctl.repository.index import Index, Place
+from drctl.repository.repository import Repository
+from drctl.repository.segments import SegmentCache
+
+_CACHE_BYTES = 64 << 20
+_RUN_BYTES = 8 << 20  # at most so much in one request
+_GAP_BYTES = 64 << 10  # reading over a smaller gap is cheaper than asking twice
+WINDOW_BLOBS_BYTES = 4 << 20
+
+
+class Reader:
+    """Raises IntegrityError naming the object, KeyUnavailable, StorageError."""
+
+    def __init__(self, repository: Repository, index: Index, identity: Identity) -> None:
+        self._repository = repository
+        self._index = index
+        self._identity = identity
+        self._seals: dict[bytes, DataSeal] = {}
+        self._seals_lock = threading.Lock()
+        self._segments = SegmentCache(_CACHE_BYTES)
+        self._rebuilt = False
+
+    # -- blobs --------------------------------------------------------------------------------
+
+    def blobs(self, ids: Sequence[bytes]) -> list[memoryview]:
+        """The blobs, in the order asked for, each proven to be the one of its id."""
+        located = [self._locate(blob_id) for blob_id in ids]
+        plains = self._open(sorted({ordinal for ordinal, _, _ in located}))
+        blob_id_of = self._repository.secrets.blob_id
+        found = []
+        for blob_id, (ordinal, offset, length) in zip(ids, located, strict=True):
+            blob = memoryview(plains[ordinal])[offset : offset + length]
+            if blob_id_of(blob) != blob_id:
+                name = self._name(self._index.place(ordinal))
+                raise IntegrityError(f"{self._repository.where}: {name} holds a wrong blob")
+            found.append(blob)
+        return found
+
+    def _locate(self, blob_id: bytes) -> tuple[int, int, int]:
+        located = self._index.locate(blob_id)
+        if located is None and self._rebuild():
+            located = self._index.locate(blob_id)
+        if located is None:
+            raise IntegrityError(
+                f"{self._repository.where}: blob {blob_id.hex()[:16]} is in no pack",
+                hint="a pack was lost; another repository of the plan may hold it: give --from",
+            )
+        return located
+
+    def _rebuild(self) -> bool:
+        """An index object was lost: what it held is read from the packs, once."""
+        with self._seals_lock:
+            if not self._rebuilt:
+                self._repository.index_from_packs(self._index, lambda _: None)
+                self._rebuilt = True
+        return True
+
+    # -- segments -----------------------------------------------------------------------------
+
+    def _open(self, ordinals: Sequence[int]) -> dict[int, bytes]:
+        """The raw bytes of segments, each opened by one thread however many ask."""
+        waiting, mine = self._segments.claim(ordinals)
+        try:
+            for run in _runs((o, self._index.place(o)) for o in mine):
+                self._fetch_run(run, mine)
+        except BaseException as error:
+            self._segments.fail(mine, error)
+            raise
+        return {ordinal: future.result() for ordinal, future in waiting.items()}
+
+    def _fetch_run(self, run: list[tuple[int, Place]], mine: dict[int, "Future[bytes]"]) -> None:
+        start = run[0][1].offset
+        end = run[-1][1].offset + run[-1][1].stored_bytes
+        name = self._name(run[0][1])
+        try:
+            data = memoryview(self._repository.storage.get(name, start, end - start))
+        except NotFound as error:
+            raise IntegrityError(
+                f"{error.what}, though snapshots need it",
+                hint="another repository of the plan may hold it: give --from",
+            ) from error
+        for ordinal, place in run:
+            at = place.offset - start
+            plain = self._decode(name, place, data[at : at + place.stored_bytes])
+            self._segments.done(ordinal, mine[ordinal], plain)
+
+    def _decode(self, name: str, place: Place, sealed: memoryview) -> bytes:
+        with self._repository.naming(name):
+            return segment.decode(
+                self._seal(place.session),
+                place.number,
+                place.compression,
+                place.raw_bytes,
+                sealed,
+            )
+
+    def _seal(self, session: bytes) -> DataSeal:
+        with self._seals_lock:
+            if session not in self._seals:
+                self._seals[session] = self._open_session(session)
+            return self._seals[session]
+
+    def _open_session(self, session: bytes) -> DataSeal:
+        try:
+            return self._repository.open_session(session, self._identity)
+        except NotFound as error:
+            raise IntegrityError(f"{error.what}, though snapshots need it") from error
+        except KeyUnavailable as error:
+            raise KeyUnavailable(
+                f"identity {self._identity.name} does not open session {session.hex()[:8]}",
+                hint="give an identity that was a recipient when the snapshot was made",
+            ) from error
+
+    def _name(self, place: Place) -> str:
+        return names.named(names.PACKS, place.pack.hex())
+
+    # -- entries ------------------------------------------------------------------------------
+
+    def root(self, ids: bytes) -> Root:
+        """A snapshot's root, from the ids in its manifest."""
+        return entries.decode_root(b"".join(self.blobs(split(ids))))
+
+    def entries(self, root: Root, wanted: Sequence[bytes] = ()) -> Iterator[Entry]:
+        """In order; with `wanted` only these paths and what lies below, reading few blocks."""
+        keys = [sort_key(block.first) for block in root.blocks]
+        for i, block in enumerate(root.blocks):
+            after = keys[i + 1] if i + 1 < len(keys) else None
+            if wanted and not any(_may_hold(path, keys[i], after) for path in wanted):
+                continue
+            for entry in entries.decode_block(bytes(self.blobs([block.blob])[0])):
+                if not wanted or any(is_at_or_below(entry.path, path) for path in wanted):
+                    yield entry
+
+    def leaves(self, entry: Entry) -> list[bytes]:
+        """The ids of an entry's content, in order."""
+        ids = split(entry.blobs)
+        if not entry.indirect:
+            return ids
+        return [leaf for plain in self.blobs(ids) for leaf in split(bytes(plain))]
+
+    def windows(self, ids: Sequence[bytes]) -> Iterator[list[bytes]]:
+        """The ids in groups worth a request: about 4 MiB of content each."""
+        group: list[bytes] = []
+        size = 0
+        for blob_id in ids:
+            group.append(blob_id)
+            size += self._locate(blob_id)[2]
+            if size >= WINDOW_BLOBS_BYTES:
+                yield group
+                group, size = [], 0
+        if group:
+            yield group
+
+
+def split(ids: bytes) -> list[bytes]:
+    """Ids that stand end to end."""
+    return [ids[i : i + ID_SIZE] for i in range(0, len(ids), ID_SIZE)]
+
+
+def is_at_or_below(path: bytes, top: bytes) -> bool:
+    return path == top or top == b"." or path.startswith(top + b"/")
+
+
+def _may_hold(path: bytes, first: bytes, after: bytes | None) -> bool:
+    """Whether a block of keys from `first` up to `after` may hold `path` or what is below it."""
+    key = sort_key(path)
+    if after is not None and after <= key:
+        return False
+    return first <= key or first.startswith(key + b"\0") or not key
+
+
+def _runs(places: Iterable[tuple[int, Place]]) -> Iterator[list[tuple[int, Place]]]:
+    """Neighbours in one pack, close enough to be fetched together."""
+    run: list[tuple[int, Place]] = []
+    for ordinal, place in sorted(places, key=lambda found: (found[1].pack, found[1].offset)):
+        if run and not _joins(run, place):
+            yield run
+            run = []
+        run.append((ordinal, place))
+    if run:
+        yield run
+
+
+def _joins(run: list[tuple[int, Place]], place: Place) -> bool:
+    first, last = run[0][1], run[-1][1]
+    gap = place.offset - (last.offset + last.stored_bytes)
+    length = place.offset + place.stored_bytes - first.offset
+    return place.pack == last.pack and gap <= _GAP_BYTES and length <= _RUN_BYTES

@@ -1,0 +1,179 @@
+"""A repository that is open: its secrets and its objects by kind."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from hashlib import sha256
+
+from drctl.clock import Randomness
+from drctl.codec import documents, pack, seal
+from drctl.codec.keys import Secrets
+from drctl.codec.recipients import Identity, Recipient
+from drctl.codec.table import PackTable
+from drctl.errors import IntegrityError
+from drctl.repository import names
+from drctl.repository.index import Index
+from drctl.storage.base import ObjectInfo, Storage
+
+_TAIL_GUESS_BYTES = 64 * 1024  # holds the table of contents of most packs
+
+
+class Repository:
+    """Reads and writes whole objects of one repository. Thread safe where its storage is.
+
+    Methods raise StorageError, IntegrityError (naming the object) and KeyUnavailable.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        secrets: Secrets,
+        recipients: tuple[Recipient, ...],
+        randomness: Randomness,
+    ) -> None:
+        self.storage = storage
+        self.secrets = secrets
+        self.recipients = recipients
+        self.randomness = randomness
+
+    @property
+    def where(self) -> str:
+        return self.storage.where
+
+    # -- sealed metadata ----------------------------------------------------------------------
+
+    def put_meta(self, folder: str, magic: bytes, plain: bytes) -> str:
+        """Seal and store. Gives the object's digest: its name within the folder."""
+        data = seal.seal_meta(
+            self.secrets.meta_key, self.secrets.repository_id, magic, plain, self.randomness
+        )
+        name = names.hashed(folder, data)
+        self.storage.put(name, data)
+        return names.digest_of(name)
+
+    def get_meta(self, folder: str, magic: bytes, digest: str) -> bytes:
+        """The plain bytes of a sealed object, proven to be the one of that name."""
+        name = names.named(folder, digest)
+        data = self.storage.get(name)
+        if sha256(data).hexdigest() != digest:
+            raise IntegrityError(f"{self.where}: {name} is not what was written")
+        with self.naming(name):
+            return self._open(magic, data)
+
+    def _open(self, magic: bytes, data: bytes) -> bytes:
+        return seal.open_meta(self.secrets.meta_key, self.secrets.repository_id, magic, data)
+
+    @contextmanager
+    def naming(self, name: str) -> Iterator[None]:
+        """An IntegrityError from below learns which object it is about."""
+        try:
+            yield
+        except IntegrityError as error:
+            raise IntegrityError(f"{self.where}: {name} {error.what}", hint=error.hint) from error
+
+    # -- the index ----------------------------------------------------------------------------
+
+    def load_index(
+        self,
+        damaged: Callable[[str], None],
+        pool: Executor | None = None,
+        *,
+        only_present: bool = False,
+    ) -> Index:
+        """All index objects. One that is damaged is told to `damaged`, and what it held is read
+        from the packs instead. For `only_present` see Index."""
+        index = Index(self._present_packs() if only_present else None)
+        found = [names.digest_of(info.name) for info in self.storage.list(names.INDEX)]
+        whole = True
+        for plain in (pool.map if pool else map)(self._index_or_error, found):
+            try:
+                index.add(_raise_or_give(plain))
+            except IntegrityError as error:
+                whole = False
+                damaged(f"{error.what}; what it held is read from the packs instead")
+        if not whole:
+            self.index_from_packs(index, damaged)
+        return index
+
+    def _present_packs(self) -> frozenset[bytes]:
+        return frozenset(_digest_bytes(info.name) for info in self.storage.list(names.PACKS))
+
+    def _index_or_error(self, digest: str) -> bytes | IntegrityError:
+        try:
+            return self.get_meta(names.INDEX, documents.INDEX_MAGIC, digest)
+        except IntegrityError as error:
+            return error
+
+    def index_from_packs(self, index: Index, damaged: Callable[[str], None]) -> list[PackTable]:
+        """Add the packs that the index does not know. Gives their tables."""
+        added = []
+        for info in self.storage.list(names.PACKS):
+            if index.knows_pack(_digest_bytes(info.name)):
+                continue
+            try:
+                found = self.read_toc(info)
+            except IntegrityError as error:
+                damaged(error.what)
+                continue
+            index.add_pack(found)
+            added.append(found)
+        return added
+
+    def read_toc(self, info: ObjectInfo) -> PackTable:
+        """A pack's own table of contents, read from its end."""
+        with self.naming(info.name):
+            guess = min(info.size_bytes, _TAIL_GUESS_BYTES)
+            last = self.storage.get(info.name, info.size_bytes - guess, guess)
+            length = pack.toc_length(last[-pack.TAIL.size :], info.size_bytes)
+            start = info.size_bytes - pack.TAIL.size - length
+            if length + pack.TAIL.size > guess:
+                last = self.storage.get(info.name, start, length + pack.TAIL.size)
+            sealed = last[-length - pack.TAIL.size : -pack.TAIL.size]
+            segments = pack.decode_toc(self._open(pack.TOC_MAGIC, sealed), start)
+            return PackTable(_digest_bytes(info.name), segments)
+
+    def seal_toc(self, plain: bytes) -> bytes:
+        return seal.seal_meta(
+            self.secrets.meta_key,
+            self.secrets.repository_id,
+            pack.TOC_MAGIC,
+            plain,
+            self.randomness,
+        )
+
+    # -- sessions -----------------------------------------------------------------------------
+
+    def start_session(self) -> tuple[bytes, seal.DataSeal]:
+        """A fresh data key, sealed to every recipient. Gives the session's id and its seal."""
+        session, data_key = self.randomness(16), self.randomness(32)
+        data = documents.encode_sealed(
+            documents.SESSION_MAGIC,
+            self.secrets.repository_id,
+            session,
+            data_key,
+            self.recipients,
+        )
+        self.storage.put(names.SESSIONS + session.hex(), data)
+        return session, seal.DataSeal(self.secrets.repository_id, session, data_key)
+
+    def open_session(self, session: bytes, identity: Identity) -> seal.DataSeal:
+        """The seal of an earlier run."""
+        name = names.SESSIONS + session.hex()
+        with self.naming(name):
+            data_key = documents.open_sealed(
+                documents.SESSION_MAGIC, self.storage.get(name), session, identity
+            )
+        return seal.DataSeal(self.secrets.repository_id, session, data_key)
+
+
+def _raise_or_give(result: bytes | IntegrityError) -> bytes:
+    if isinstance(result, IntegrityError):
+        raise result
+    return result
+
+
+def _digest_bytes(name: str) -> bytes:
+    try:
+        return bytes.fromhex(names.digest_of(name))
+    except ValueError as error:
+        raise IntegrityError(f"{name} is not an object of a drctl repository") from error

@@ -1,0 +1,148 @@
+"""What a writing host remembers of an asset's last snapshot: entries and their signatures.
+
+A writing host cannot open the entries that it stored, so it keeps them here, in path order, read
+as a stream. The state is only ever a help: without it, or when it is damaged, files are read again
+and nothing is stored twice.
+
+    b"DRCTLST1" | frames, each: u32 length | zstd of msgpack [Remembered, ...] | u32 0
+"""
+
+import fcntl
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import BinaryIO
+
+import msgspec
+import zstandard
+
+from drctl.codec.limits import TABLE_MAX_BYTES
+from drctl.codec.seal import decompress
+from drctl.errors import Busy, IntegrityError, StorageError
+from drctl.model import Entry
+
+MAGIC = b"DRCTLST1"
+_LENGTH = struct.Struct("<I")
+_FRAME_ENTRIES = 1024
+
+
+class Remembered(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """`leaves`: the ids of the content's blobs where the entry itself only names lists of them."""
+
+    signature: bytes
+    entry: Entry
+    leaves: bytes = b""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[Remembered]).decode
+
+
+class StateFile:
+    """The state of one asset at `path`. What it holds is as secret as the asset's file names."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def read(self) -> Iterator[Remembered]:
+        """In entry order. Ends early at the first damage: what follows is read again."""
+        try:
+            file = open(self._path, "rb")
+        except OSError:
+            return
+        with file, suppress(IntegrityError, msgspec.DecodeError, msgspec.ValidationError, OSError):
+            if file.read(len(MAGIC)) != MAGIC:
+                return
+            yield from _frames(file)
+
+    def replace(self) -> "StateWriter":
+        """A new state, which takes the old one's place at `commit`. Raises StorageError."""
+        try:
+            os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
+            return StateWriter(self._path)
+        except OSError as error:
+            raise _trouble(self._path, error) from error
+
+
+def _frames(file: BinaryIO) -> Iterator[Remembered]:
+    while True:
+        head = file.read(_LENGTH.size)
+        length = _LENGTH.unpack(head)[0] if len(head) == _LENGTH.size else 0
+        packed = file.read(length)
+        if not length or len(packed) != length:
+            return
+        yield from _decode(decompress(packed, TABLE_MAX_BYTES))
+
+
+class StateWriter:
+    """Collects what is remembered. Leaving it without `commit` keeps the old state."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._new = f"{path}.new"
+        descriptor = os.open(self._new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        self._file = os.fdopen(descriptor, "wb", buffering=1 << 20)
+        self._file.write(MAGIC)
+        self._held: list[Remembered] = []
+        self._compressor = zstandard.ZstdCompressor(level=1)
+
+    def add(self, remembered: Remembered) -> None:
+        self._held.append(remembered)
+        if len(self._held) >= _FRAME_ENTRIES:
+            self._write()
+
+    def _write(self) -> None:
+        packed = self._compressor.compress(_encode(self._held))
+        self._held.clear()
+        try:
+            self._file.write(_LENGTH.pack(len(packed)) + packed)
+        except OSError as error:
+            raise _trouble(self._path, error) from error
+
+    def commit(self) -> None:
+        """The snapshot is committed: this is its state. Not fsynced: losing it costs time only,
+        and a torn one ends at its first damaged frame."""
+        if self._held:
+            self._write()
+        try:
+            self._file.write(_LENGTH.pack(0))
+            self._file.close()
+            os.replace(self._new, self._path)
+        except OSError as error:
+            raise _trouble(self._path, error) from error
+
+    def __enter__(self) -> "StateWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):
+            self._file.close()
+            os.unlink(self._new)
+
+
+def _trouble(path: str, error: OSError) -> StorageError:
+    return StorageError(
+        f"{path}: the state cannot be written: {error.strerror}",
+        hint="make room or rights there, or point DRCTL_STATE_DIR elsewhere",
+    )
+
+
+@contextmanager
+def exclusive(path: str, what: str) -> Iterator[None]:
+    """Hold a lock file. It goes with the process, so a killed run leaves no lock behind.
+    Raises Busy while another run holds it."""
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _trouble(path, error) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise Busy(f"{what} is already running here", hint="wait until it ends") from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,63 @@
+"""Content as blobs: small content whole, large content cut, very long lists of blobs in blobs."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from drctl.codec.chunker import Chunker, Piece
+from drctl.codec.entries import BlockInfo, Root, blocks, encode_block, encode_root
+from drctl.codec.limits import INDIRECT_IDS
+from drctl.model import ID_SIZE, Entry
+from drctl.repository.writer import Writer
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What an entry says of its content. `leaves`: the content's own blobs when `indirect`."""
+
+    blobs: bytes
+    indirect: bool = False
+    leaves: bytes = b""
+
+
+class ContentStore:
+    """Cuts content and hands it to a writing run."""
+
+    def __init__(self, writer: Writer, chunker: Chunker) -> None:
+        self._writer = writer
+        self._chunker = chunker
+
+    def stream(self, pieces: Iterable[Piece], block_bytes: int) -> Stored:
+        """Content of any length, in bounded memory but for 32 bytes a blob."""
+        add = self._writer.add
+        leaves = b"".join([add(blob) for blob in self._chunker.cut(pieces, block_bytes)])
+        return self._listed(leaves)
+
+    def _listed(self, leaves: bytes) -> Stored:
+        step = INDIRECT_IDS * ID_SIZE
+        if len(leaves) <= step:
+            return Stored(leaves)
+        lists = (leaves[i : i + step] for i in range(0, len(leaves), step))
+        ids = b"".join([self._writer.add(ids, tree=True) for ids in lists])
+        return Stored(ids, indirect=True, leaves=leaves)
+
+    def has(self, blobs: bytes, leaves: bytes) -> bool:
+        """Take over content stored before, if every blob of it is still there."""
+        use = self._writer.use
+        both = blobs + leaves
+        if len(both) == ID_SIZE:
+            return use(both)
+        return all(use(both[i : i + ID_SIZE]) for i in range(0, len(both), ID_SIZE))
+
+    def tree(self, entries: Iterable[Entry]) -> list[BlockInfo]:
+        """Store entries, which come in order, as blocks."""
+        made = []
+        for block in blocks(entries):
+            blob_id = self._writer.add(encode_block(block), tree=True)
+            made.append(BlockInfo(block[0].path, blob_id, len(block)))
+        return made
+
+    def root(self, infos: list[BlockInfo], private_facts: dict[str, str]) -> bytes:
+        """Store the root. Gives the ids of its blobs, end to end."""
+        plain = encode_root(Root(tuple(infos), private_facts))
+        add = self._writer.add
+        return b"".join([add(blob, tree=True) for blob in self._chunker.cut([plain])])

@@ -1,0 +1,227 @@
+"""One writing run: blobs -> segments -> packs -> index -> refs, with bounded memory.
+
+Blobs are gathered into segments in the order they come; the pool compresses and seals; sealed
+segments go into packs in that same order; the pool stores packs. Nothing is promised before
+`finish`, and a run that ends without a snapshot leaves only garbage that the next run reuses.
+"""
+
+from collections import deque
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+
+from drctl.codec import documents, pack, segment, table
+from drctl.codec.limits import PACK_TARGET_BYTES, SEGMENT_TARGET_BYTES
+from drctl.codec.seal import DataSeal
+from drctl.codec.table import PackTable, Segment
+from drctl.repository import names
+from drctl.repository.index import Index
+from drctl.repository.repository import Repository
+
+Blob = bytes | memoryview
+
+_SEGMENTS_AHEAD = 12  # being compressed; each about 1 MiB, at most 5
+_PACKS_AHEAD = 4  # being stored; each about 16 MiB
+_INDEX_EVERY_PACKS = 64  # so that a killed run loses at most 1 GiB of reuse
+
+
+@dataclass(slots=True)
+class _Gathering:
+    """A segment being filled."""
+
+    ordinal: int
+    number: int
+    blobs: list[Blob] = field(default_factory=list)
+    ids: list[tuple[bytes, int]] = field(default_factory=list)
+    size_bytes: int = 0
+
+
+@dataclass(slots=True)
+class _Packing:
+    """A pack being filled. `parts` begins with the pack's magic."""
+
+    parts: list[bytes]
+    ordinals: list[int]
+    segments: list[Segment]
+    size_bytes: int
+
+
+class Writer:
+    """Not thread safe: one thread adds, the pool works. Raises StorageError."""
+
+    def __init__(self, repository: Repository, index: Index, pool: Executor, level: int) -> None:
+        self._repository = repository
+        self._index = index
+        self._pool = pool
+        self._level = level
+        self._session: tuple[bytes, DataSeal] | None = None
+        self._next_number = 0
+        self._used = bytearray(index.segments)
+        self._data: _Gathering | None = None
+        self._tree: _Gathering | None = None
+        self._sealing: deque[tuple[_Gathering, Future[tuple[int, bytes]]]] = deque()
+        self._packing = _empty_pack()
+        self._storing: deque[tuple[_Packing, Future[str]]] = deque()
+        self._stored: list[PackTable] = []
+        self.stored_bytes = 0
+        self.new_blobs = 0
+
+    # -- what a walk calls --------------------------------------------------------------------
+
+    def use(self, blob_id: bytes) -> bool:
+        """Take over a blob that is stored already. False: it is not, and must be added."""
+        ordinal = self._index.ordinal(blob_id)
+        if ordinal < 0:
+            return False
+        self._used[ordinal] = 1
+        return True
+
+    def add(self, blob: Blob, *, tree: bool = False) -> bytes:
+        """Store a blob unless it is known. Gives its id. `blob` must not change any more."""
+        blob_id = self._repository.secrets.blob_id(blob)
+        if not self.use(blob_id):
+            self._gather(blob_id, blob, tree=tree)
+        return blob_id
+
+    def _gather(self, blob_id: bytes, blob: Blob, *, tree: bool) -> None:
+        gathering = (self._tree if tree else self._data) or self._new_segment(tree=tree)
+        length = len(blob)
+        self._index.add_blob(blob_id, gathering.ordinal, gathering.size_bytes, length)
+        gathering.blobs.append(blob)
+        gathering.ids.append((blob_id, length))
+        gathering.size_bytes += length
+        self.new_blobs += 1
+        if gathering.size_bytes >= SEGMENT_TARGET_BYTES:
+            self._close_segment(gathering)
+
+    def finish(self) -> str:
+        """Everything added is stored and indexed. Gives the digest of the run's refs."""
+        self.settle()
+        refs = documents.encode_struct(documents.Refs(self._references()))
+        return self._repository.put_meta(names.REFS, documents.REFS_MAGIC, refs)
+
+    def settle(self) -> None:
+        """Store and index what was gathered, also when the run is being given up: the next run
+        then finds it."""
+        for gathering in (self._data, self._tree):
+            if gathering:
+                self._close_segment(gathering)
+        self._drain_sealing(0)
+        self._close_pack()
+        self._drain_storing(0)
+        self._write_index()
+
+    # -- segments -----------------------------------------------------------------------------
+
+    def _new_segment(self, *, tree: bool) -> _Gathering:
+        session, _ = self._open_session()
+        ordinal = self._index.new_segment(session, self._next_number)
+        self._used.append(1)
+        gathering = _Gathering(ordinal, self._next_number)
+        self._next_number += 1
+        if tree:
+            self._tree = gathering
+        else:
+            self._data = gathering
+        return gathering
+
+    def _open_session(self) -> tuple[bytes, DataSeal]:
+        """A run that stores nothing new makes no session."""
+        if self._session is None:
+            self._session = self._repository.start_session()
+        return self._session
+
+    def _close_segment(self, gathering: _Gathering) -> None:
+        if gathering is self._tree:
+            self._tree = None
+        else:
+            self._data = None
+        _, seal = self._open_session()
+        blobs, gathering.blobs = gathering.blobs, []
+        work = self._pool.submit(segment.encode, seal, gathering.number, blobs, self._level)
+        self._sealing.append((gathering, work))
+        self._drain_sealing(_SEGMENTS_AHEAD)
+
+    def _drain_sealing(self, most: int) -> None:
+        while self._sealing and (len(self._sealing) > most or self._sealing[0][1].done()):
+            gathering, work = self._sealing.popleft()
+            self._append(gathering, *work.result())
+
+    # -- packs --------------------------------------------------------------------------------
+
+    def _append(self, gathering: _Gathering, compression: int, sealed: bytes) -> None:
+        packing = self._packing
+        packing.segments.append(
+            Segment(
+                session=self._open_session()[0],
+                number=gathering.number,
+                offset=packing.size_bytes,
+                stored_bytes=len(sealed),
+                raw_bytes=gathering.size_bytes,
+                compression=compression,
+                blobs=tuple(gathering.ids),
+            )
+        )
+        packing.ordinals.append(gathering.ordinal)
+        packing.parts.append(sealed)
+        packing.size_bytes += len(sealed)
+        if packing.size_bytes >= PACK_TARGET_BYTES:
+            self._close_pack()
+
+    def _close_pack(self) -> None:
+        if not self._packing.segments:
+            return
+        packing, self._packing = self._packing, _empty_pack()
+        self._storing.append((packing, self._pool.submit(self._store, packing)))
+        self._drain_storing(_PACKS_AHEAD)
+
+    def _store(self, packing: _Packing) -> str:
+        """In the pool. Gives the pack's digest."""
+        toc = table.encode([PackTable(b"", tuple(packing.segments))])
+        data = b"".join((*packing.parts, pack.tail(self._repository.seal_toc(toc))))
+        packing.parts.clear()
+        packing.size_bytes = len(data)
+        name = names.hashed(names.PACKS, data)
+        self._repository.storage.put(name, data)
+        return names.digest_of(name)
+
+    def _drain_storing(self, most: int) -> None:
+        while self._storing and (len(self._storing) > most or self._storing[0][1].done()):
+            packing, work = self._storing.popleft()
+            digest = bytes.fromhex(work.result())
+            self.stored_bytes += packing.size_bytes
+            for ordinal, place in zip(packing.ordinals, packing.segments, strict=True):
+                self._index.set_packed(ordinal, digest, place)
+            self._stored.append(PackTable(digest, tuple(packing.segments)))
+            if len(self._stored) >= _INDEX_EVERY_PACKS:
+                self._write_index()
+
+    # -- index and refs -----------------------------------------------------------------------
+
+    def _write_index(self) -> None:
+        if self._stored:
+            plain = table.encode(self._stored)
+            self._repository.put_meta(names.INDEX, documents.INDEX_MAGIC, plain)
+            self._stored.clear()
+
+    def _references(self) -> dict[bytes, list[int]]:
+        """Runs of segment numbers by session, of every segment that was used or made."""
+        used: dict[bytes, list[int]] = {}
+        for ordinal in (i for i, mark in enumerate(self._used) if mark):
+            place = self._index.place(ordinal)
+            used.setdefault(place.session, []).append(place.number)
+        return {session: runs(sorted(found)) for session, found in used.items()}
+
+
+def runs(ascending: list[int]) -> list[int]:
+    """[3, 4, 5, 9] becomes [3, 3, 9, 1]: first and count of each run."""
+    found: list[int] = []
+    for number in ascending:
+        if found and number == found[-2] + found[-1]:
+            found[-1] += 1
+        else:
+            found += (number, 1)
+    return found
+
+
+def _empty_pack() -> _Packing:
+    return _Packing([pack.MAGIC], [], [], pack.HEAD_BYTES)

@@ -70,7 +70,7 @@ def _canonical(document: dict[str, Any]) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
 
 
-class _Sealed(msgspec.Struct, frozen=True):
+class Sealed(msgspec.Struct, frozen=True):
     """`to`: fingerprint -> HPKE ciphertext of the secret."""
 
     repository: bytes
@@ -84,17 +84,17 @@ def encode_sealed(
     """A session's data key or the repository's secrets, sealed to each recipient."""
     info = magic + repository_id + own_id
     sealed = {r.fingerprint: r.seal(secret, info) for r in to}
-    body = magic + msgspec.msgpack.encode(_Sealed(repository_id, own_id, sealed))
+    body = magic + msgspec.msgpack.encode(Sealed(repository_id, own_id, sealed))
     return body + sha256(body).digest()
 
 
-def check_sealed(magic: bytes, data: bytes) -> _Sealed:
+def check_sealed(magic: bytes, data: bytes) -> Sealed:
     """What can be checked without a key. Raises IntegrityError."""
     body, proof = data[:-32], data[-32:]
     if not body.startswith(magic) or sha256(body).digest() != proof:
         raise IntegrityError("is damaged")
     try:
-        return msgspec.msgpack.decode(body[len(magic) :], type=_Sealed)
+        return msgspec.msgpack.decode(body[len(magic) :], type=Sealed)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise IntegrityError("is damaged") from error
 

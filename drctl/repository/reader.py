@@ -12,6 +12,7 @@ from drctl.codec import entries, segment
 from drctl.codec.entries import Root
 from drctl.codec.recipients import Identity
 from drctl.codec.seal import DataSeal
+from drctl.codec.table import Segment
 from drctl.errors import IntegrityError, KeyUnavailable, NotFound
 from drctl.model import ID_SIZE, Entry, sort_key
 from drctl.repository import names
@@ -29,7 +30,7 @@ class Reader:
     """Raises IntegrityError naming the object, KeyUnavailable, StorageError."""
 
     def __init__(self, repository: Repository, index: Index, identity: Identity) -> None:
-        self._repository = repository
+        self.repository = repository
         self._index = index
         self._identity = identity
         self._seals: dict[bytes, DataSeal] = {}
@@ -43,13 +44,13 @@ class Reader:
         """The blobs, in the order asked for, each proven to be the one of its id."""
         located = [self._locate(blob_id) for blob_id in ids]
         plains = self._open(sorted({ordinal for ordinal, _, _ in located}))
-        blob_id_of = self._repository.secrets.blob_id
+        blob_id_of = self.repository.secrets.blob_id
         found = []
         for blob_id, (ordinal, offset, length) in zip(ids, located, strict=True):
             blob = memoryview(plains[ordinal])[offset : offset + length]
             if blob_id_of(blob) != blob_id:
                 name = self._name(self._index.place(ordinal))
-                raise IntegrityError(f"{self._repository.where}: {name} holds a wrong blob")
+                raise IntegrityError(f"{self.repository.where}: {name} holds a wrong blob")
             found.append(blob)
         return found
 
@@ -59,7 +60,7 @@ class Reader:
             located = self._index.locate(blob_id)
         if located is None:
             raise IntegrityError(
-                f"{self._repository.where}: blob {blob_id.hex()[:16]} is in no pack",
+                f"{self.repository.where}: blob {blob_id.hex()[:16]} is in no pack",
                 hint="a pack was lost; another repository of the plan may hold it: give --from",
             )
         return located
@@ -68,9 +69,31 @@ class Reader:
         """An index object was lost: what it held is read from the packs, once."""
         with self._seals_lock:
             if not self._rebuilt:
-                self._repository.index_from_packs(self._index, lambda _: None)
+                self.repository.index_from_packs(self._index, lambda _: None)
                 self._rebuilt = True
         return True
+
+    def has(self, blob_id: bytes) -> bool:
+        """Whether the blob lies in a pack that the index, or a look at all packs, knows."""
+        try:
+            self._locate(blob_id)
+        except IntegrityError:
+            return False
+        return True
+
+    def check_pack(self, name: str, data: bytes) -> None:
+        """Open every segment of a whole pack and prove every blob in it."""
+        table = self.repository.toc_in(name, data)
+        for found in table.segments:
+            sealed = memoryview(data)[found.offset : found.offset + found.stored_bytes]
+            place = Place(found.session, found.number, table.name, *_sizes(found))
+            plain = memoryview(self._decode(name, place, sealed))
+            offset = 0
+            for blob_id, length in found.blobs:
+                blob = plain[offset : offset + length]
+                if self.repository.secrets.blob_id(blob) != blob_id:
+                    raise IntegrityError(f"{self.repository.where}: {name} holds a wrong blob")
+                offset += length
 
     # -- segments -----------------------------------------------------------------------------
 
@@ -90,7 +113,7 @@ class Reader:
         end = run[-1][1].offset + run[-1][1].stored_bytes
         name = self._name(run[0][1])
         try:
-            data = memoryview(self._repository.storage.get(name, start, end - start))
+            data = memoryview(self.repository.storage.get(name, start, end - start))
         except NotFound as error:
             raise IntegrityError(
                 f"{error.what}, though snapshots need it",
@@ -102,7 +125,7 @@ class Reader:
             self._segments.done(ordinal, mine[ordinal], plain)
 
     def _decode(self, name: str, place: Place, sealed: memoryview) -> bytes:
-        with self._repository.naming(name):
+        with self.repository.naming(name):
             return segment.decode(
                 self._seal(place.session),
                 place.number,
@@ -119,7 +142,7 @@ class Reader:
 
     def _open_session(self, session: bytes) -> DataSeal:
         try:
-            return self._repository.open_session(session, self._identity)
+            return self.repository.open_session(session, self._identity)
         except NotFound as error:
             raise IntegrityError(f"{error.what}, though snapshots need it") from error
         except KeyUnavailable as error:
@@ -144,9 +167,13 @@ class Reader:
             after = keys[i + 1] if i + 1 < len(keys) else None
             if wanted and not any(_may_hold(path, keys[i], after) for path in wanted):
                 continue
-            for entry in entries.decode_block(bytes(self.blobs([block.blob])[0])):
+            for entry in self.block(block.blob):
                 if not wanted or any(is_at_or_below(entry.path, path) for path in wanted):
                     yield entry
+
+    def block(self, blob_id: bytes) -> list[Entry]:
+        """One block of entries."""
+        return entries.decode_block(bytes(self.blobs([blob_id])[0]))
 
     def leaves(self, entry: Entry) -> list[bytes]:
         """The ids of an entry's content, in order."""
@@ -167,6 +194,10 @@ class Reader:
                 group, size = [], 0
         if group:
             yield group
+
+
+def _sizes(found: Segment) -> tuple[int, int, int, int]:
+    return found.offset, found.stored_bytes, found.raw_bytes, found.compression
 
 
 def split(ids: bytes) -> list[bytes]:

@@ -121,16 +121,25 @@ class Repository:
 
     def read_toc(self, info: ObjectInfo) -> PackTable:
         """A pack's own table of contents, read from its end."""
+        guess = min(info.size_bytes, _TAIL_GUESS_BYTES)
+        last = self.storage.get(info.name, info.size_bytes - guess, guess)
         with self.naming(info.name):
-            guess = min(info.size_bytes, _TAIL_GUESS_BYTES)
-            last = self.storage.get(info.name, info.size_bytes - guess, guess)
-            length = pack.toc_length(last[-pack.TAIL.size :], info.size_bytes)
-            start = info.size_bytes - pack.TAIL.size - length
-            if length + pack.TAIL.size > guess:
-                last = self.storage.get(info.name, start, length + pack.TAIL.size)
-            sealed = last[-length - pack.TAIL.size : -pack.TAIL.size]
-            segments = pack.decode_toc(self._open(pack.TOC_MAGIC, sealed), start)
-            return PackTable(_digest_bytes(info.name), segments)
+            length = pack.toc_length(last[-pack.TAIL.size :], info.size_bytes) + pack.TAIL.size
+        if length > guess:
+            last = self.storage.get(info.name, info.size_bytes - length, length)
+        return self._open_toc(info.name, last[-length:], info.size_bytes)
+
+    def toc_in(self, name: str, data: bytes) -> PackTable:
+        """The same from a whole pack."""
+        with self.naming(name):
+            length = pack.toc_length(data[-pack.TAIL.size :], len(data)) + pack.TAIL.size
+        return self._open_toc(name, data[-length:], len(data))
+
+    def _open_toc(self, name: str, last: bytes, pack_bytes: int) -> PackTable:
+        """`last`: the sealed table of contents and what stands behind it."""
+        with self.naming(name):
+            plain = self._open(pack.TOC_MAGIC, last[: -pack.TAIL.size])
+            return PackTable(_digest_bytes(name), pack.decode_toc(plain, pack_bytes - len(last)))
 
     def seal_toc(self, plain: bytes) -> bytes:
         return seal.seal_meta(

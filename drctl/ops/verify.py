@@ -1,0 +1,246 @@
+"""Is a repository whole? Three depths, each with what is at hand.
+
+- scrub, needs no key: every object (or a sample of the packs) is what its name says;
+- structure, with a writer credential: indexes, tables of contents and refs fit each other, and
+  every segment that a snapshot needs lies in a pack that is there;
+- content, with an identity: every entry's blobs are there, and (a sample of) the data opens.
+
+Everything wrong is collected, so that one bad object does not hide another.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from zlib import crc32
+
+from drctl.codec import documents
+from drctl.codec.recipients import Identity
+from drctl.errors import IntegrityError, KeyUnavailable, NotFound
+from drctl.events import Notice, Phase, Progress, Reporter
+from drctl.model import Snapshot
+from drctl.ops.intake import show_path
+from drctl.ops.replicate import check_object
+from drctl.repository import catalog, names
+from drctl.repository.index import Index
+from drctl.repository.reader import Reader
+from drctl.repository.repository import Repository
+from drctl.storage.base import ObjectInfo, Storage
+
+Wrong = Callable[[str], None]  # takes one sentence about one thing that is wrong
+
+
+@dataclass(slots=True)
+class VerifyResult:
+    """What was looked at, and everything that is wrong, a sentence each."""
+
+    where: str
+    depth: str = "scrub"  # scrub, structure or content
+    objects: int = 0
+    read_bytes: int = 0
+    snapshots: int = 0
+    entries: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """`read_percent` of the packs is read whole; `seed` makes the choice repeatable."""
+
+    read_percent: float
+    seed: int
+
+    def takes(self, name: str) -> bool:
+        """Everything small, and a share of the packs: another share with another seed."""
+        share = crc32(f"{self.seed}:{name}".encode()) % 10_000
+        return not name.startswith(names.PACKS) or share < self.read_percent * 100
+
+
+def verify(
+    storage: Storage,
+    repository: Repository | None,
+    identity: Identity | None,
+    effort: Effort,
+    pool: Executor,
+    report: Reporter,
+) -> VerifyResult:
+    """As deep as the keys at hand allow: what is wrong is in the result. Raises StorageError when
+    the storage itself fails."""
+    result = VerifyResult(storage.where)
+    wrong = _collector(result, report)
+    reader = None
+    if repository:
+        index, snapshots = _structure(repository, pool, report, result, wrong)
+        if identity:
+            reader = Reader(repository, index, identity)
+            _content(reader, snapshots, report, result, wrong)
+    _scrub(storage, reader, effort, pool, report, result, wrong)
+    return result
+
+
+def _collector(result: VerifyResult, report: Reporter) -> Wrong:
+    def wrong(what: str) -> None:
+        if what not in result.wrong:
+            result.wrong.append(what)
+            report.emit(Notice("warning", what))
+
+    return wrong
+
+
+# -- objects --------------------------------------------------------------------------------------
+
+
+def _scrub(
+    storage: Storage,
+    reader: Reader | None,
+    effort: Effort,
+    pool: Executor,
+    report: Reporter,
+    result: VerifyResult,
+    wrong: Wrong,
+) -> None:
+    """Read objects whole: their names prove them, and with an identity packs are opened too."""
+    report.emit(Phase(f"reading {effort.read_percent:g}% of the packs in {storage.where}"))
+    chosen = [info for info in storage.list() if effort.takes(info.name)]
+    total = sum(info.size_bytes for info in chosen)
+
+    def look(info: ObjectInfo) -> str:
+        try:
+            data = storage.get(info.name)
+            check_object(storage.where, info.name, data)
+            if reader and info.name.startswith(names.PACKS):
+                reader.check_pack(info.name, data)
+        except (IntegrityError, NotFound, KeyUnavailable) as error:
+            return error.what
+        return ""
+
+    for group in _groups(chosen):
+        for info, found in zip(group, pool.map(look, group), strict=True):
+            result.objects += 1
+            result.read_bytes += info.size_bytes
+            if found:
+                wrong(found)
+        report.emit(Progress(result.read_bytes, total, result.objects, len(chosen)))
+
+
+def _groups(chosen: list[ObjectInfo], size: int = 16) -> Iterator[list[ObjectInfo]]:
+    """A bounded number under way: a pool takes all the work that it is given."""
+    return (chosen[i : i + size] for i in range(0, len(chosen), size))
+
+
+# -- structure ------------------------------------------------------------------------------------
+
+
+def _structure(
+    repository: Repository, pool: Executor, report: Reporter, result: VerifyResult, wrong: Wrong
+) -> tuple[Index, tuple[Snapshot, ...]]:
+    """Indexes, packs and refs. Gives what a look at the content needs."""
+    result.depth = "structure"
+    report.emit(Phase(f"checking what the snapshots in {repository.where} need"))
+    index = repository.load_index(wrong, pool)
+    sizes = {info.name: info.size_bytes for info in repository.storage.list(names.PACKS)}
+    _check_places(repository, index, sizes, wrong)
+    found = catalog.load(repository, pool)
+    for damaged in found.damaged:
+        wrong(damaged)
+    present = index.segment_ids()
+    for snapshot in found.snapshots:
+        result.snapshots += 1
+        _check_refs(repository, snapshot, present, wrong)
+    return index, found.snapshots
+
+
+def _check_places(
+    repository: Repository, index: Index, sizes: dict[str, int], wrong: Wrong
+) -> None:
+    """Every pack of the index is there, and is long enough."""
+    ends: dict[bytes, int] = {}
+    for ordinal in range(index.segments):
+        place = index.place(ordinal)
+        ends[place.pack] = max(ends.get(place.pack, 0), place.offset + place.stored_bytes)
+    for pack, end in ends.items():
+        name = names.named(names.PACKS, pack.hex())
+        if name not in sizes:
+            wrong(f"{repository.where}: {name} is missing")
+        elif sizes[name] < end:
+            wrong(f"{repository.where}: {name} is cut short at {sizes[name]} bytes")
+    for name in sizes:
+        if not index.knows_pack(bytes.fromhex(names.digest_of(name))):
+            _check_unindexed(repository, name, wrong)
+
+
+def _check_unindexed(repository: Repository, name: str, wrong: Wrong) -> None:
+    """A pack that no index names is a killed run's, or an index was lost: both are harmless as
+    long as the pack itself reads."""
+    try:
+        repository.read_toc(repository.storage.head(name))
+    except IntegrityError as error:
+        wrong(error.what)
+
+
+def _check_refs(
+    repository: Repository,
+    snapshot: Snapshot,
+    present: set[tuple[bytes, int]],
+    wrong: Wrong,
+) -> None:
+    who = f"{repository.where}: snapshot {snapshot.short} of {snapshot.asset}"
+    try:
+        digest = catalog.manifest(repository, snapshot.name).refs
+        plain = repository.get_meta(names.REFS, documents.REFS_MAGIC, digest)
+        refs = documents.decode_refs(plain)
+    except (IntegrityError, NotFound) as error:
+        wrong(f"{who}: its refs do not read: {error.what}")
+        return
+    needed = {
+        (session, number)
+        for session, runs in refs.segments.items()
+        for first, count in zip(runs[::2], runs[1::2], strict=True)
+        for number in range(first, first + count)
+    }
+    lost = len(needed - present)
+    if lost:
+        wrong(f"{who}: {lost} of the {len(needed)} segments that it needs are in no pack")
+
+
+# -- content --------------------------------------------------------------------------------------
+
+
+def _content(
+    reader: Reader,
+    snapshots: tuple[Snapshot, ...],
+    report: Reporter,
+    result: VerifyResult,
+    wrong: Wrong,
+) -> None:
+    """Every entry of every snapshot has its blobs. A block of entries that snapshots share is
+    looked at once."""
+    result.depth = "content"
+    seen: set[bytes] = set()
+    for snapshot in snapshots:
+        who = f"snapshot {snapshot.short} of {snapshot.asset}"
+        report.emit(Phase(f"checking {who}"))
+        try:
+            for block in reader.root(snapshot_root(reader, snapshot)).blocks:
+                if block.blob not in seen:
+                    seen.add(block.blob)
+                    _check_block(reader, block.blob, who, result, wrong)
+        except (IntegrityError, KeyUnavailable, NotFound) as error:
+            wrong(f"{who}: {error.what}")
+
+
+def snapshot_root(reader: Reader, snapshot: Snapshot) -> bytes:
+    return catalog.manifest(reader.repository, snapshot.name).root
+
+
+def _check_block(
+    reader: Reader, blob_id: bytes, who: str, result: VerifyResult, wrong: Wrong
+) -> None:
+    for entry in reader.block(blob_id):
+        result.entries += 1
+        try:
+            lost = sum(1 for leaf in reader.leaves(entry) if not reader.has(leaf))
+        except IntegrityError as error:
+            wrong(f"{who}: {show_path(entry.path)}: {error.what}")
+            continue
+        if lost:
+            wrong(f"{who}: {show_path(entry.path)}: {lost} of its blobs are in no pack")

@@ -16,7 +16,7 @@ _WINDOW_BYTES = 2 * CHUNK_MAX_BYTES
 
 
 class Chunker:
-    """Cuts streams. Not thread safe. `seed`: 0 to 2**64 - 1."""
+    """Cuts streams. Not thread safe. `seed`: 0 to 2**63 - 1."""
 
     def __init__(self, seed: int) -> None:
         self._cdc = FastCDC(

@@ -206,7 +206,7 @@ def split(ids: bytes) -> list[bytes]:
 
 
 def is_at_or_below(path: bytes, top: bytes) -> bool:
-    return path == top or top == b"." or path.startswith(top + b"/")
+    return top in (path, b".") or path.startswith(top + b"/")
 
 
 def _may_hold(path: bytes, first: bytes, after: bytes | None) -> bool:

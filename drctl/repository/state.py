@@ -48,7 +48,7 @@ class StateFile:
     def read(self) -> Iterator[Remembered]:
         """In entry order. Ends early at the first damage: what follows is read again."""
         try:
-            file = open(self._path, "rb")
+            file = open(self._path, "rb")  # noqa: SIM115 - closed below, once it is open
         except OSError:
             return
         with file, suppress(IntegrityError, msgspec.DecodeError, msgspec.ValidationError, OSError):

@@ -1,0 +1,208 @@
+"""A directory as storage. A put is: a temporary file, its data on the disk, its name, the name on
+the disk. A crash in between leaves a temporary file, which listings do not show."""
+
+import errno
+import os
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from drctl.errors import AlreadyExists, NotFound, StorageError
+from drctl.storage.base import Buffer, ObjectInfo
+
+_TEMPORARY = "tmp"
+_STALE_SECONDS = 24 * 3600  # no put takes so long: what is older was left by a killed run
+_HINTS = {
+    errno.ENOSPC: "the disk is full: make room there; nothing that was committed is lost",
+    errno.EDQUOT: "the quota is used up: raise it or make room; nothing committed is lost",
+    errno.EROFS: "the file system is mounted read-only",
+    errno.EACCES: "run as the user who owns the repository, or mend its permissions",
+    errno.EPERM: "run as the user who owns the repository, or mend its permissions",
+    errno.EIO: "the disk reports errors: look at the kernel's log, and at its health",
+    errno.ESTALE: "the network file system went away: mount it again",
+}
+
+
+class Local:
+    """Objects are files below `path`; all of it is private to its owner."""
+
+    def __init__(self, path: str) -> None:
+        self._path = os.path.abspath(path)
+        self._made: set[str] = set()
+        self._counter = 0
+        self._lock = threading.Lock()
+
+    @property
+    def where(self) -> str:
+        return self._path
+
+    def create(self) -> None:
+        """Make the directory. That it is there already is success."""
+        with self._translated("make the directory"):
+            os.makedirs(self._path, mode=0o700, exist_ok=True)
+            _sync_directory(os.path.dirname(self._path))
+
+    def put(self, name: str, data: Buffer, *, replace: bool = False) -> None:
+        with self._translated(f"write {name}"):
+            path, folder = self._file(name), self._folder(name)
+            temporary = self._write_temporary(data)
+            try:
+                if replace:
+                    os.rename(temporary, path)
+                else:
+                    os.link(temporary, path)
+            except FileExistsError as error:
+                raise AlreadyExists(name, self._path) from error
+            finally:
+                with suppress(FileNotFoundError):
+                    os.unlink(temporary)
+            _sync_directory(folder)
+
+    def _write_temporary(self, data: Buffer) -> str:
+        """A new file that holds the data, on the disk."""
+        with self._lock:
+            self._counter += 1
+            mine = f"{os.getpid()}-{threading.get_ident()}-{self._counter}-{time.time_ns()}"
+        path = os.path.join(self._folder(f"{_TEMPORARY}/x"), mine)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with memoryview(data) as view:
+                written = 0
+                while written < len(view):
+                    written += os.write(descriptor, view[written:])
+            os.fdatasync(descriptor)
+        except BaseException:
+            os.unlink(path)
+            raise
+        finally:
+            os.close(descriptor)
+        return path
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        with self._translated(f"read {name}"):
+            try:
+                descriptor = os.open(self._file(name), os.O_RDONLY | os.O_CLOEXEC)
+            except (FileNotFoundError, NotADirectoryError) as error:
+                self._require_directory()
+                raise NotFound(name, self._path) from error
+            try:
+                size = os.fstat(descriptor).st_size
+                end = size if length is None else offset + length
+                if not 0 <= offset <= end <= size:
+                    raise StorageError(f"{self._path}: {name} ends at {size}, before byte {end}")
+                return self._read(descriptor, name, offset, end - offset)
+            finally:
+                os.close(descriptor)
+
+    def _read(self, descriptor: int, name: str, offset: int, length: int) -> bytes:
+        data = os.pread(descriptor, length, offset)
+        if len(data) == length:
+            return data
+        parts = [data]
+        got = len(data)
+        while data and got < length:
+            data = os.pread(descriptor, length - got, offset + got)
+            parts.append(data)
+            got += len(data)
+        if got < length:
+            raise StorageError(f"{self._path}: {name} became shorter while it was read")
+        return b"".join(parts)
+
+    def head(self, name: str) -> ObjectInfo:
+        with self._translated(f"look at {name}"):
+            try:
+                found = os.stat(self._file(name))
+            except (FileNotFoundError, NotADirectoryError) as error:
+                self._require_directory()
+                raise NotFound(name, self._path) from error
+            if not stat.S_ISREG(found.st_mode):
+                raise NotFound(name, self._path)
+            return ObjectInfo(name, found.st_size, found.st_mtime_ns)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        with self._translated("list objects"):
+            self._require_directory()
+            self._remove_stale()
+            yield from self._below("", prefix)
+
+    def _below(self, folder: str, prefix: str) -> Iterator[ObjectInfo]:
+        """A folder sorts as its name with the slash, so that whole names come in order."""
+        try:
+            with os.scandir(os.path.join(self._path, folder)) as found:
+                entries = [(e.name + "/" * e.is_dir(follow_symlinks=False), e) for e in found]
+        except FileNotFoundError:
+            return
+        for tail, entry in sorted(entries, key=lambda pair: os.fsencode(pair[0])):
+            name = folder + tail
+            if name == f"{_TEMPORARY}/":
+                continue
+            if tail.endswith("/"):
+                if name.startswith(prefix) or prefix.startswith(name):
+                    yield from self._below(name, prefix)
+            elif name.startswith(prefix):
+                with suppress(FileNotFoundError):
+                    info = entry.stat(follow_symlinks=False)
+                    yield ObjectInfo(name, info.st_size, info.st_mtime_ns)
+
+    def delete(self, name: str) -> None:
+        with self._translated(f"delete {name}"):
+            path = self._file(name)
+            with suppress(FileNotFoundError, NotADirectoryError):
+                os.unlink(path)
+                _sync_directory(os.path.dirname(path))
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def _file(self, name: str) -> str:
+        return os.path.join(self._path, name)
+
+    def _folder(self, name: str) -> str:
+        """The directory of an object, made when missing; the repository's own is not, since a
+        missing one is a disk that is not mounted."""
+        folder = os.path.dirname(self._file(name))
+        if folder not in self._made:
+            self._require_directory()
+            if folder != self._path and not os.path.isdir(folder):
+                os.makedirs(folder, mode=0o700, exist_ok=True)
+                _sync_directory(os.path.dirname(folder))
+                _sync_directory(self._path)
+            self._made.add(folder)
+        return folder
+
+    def _require_directory(self) -> None:
+        if not os.path.isdir(self._path):
+            raise StorageError(
+                f"{self._path}: the repository's directory is not there",
+                hint="is its disk mounted? 'drctl init' makes a new repository",
+            )
+
+    def _remove_stale(self) -> None:
+        """What a killed run left behind."""
+        oldest = time.time() - _STALE_SECONDS
+        with suppress(FileNotFoundError), os.scandir(os.path.join(self._path, _TEMPORARY)) as found:
+            for entry in found:
+                with suppress(OSError):
+                    if entry.stat(follow_symlinks=False).st_mtime < oldest:
+                        os.unlink(entry.path)
+
+    @contextmanager
+    def _translated(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StorageError(
+                f"{self._path}: cannot {doing}: {error.strerror}",
+                hint=_HINTS.get(error.errno or 0, ""),
+            ) from error
+
+
+def _sync_directory(path: str) -> None:
+    """Make the names in a directory survive a power loss."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

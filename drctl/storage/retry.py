@@ -1,0 +1,96 @@
+"""Try again what may pass. The only place that does."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
+
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_exponential_jitter,
+)
+
+from drctl.clock import Clock
+from drctl.errors import AlreadyExists, StorageFault
+from drctl.storage.base import Buffer, ObjectInfo, Storage
+
+_T = TypeVar("_T")
+_PAGE = 1000
+
+
+class Retry:
+    """Repeats calls that end in StorageFault, waiting longer each time, for a bounded time."""
+
+    def __init__(
+        self,
+        inner: Storage,
+        clock: Clock,
+        *,
+        attempts: int = 8,
+        most_seconds: float = 120.0,
+        first_wait_seconds: float = 0.2,
+    ) -> None:
+        self._inner = inner
+        self._retrying = Retrying(
+            retry=retry_if_exception_type(StorageFault),
+            stop=stop_after_attempt(attempts) | stop_after_delay(most_seconds),
+            wait=wait_exponential_jitter(initial=first_wait_seconds, max=20.0),
+            sleep=clock.sleep,
+            reraise=True,
+        )
+
+    @property
+    def where(self) -> str:
+        return self._inner.where
+
+    def _again(self, call: Callable[[], _T]) -> _T:
+        return self._retrying.copy()(call)
+
+    def put(self, name: str, data: Buffer, *, replace: bool = False) -> None:
+        """An answer that was lost after the work was done looks like "exists already" the second
+        time; when the object is ours, that is success."""
+        faults = 0
+
+        def attempt() -> None:
+            nonlocal faults
+            try:
+                self._inner.put(name, data, replace=replace)
+            except StorageFault:
+                faults += 1
+                raise
+            except AlreadyExists:
+                if not faults or self._inner.get(name) != bytes(data):
+                    raise
+
+        self._again(attempt)
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        return self._again(lambda: self._inner.get(name, offset, length))
+
+    def head(self, name: str) -> ObjectInfo:
+        return self._again(lambda: self._inner.head(name))
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """A listing that breaks off is taken up after the last name that was given."""
+        found = self._inner.list(prefix)
+        last = ""
+
+        def page() -> Sequence[ObjectInfo]:
+            nonlocal found
+            try:
+                return tuple(islice(found, _PAGE))
+            except StorageFault:
+                found = (info for info in self._inner.list(prefix) if info.name > last)
+                raise
+
+        while infos := self._again(page):
+            last = infos[-1].name
+            yield from infos
+
+    def delete(self, name: str) -> None:
+        self._again(lambda: self._inner.delete(name))
+
+    def close(self) -> None:
+        self._inner.close()

@@ -1,6 +1,8 @@
 # Sourced by the other scripts: a calm environment, drctl's virtual environment, Debian's tools.
 # shellcheck shell=bash
 
+. "$(dirname -- "${BASH_SOURCE[0]}")/setup-compiler.sh"
+
 repo=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 venv=$(realpath -m -- "${DRCTL_VENV:-$repo/.venv}")
 tools=$venv/tools
@@ -89,7 +91,7 @@ make_venv() {
     found=$("$venv/bin/python" -c 'import pip, sys; print(sys.version)' 2>/dev/null || true)
     [ "$wanted" != "$found" ] || return 0
     rm -rf -- "$venv/bin" "$venv/lib" "$venv/lib64" "$venv/include" "$venv/ready"
-  elif [ -n "$(ls -A -- "$venv" | grep -vxE 'home|setup\.log|tools|cache')" ]; then
+  elif [ -n "$(ls -A -- "$venv" | grep -vxE 'home|setup\.log|tools|compiler|cache')" ]; then
     die "$venv holds something else than a virtual environment" "set DRCTL_VENV to another place"
   fi
   quietly "making a virtual environment" "$python" -m venv "$venv"
@@ -104,7 +106,8 @@ install_drctl() {
   ! venv_is_ready "$fingerprint" "$extras" || return 0
   say "installing drctl${extras:+ with the extras $extras} in $venv"
   make_venv "$python"
-  PIP_USER=false PIP_DISABLE_PIP_VERSION_CHECK=1 quietly "pip" \
+  setup_compiler
+  PIP_USER=false PIP_DISABLE_PIP_VERSION_CHECK=1 quietly "pip" with_compiler \
     "$venv/bin/python" -m pip install --no-input --editable ".${extras:+[$extras]}"
   grep -sqF -- "$fingerprint" "$venv/ready" || : >"$venv/ready"
   printf '%s %s\n' "$fingerprint" "$extras" >>"$venv/ready"
@@ -123,14 +126,17 @@ missing_packages() {
   done <<<"$debian_tools"
 }
 
-# Runs a command that sees the tools which were unpacked below the virtual environment, if any.
-with_tools() {
-  local libraries
-  [ -d "$tools" ] || { "$@"; return; }
-  libraries=$(printf '%s:' "$tools"/usr/lib/*-linux-*/ "$tools"/lib/*-linux-*/)
-  PATH="$tools/usr/bin:$tools/bin:$tools/usr/sbin:$PATH" \
+# Runs a command that sees the programs and libraries which were unpacked in a directory, if any.
+with_unpacked() {
+  local directory=$1 libraries
+  shift
+  [ -d "$directory" ] || { "$@"; return; }
+  libraries=$(printf '%s:' "$directory"/usr/lib/*-linux-*/ "$directory"/lib/*-linux-*/)
+  PATH="$directory/usr/bin:$directory/bin:$directory/usr/sbin:$PATH" \
     LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:-}" "$@"
 }
+
+with_tools() { with_unpacked "$tools" "$@"; }
 
 # Installs packages by way of `apt-get` as root; the first argument may be `sudo -n`, in words.
 install_as_root() {
@@ -147,10 +153,12 @@ install_as_root() {
 }
 
 # Without root: apt keeps its lists and files in a directory of ours, and reads the system's list
-# of installed packages, so that it fetches exactly what is missing. Nothing is installed.
+# of installed packages, so that it fetches exactly what is missing. Nothing is installed: it is
+# unpacked in the directory named first.
 unpack_as_user() {
-  local apt_root=$venv/apt deb
-  mkdir -p -- "$apt_root/lists/partial" "$apt_root/archives/partial" "$tools"
+  local directory=$1 apt_root=$venv/apt deb
+  shift
+  mkdir -p -- "$apt_root/lists/partial" "$apt_root/archives/partial" "$directory"
   local apt=(apt-get -o "Dir::State::Lists=$apt_root/lists" -o "Dir::Cache=$apt_root"
     -o "Dir::Cache::Archives=$apt_root/archives" -o Acquire::Languages=none
     -o APT::Update::Post-Invoke-Success:: -o Debug::NoLocking=true)
@@ -158,29 +166,35 @@ unpack_as_user() {
   quietly "apt-get install --download-only $*" \
     "${apt[@]}" install -y --no-install-recommends --download-only "$@"
   for deb in "$apt_root"/archives/*.deb; do
-    quietly "unpacking $deb" dpkg -x "$deb" "$tools"
+    quietly "unpacking $deb" dpkg -x "$deb" "$directory"
   done
   rm -rf -- "$apt_root"
 }
 
-# Sees to it that every command of debian_tools runs. What cannot be had ends the run: a test
-# that did not run proves nothing.
-setup_tools() {
-  local missing
-  missing=$(missing_packages)
-  [ -n "$missing" ] || return 0
-  # shellcheck disable=SC2086  # one package, one word
-  set -- $missing
+# Gets Debian packages in the way that is open to us; the directory is for the last way.
+fetch_packages() {
+  local directory=$1
+  shift
   command -v apt-get >/dev/null ||
-    die "these tools are missing, and there is no apt-get to fetch them: $*"
+    die "these packages are missing, and there is no apt-get to fetch them: $*"
   say "fetching from Debian: $*"
   if [ "$(id -u)" -eq 0 ]; then
     install_as_root "" "$@"
   elif sudo -n true >/dev/null 2>&1; then
     install_as_root "sudo -n" "$@"
   else
-    unpack_as_user "$@"
+    unpack_as_user "$directory" "$@"
   fi
+}
+
+# Sees to it that every command of debian_tools runs. What cannot be had ends the run: a test
+# that did not run proves nothing.
+setup_tools() {
+  local missing
+  missing=$(missing_packages | paste -sd ' ')
+  [ -n "$missing" ] || return 0
+  # shellcheck disable=SC2086  # one package, one word
+  fetch_packages "$tools" $missing
   missing=$(missing_packages | paste -sd ' ')
   [ -z "$missing" ] || die "these do not run although they were fetched: $missing" \
     "the whole log is $log"

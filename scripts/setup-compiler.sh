@@ -16,18 +16,18 @@ compiler_works() {
 with_compiler() {
   local compiler=$venv/compiler
   [ -d "$compiler" ] || { "$@"; return; }
-  CPATH=$(printf '%s:' "$compiler"/usr/include "$compiler"/usr/include/{*-linux-*,python3.*}) \
-    LIBRARY_PATH=$(printf '%s:' "$compiler"/usr/lib/*-linux-*) \
+  CPATH=$(joined "$compiler"/usr/include "$compiler"/usr/include/{*-linux-*,python3.*}) \
+    LIBRARY_PATH=$(joined "$compiler"/usr/lib/*-linux-*) \
     with_unpacked "$compiler" "$@"
 }
 
 setup_compiler() {
-  local script
+  local linker_script
   ! compiler_works || return 0
   fetch_packages "$venv/compiler" gcc libc6-dev python3-dev
   # What libc.so says to the linker are absolute paths: turn those that were unpacked to here.
-  for script in "$venv"/compiler/usr/lib/*-linux-*/libc.so; do
-    [ ! -e "$script" ] || sed -i "s|\([ (]\)\(/usr/lib/\)|\1$venv/compiler\2|g" "$script"
+  for linker_script in "$venv"/compiler/usr/lib/*-linux-*/libc.so; do
+    [ ! -e "$linker_script" ] || sed -i "s|\([ (]\)\(/usr/lib/\)|\1$venv/compiler\2|g" "$linker_script"
   done
   compiler_works ||
     die "there is no C compiler that can build a Python module" \

@@ -126,14 +126,22 @@ missing_packages() {
   done <<<"$debian_tools"
 }
 
+# A search path of those that are there. No part of it is empty, which would mean "here".
+joined() {
+  local path found=
+  for path in "$@"; do
+    [ ! -e "$path" ] || found=$found:$path
+  done
+  printf '%s' "${found#:}"
+}
+
 # Runs a command that sees the programs and libraries which were unpacked in a directory, if any.
 with_unpacked() {
-  local directory=$1 libraries
+  local directory=$1
   shift
   [ -d "$directory" ] || { "$@"; return; }
-  libraries=$(printf '%s:' "$directory"/usr/lib/*-linux-*/ "$directory"/lib/*-linux-*/)
   PATH="$directory/usr/bin:$directory/bin:$directory/usr/sbin:$PATH" \
-    LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:-}" "$@"
+    LD_LIBRARY_PATH=$(joined "$directory"/{usr/lib,lib}/*-linux-*) "$@"
 }
 
 with_tools() { with_unpacked "$tools" "$@"; }

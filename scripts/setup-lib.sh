@@ -169,7 +169,7 @@ unpack_as_user() {
   mkdir -p -- "$apt_root/lists/partial" "$apt_root/archives/partial" "$directory"
   local apt=(apt-get -o "Dir::State::Lists=$apt_root/lists" -o "Dir::Cache=$apt_root"
     -o "Dir::Cache::Archives=$apt_root/archives" -o Acquire::Languages=none
-    -o APT::Update::Post-Invoke-Success:: -o Debug::NoLocking=true)
+    -o Debug::NoLocking=true)
   quietly "apt-get update" "${apt[@]}" update
   quietly "apt-get install --download-only $*" \
     "${apt[@]}" install -y --no-install-recommends --download-only "$@"

@@ -82,14 +82,21 @@ venv_is_ready() {
     fi
 }
 
-# A virtual environment of another Python, or half of one, is made anew; anything else that lies
-# there was not made by us and stays.
+# Whether the virtual environment is one of this Python, and stands where it was made.
+venv_stands() {
+  local wanted found
+  wanted=$("$1" -c 'import sys; print(sys.version)')
+  found=$("$venv/bin/python" -c 'import sys; print(sys.version)' 2>/dev/null) || return 1
+  [ "$wanted" = "$found" ] && "$venv/bin/pip" --version >/dev/null 2>&1
+}
+
+# What we made for another Python or in another place is made anew. Anything else that lies there
+# is not ours, and stays.
 make_venv() {
-  local python=$1 wanted found
+  local python=$1
   if [ -e "$venv/pyvenv.cfg" ]; then
-    wanted=$("$python" -c 'import sys; print(sys.version)')
-    found=$("$venv/bin/python" -c 'import pip, sys; print(sys.version)' 2>/dev/null || true)
-    [ "$wanted" != "$found" ] || return 0
+    ! venv_stands "$python" || return 0
+    [ -e "$log" ] || die "$venv is a virtual environment for another use" "set DRCTL_VENV elsewhere"
     rm -rf -- "$venv/bin" "$venv/lib" "$venv/lib64" "$venv/include" "$venv/ready"
   elif [ -n "$(ls -A -- "$venv" | grep -vxE 'home|setup\.log|tools|compiler|cache')" ]; then
     die "$venv holds something else than a virtual environment" "set DRCTL_VENV to another place"

@@ -1,0 +1,11 @@
+"""What drctl can protect: one file a kind, one line here."""
+
+from drctl.engines import command, files, sqlite
+from drctl.engines.base import Engine
+
+ENGINES: tuple[Engine, ...] = (files.ENGINE, command.ENGINE, sqlite.ENGINE)
+
+
+def engine(kind: str) -> Engine:
+    """Raises KeyError for a kind that does not exist."""
+    return {found.kind: found for found in ENGINES}[kind]

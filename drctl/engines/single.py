@@ -1,0 +1,133 @@
+"""Restoring a snapshot that is one file: a database copy, a command's output.
+
+The place is named as for `cp`: an existing directory, or a path that ends in `/`, takes the file
+under its own name; anything else is the file itself.
+"""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+
+from drctl.engines.base import Writing
+from drctl.engines.tree_read import reason
+from drctl.errors import TargetRefused
+from drctl.model import Entry, Problem
+
+Last = Callable[[str], None]  # takes the path of the whole file before it gets its name
+
+
+class SingleTarget:
+    """Puts one file back under `to`; see engines.base.Target. `last` may still refuse it."""
+
+    def __init__(self, to: str, last: Last | None = None) -> None:
+        self._to = to
+        self._last = last
+        self.path = ""
+
+    def prepare(self) -> None:
+        parent = os.path.dirname(os.path.abspath(self._to))
+        if not self._is_directory() and not os.path.isdir(parent):
+            raise TargetRefused(f"{parent}: no such directory", hint="make it, or name another")
+        if not self._is_directory():
+            self._refuse_existing(self._to)
+
+    def _is_directory(self) -> bool:
+        return self._to.endswith("/") or os.path.isdir(self._to)
+
+    def _refuse_existing(self, path: str) -> None:
+        if os.path.lexists(path):
+            raise TargetRefused(
+                f"{path} exists: nothing was restored",
+                hint="move it away first, or name another place",
+            )
+
+    def put_plain(self, entry: Entry) -> Problem | None:
+        return Problem(entry.path, "is not a file, and cannot be restored as one")
+
+    def put_small(self, entry: Entry, content: bytes | memoryview) -> Problem | None:
+        writing = self.open_large(entry)
+        try:
+            writing.write(content)
+        except BaseException:
+            writing.abort()
+            raise
+        return writing.close()
+
+    def open_large(self, entry: Entry) -> Writing:
+        self.path = self._to
+        if self._is_directory():
+            self.path = os.path.join(self._to, os.path.basename(os.fsdecode(entry.path)))
+            self._refuse_existing(self.path)
+        try:
+            os.makedirs(os.path.dirname(os.path.abspath(self.path)), mode=0o700, exist_ok=True)
+            return _File(self.path, entry, self._last)
+        except OSError as error:
+            raise _refused(self.path, error) from error
+
+    def finish(self) -> tuple[Problem, ...]:
+        return ()
+
+
+class _File:
+    """Written beside its name, which it gets when it is whole, proven and on the disk."""
+
+    def __init__(self, path: str, entry: Entry, last: Last | None) -> None:
+        self._path = path
+        self._entry = entry
+        self._last = last
+        self._partial = f"{path}.drctl-partial"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._descriptor = os.open(self._partial, flags, 0o600)
+
+    def write(self, piece: bytes | memoryview) -> None:
+        view = memoryview(piece)
+        try:
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+        except OSError as error:
+            raise _refused(self._path, error) from error
+
+    def close(self) -> Problem | None:
+        try:
+            os.fsync(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
+            if self._last:
+                self._last(self._partial)
+            self._metadata()
+            os.link(self._partial, self._path, follow_symlinks=False)
+        except OSError as error:
+            raise _refused(self._path, error) from error
+        finally:
+            self.abort()
+        _sync_name(self._path)
+        return None
+
+    def _metadata(self) -> None:
+        entry = self._entry
+        if os.geteuid() == 0:
+            os.chown(self._partial, entry.uid, entry.gid)
+        os.chmod(self._partial, entry.mode or 0o600)
+        os.utime(self._partial, ns=(entry.mtime_ns, entry.mtime_ns))
+
+    def abort(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        with suppress(FileNotFoundError):
+            os.unlink(self._partial)
+
+
+def _sync_name(path: str) -> None:
+    descriptor = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _refused(path: str, error: OSError) -> TargetRefused:
+    return TargetRefused(
+        f"{path}: cannot be written: {reason(error)}",
+        hint="mend it or name another target, and restore again; the repository is unharmed",
+    )

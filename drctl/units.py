@@ -1,0 +1,90 @@
+"""Durations, sizes and instants: read from what people write, shown as people read them.
+
+Everything here raises ValueError with a sentence that says what is wanted.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*")
+_BYTES = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
+_BINARY = {"k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+_AGO = re.compile(r"(.+?)\s+ago")
+
+DURATION_PATTERN = r"^\s*(\d+(\.\d+)?\s*(ms|s|m|h|d|w)\s*)+$"
+SIZE_PATTERN = r"^\s*\d+(\.\d+)?\s*[kKmMgGtT]?i?[bB]?\s*$"
+
+
+def parse_duration(text: str) -> float:
+    """Seconds: `90s`, `15m`, `1h30m`, `35d`, `2w`."""
+    rest, seconds = text.strip(), 0.0
+    if not rest:
+        raise ValueError(f"'{text}' is not a duration such as 90s, 15m, 1h30m or 35d")
+    while rest:
+        part = _DURATION_PART.match(rest)
+        if not part:
+            raise ValueError(f"'{text}' is not a duration such as 90s, 15m, 1h30m or 35d")
+        seconds += float(part[1]) * _SECONDS[part[2]]
+        rest = rest[part.end() :]
+    return seconds
+
+
+def parse_size(text: str) -> int:
+    """Bytes: `512`, `10MiB`, `1.5 GB`, `64k`. Without the `i` the steps are of 1000."""
+    found = _SIZE.fullmatch(text.strip())
+    if not found or (found[3] and not found[2]):
+        raise ValueError(f"'{text}' is not a size such as 512k, 10MiB or 1.5GB")
+    step = (_BINARY if found[3] else _BYTES)[found[2].lower()]
+    return round(float(found[1]) * step)
+
+
+def parse_instant(text: str, now_ns: int) -> int:
+    """Nanoseconds since 1970 of `2026-03-01T12:00:00Z`, `2026-03-01 12:00` (local time),
+    `2026-03-01` (its beginning) or `2h ago`."""
+    ago = _AGO.fullmatch(text.strip())
+    if ago:
+        return now_ns - round(parse_duration(ago[1]) * 1e9)
+    try:
+        instant = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise ValueError(
+            f"'{text}' is not a time such as 2026-03-01T12:00:00Z, '2026-03-01 12:00' or '2h ago'"
+        ) from error
+    elapsed = instant.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    return (elapsed // timedelta(microseconds=1)) * 1000
+
+
+def show_bytes(size: float) -> str:
+    """`1.2 GiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(size) < 1024:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def show_seconds(seconds: float) -> str:
+    """`0.8s`, `42s`, `3m 12s`, `5h 02m`, `12d 4h`."""
+    if seconds < 10:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
+    if whole < 60:
+        return f"{whole}s"
+    if hours < 1:
+        return f"{minutes}m {whole % 60:02d}s"
+    return f"{hours}h {minutes % 60:02d}m" if days < 1 else f"{days}d {hours % 24}h"
+
+
+def show_instant(instant_ns: int) -> str:
+    """In local time with its offset, to the second: `2026-03-01 12:00:00+01:00`."""
+    whole = datetime.fromtimestamp(instant_ns // 10**9, tz=UTC)
+    return whole.astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+def iso_instant(instant_ns: int) -> str:
+    """In UTC for machines: `2026-03-01T11:00:00.123456Z`."""
+    instant = datetime.fromtimestamp(instant_ns // 10**9, tz=UTC)
+    return f"{instant:%Y-%m-%dT%H:%M:%S}.{instant_ns % 10**9 // 1000:06d}Z"

@@ -11,13 +11,24 @@ an entry that cannot be read is a Problem and makes the run partial, where the e
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol
 
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 
 from drctl.clock import Clock
 from drctl.events import Reporter
 from drctl.model import Entry, Problem
+
+
+def _flag(value: object) -> object:
+    """Only these two words; a plan's `yes` or `on` may have been meant as text."""
+    words: dict[object, bool] = {"true": True, "false": False, True: True, False: False}
+    if value not in words:
+        raise ValueError(f"true or false is wanted, not '{value}'")
+    return words[value]
+
+
+Flag = Annotated[bool, BeforeValidator(_flag)]
 
 
 class Content(Protocol):

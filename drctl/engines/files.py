@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from drctl.engines.base import Engine, Health, Surroundings
+from drctl.engines.base import Engine, Flag, Health, Surroundings
 from drctl.engines.patterns import compile_patterns
 from drctl.engines.tree_read import TreeItem, Walk, reason
 from drctl.engines.tree_write import TreeTarget
@@ -29,10 +29,10 @@ class Settings(BaseModel):
     exclude: tuple[str, ...] = Field(
         default=(), description="Patterns of what is left out, as in .gitignore."
     )
-    one_file_system: bool = Field(
+    one_file_system: Flag = Field(
         default=False, description="Do not enter other file systems mounted below the paths."
     )
-    exclude_caches: bool = Field(
+    exclude_caches: Flag = Field(
         default=False, description="Leave out the content of directories with a CACHEDIR.TAG."
     )
 

@@ -1,0 +1,62 @@
+"""The plan: YAML with positions -> a validated model, with every mistake told at once."""
+
+import os
+from dataclasses import dataclass
+from hashlib import sha256
+
+from pydantic import ValidationError
+
+from drctl.errors import PlanError
+from drctl.plan.checks import check
+from drctl.plan.later import refuse
+from drctl.plan.lint import Finding, lint
+from drctl.plan.model import Plan
+from drctl.plan.problems import tell
+from drctl.plan.tree import Tree, parse
+
+__all__ = ["Finding", "LoadedPlan", "load"]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedPlan:
+    """`digest`: SHA-256 of the file's bytes, comments and all, so that what was run can be shown
+    to the letter. `base`: the file's directory, which relative paths start from."""
+
+    plan: Plan
+    path: str
+    base: str
+    digest: str
+    findings: tuple[Finding, ...]
+
+
+def load(path: str) -> LoadedPlan:
+    """Raises PlanError with all mistakes, each as `file:line:column: place: what`."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        raise PlanError(
+            f"{path}: {error.strerror}",
+            hint=f"make a new plan with 'drctl --plan {path} init', or name another",
+        ) from error
+    tree = parse(data)
+    plan = _validate(tree)
+    if plan is None or tree.problems:
+        problems = tuple(problem.show(path) for problem in sorted(set(tree.problems)))
+        count = "one mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+        raise PlanError(f"{path}: {count}", problems=problems)
+    base = os.path.dirname(os.path.abspath(path))
+    findings = lint(plan, tree, base)
+    return LoadedPlan(plan, path, base, sha256(data).hexdigest(), findings)
+
+
+def _validate(tree: Tree) -> Plan | None:
+    if tree.root is None:
+        return None
+    later = refuse(tree)
+    check(tree)
+    try:
+        return Plan.model_validate(tree.root)
+    except ValidationError as error:
+        tell(error, tree, Plan, later)
+        return None

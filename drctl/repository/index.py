@@ -1,12 +1,9 @@
 """The index in memory: blob id -> segment -> pack, within 64 bytes a blob."""
 
-import struct
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain, repeat
-
-from borghash import HashTable
+from itertools import accumulate, chain, islice, repeat
 
 from drctl.codec.table import (
     SESSION_ID_BYTES,
@@ -18,8 +15,8 @@ from drctl.codec.table import (
     numbers,
 )
 from drctl.model import ID_SIZE
+from drctl.repository.blobtable import BlobTable
 
-_VALUE = struct.Struct("<III")  # segment's ordinal, offset in the raw segment, length: bytes
 NO_PACK = 0xFFFFFFFF
 
 
@@ -43,7 +40,7 @@ class Index:
         """With `present`, packs that are not among these are left out: a run must not lean on
         blobs whose pack is lost, so it stores them again."""
         self._present = present
-        self._blobs = HashTable(key_size=ID_SIZE, value_size=_VALUE.size)
+        self._blobs = BlobTable()
         self._sessions: dict[bytes, int] = {}
         self._packs: dict[bytes, int] = {}
         self._session_names: list[bytes] = []
@@ -60,7 +57,7 @@ class Index:
         return len(self._blobs)
 
     def __contains__(self, blob_id: bytes) -> bool:
-        return blob_id in self._blobs
+        return self._blobs.row(blob_id) >= 0
 
     @property
     def segments(self) -> int:
@@ -75,13 +72,13 @@ class Index:
 
     def ordinal(self, blob_id: bytes) -> int:
         """The blob's segment, or -1."""
-        value: bytes | None = self._blobs.get(blob_id)
-        return -1 if value is None else int.from_bytes(value[:4], "little")
+        row = self._blobs.row(blob_id)
+        return -1 if row < 0 else self._blobs.ordinal(row)
 
     def locate(self, blob_id: bytes) -> tuple[int, int, int] | None:
         """(segment's ordinal, offset in its raw bytes, length), or None."""
-        value: bytes | None = self._blobs.get(blob_id)
-        return None if value is None else _VALUE.unpack(value)
+        row = self._blobs.row(blob_id)
+        return None if row < 0 else self._blobs.at(row)
 
     def place(self, ordinal: int) -> Place:
         pack = self._pack[ordinal]
@@ -113,7 +110,8 @@ class Index:
         return len(self._number) - 1
 
     def add_blob(self, blob_id: bytes, ordinal: int, offset: int, length: int) -> None:
-        self._blobs[blob_id] = _VALUE.pack(ordinal, offset, length)
+        """A blob that the index does not know."""
+        self._blobs.add(blob_id, ordinal, offset, length)
 
     def set_packed(self, ordinal: int, pack: bytes, segment: Segment) -> None:
         self._pack[ordinal] = self._pack_ordinal(pack)
@@ -168,15 +166,15 @@ class Index:
         self._add_blobs(c, base)
 
     def _add_blobs(self, c: Columns, base: int) -> None:
-        """One pass in the interpreter over all blobs: keep it lean."""
-        table, ids, lengths = self._blobs, c.ids, numbers("I", c.lengths)
-        pack, at, first = _VALUE.pack, 0, 0
+        """A blob's offset is what lies before it in its segment."""
+        lengths = numbers("I", c.lengths)
+        ordinals, offsets = array("I"), array("I")
+        first = 0
         for ordinal, count in enumerate(numbers("I", c.segment_blobs), base):
-            mine = lengths[first : first + count]
-            for length, end in zip(mine, accumulate(mine), strict=True):
-                table[ids[at : at + ID_SIZE]] = pack(ordinal, end - length, length)
-                at += ID_SIZE
+            ordinals.extend(repeat(ordinal, count))
+            offsets.extend(islice(accumulate(lengths[first : first + count], initial=0), count))
             first += count
+        self._blobs.extend(c.ids, ordinals, offsets, lengths)
 
     def _session_ordinal(self, name: bytes) -> int:
         return _ordinal(self._sessions, self._session_names, name)

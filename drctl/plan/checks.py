@@ -1,0 +1,92 @@
+"""What must hold between the parts of a plan. Looked at in the tree, so that all mistakes are told
+at once, also when others keep the model from being made."""
+
+from typing import Any
+
+from drctl.engines import ENGINES
+from drctl.plan.later import NOT_YET
+from drctl.plan.tree import Path, Tree
+
+
+def check(tree: Tree) -> None:
+    """Add every problem to the tree."""
+    root = tree.root if isinstance(tree.root, dict) else {}
+    sites = _mapping(root.get("sites"))
+    repositories = _mapping(root.get("repositories"))
+    for name, repository in repositories.items():
+        if isinstance(repository, dict):
+            path: Path = ("repositories", name)
+            _check_place(tree, path, repository)
+            _check_site(tree, path, repository, sites)
+            _check_copy(tree, path, repositories)
+    _check_primary(tree, repositories)
+    _check_same_place(tree, repositories)
+    for name, asset in _mapping(root.get("assets")).items():
+        if isinstance(asset, dict):
+            _check_engine(tree, ("assets", name), asset)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _check_place(tree: Tree, path: Path, repository: dict[str, Any]) -> None:
+    places = [key for key in ("path", "s3") if key in repository]
+    if len(places) != 1:
+        found = "both are there" if places else "none is there"
+        tree.add(path, f"exactly one of 'path' and 's3' is wanted; {found}")
+
+
+def _check_site(tree: Tree, path: Path, repository: dict[str, Any], sites: dict[str, Any]) -> None:
+    site = repository.get("site")
+    if isinstance(site, str) and site not in sites:
+        known = ", ".join(sites) or "none"
+        tree.add((*path, "site"), f"no site '{site}'; sites: {known}", at_value=True)
+
+
+def _check_copy(tree: Tree, path: Path, repositories: dict[str, Any]) -> None:
+    """A copy follows its original; it may not lead back to itself."""
+    seen = [path[-1]]
+    original = _mapping(repositories[str(path[-1])]).get("copy_of")
+    while isinstance(original, str):
+        if original in seen:
+            tree.add((*path, "copy_of"), f"'{original}' leads back to itself", at_value=True)
+            return
+        if original not in repositories:
+            if len(seen) == 1:
+                tree.add((*path, "copy_of"), f"no repository '{original}'", at_value=True)
+            return
+        seen.append(original)
+        original = _mapping(repositories[original]).get("copy_of")
+
+
+def _check_primary(tree: Tree, repositories: dict[str, Any]) -> None:
+    if repositories and all(_mapping(r).get("copy_of") for r in repositories.values()):
+        tree.add(("repositories",), "all are copies: one must be written to")
+
+
+def _check_same_place(tree: Tree, repositories: dict[str, Any]) -> None:
+    seen: dict[str, str] = {}
+    for name, repository in repositories.items():
+        place = str(_mapping(repository).get("path") or _bucket(repository))
+        if place and place in seen:
+            tree.add(("repositories", name), f"the same place as '{seen[place]}'")
+        seen.setdefault(place, name)
+
+
+def _bucket(repository: Any) -> str:
+    s3 = _mapping(_mapping(repository).get("s3"))
+    parts = (s3.get("endpoint"), s3.get("bucket"), str(s3.get("prefix") or "").strip("/"))
+    return f"s3 {parts}" if s3 else ""
+
+
+def _check_engine(tree: Tree, path: Path, asset: dict[str, Any]) -> None:
+    later = {key for pattern in NOT_YET if pattern[0] == "assets" for key in pattern[2:]}
+    kinds = [engine.kind for engine in ENGINES]
+    found = [key for key in asset if key in kinds or key in later]
+    if len(found) == 1:
+        return
+    if found:
+        tree.add(path, f"one engine is wanted, not {len(found)}: {', '.join(map(str, found))}")
+    else:
+        tree.add(path, f"no engine: say what it is with one of {', '.join(kinds)}")

@@ -1,0 +1,33 @@
+"""What the plan's language has and this version does not serve yet. Such a key is refused, never
+ignored: a plan must not promise what nobody does. Serving one is deleting its line."""
+
+from drctl.plan.tree import Path, Tree
+
+_ANY = "*"
+NOT_YET: dict[Path, str] = {
+    ("groups",): "groups of assets are",
+    ("recovery",): "recovery steps are",
+    ("checks",): "checks are",
+    ("drills",): "drills are",
+    ("notify",): "notifications are",
+    ("metrics",): "metrics are",
+    ("repositories", _ANY, "lock"): "object lock is",
+    ("assets", _ANY, "postgres"): "the postgres engine is",
+    ("assets", _ANY, "mariadb"): "the mariadb engine is",
+    ("assets", _ANY, "redis"): "the redis engine is",
+    ("assets", _ANY, "s3bucket"): "the s3bucket engine is",
+    ("assets", _ANY, "btrfs"): "the btrfs engine is",
+}
+
+
+def refuse(tree: Tree) -> list[Path]:
+    """Tell every such key. Gives their paths."""
+    found = [path for path in tree.keys if _pattern(path) in NOT_YET]
+    for path in found:
+        what = NOT_YET[_pattern(path)]
+        tree.add(path, f"{what} not in this version of drctl yet: remove '{path[-1]}'")
+    return found
+
+
+def _pattern(path: Path) -> Path:
+    return (path[0], _ANY, *path[2:]) if len(path) == 3 else path

@@ -1,0 +1,123 @@
+"""What a plan allows and disaster recovery forbids: each finding with its remedy."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from drctl.engines.files import Settings as FilesSettings
+from drctl.plan.model import Plan, engine_of
+from drctl.plan.schedule import parse_schedule
+from drctl.plan.secrets import path_of
+from drctl.plan.tree import Path, Tree, dotted
+from drctl.units import parse_duration, show_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing to think about."""
+
+    line: int
+    column: int
+    where: str
+    what: str
+
+    def show(self, file: str) -> str:
+        return f"{file}:{self.line}:{self.column}: {self.where}: {self.what}"
+
+
+def lint(plan: Plan, tree: Tree, base: str) -> tuple[Finding, ...]:
+    """In the order of the file."""
+    found = [*_copies(plan), *_keys(plan, base), *_assets(plan, base)]
+    findings = [Finding(*tree.position(path), dotted(path), what) for path, what in found]
+    return tuple(sorted(findings, key=lambda f: (f.line, f.column)))
+
+
+Told = Iterator[tuple[Path, str]]
+
+
+def _copies(plan: Plan) -> Told:
+    """Is there a copy that outlives the site?"""
+    domains = {name: plan.sites[r.site].failure_domain for name, r in plan.repositories.items()}
+    if len(set(domains.values())) < 2:
+        yield (
+            ("repositories",),
+            (
+                "all copies stand in one failure domain and are lost together: add a repository at "
+                "another site with 'copy_of'"
+            ),
+        )
+    for name, repository in plan.repositories.items():
+        original = repository.copy_of
+        if original and domains[name] == domains[original] and len(set(domains.values())) > 1:
+            yield (
+                ("repositories", name),
+                f"a copy in the failure domain of '{original}' is lost with it: move it",
+            )
+        if repository.keep is not None:
+            yield (
+                ("repositories", name, "keep"),
+                "nothing is pruned yet: this version keeps every snapshot",
+            )
+
+
+def _keys(plan: Plan, base: str) -> Told:
+    """A key that lies only where the data is, is lost with the data."""
+    for kind in ("credential", "identity"):
+        reference = getattr(plan.keys, kind)
+        path = path_of(reference, base) if reference else None
+        if path is None:
+            continue
+        for name, repository in plan.repositories.items():
+            place = repository.path and os.path.join(base, repository.path)
+            if place and _is_below(path, place):
+                yield ("keys", kind), f"it lies in repository '{name}': keep it elsewhere"
+
+
+def _assets(plan: Plan, base: str) -> Told:
+    covered: dict[str, str] = {}
+    for name, asset in plan.assets.items():
+        path: Path = ("assets", name)
+        yield from _objectives(plan, path, asset)
+        kind, settings = engine_of(asset)
+        if isinstance(settings, FilesSettings):
+            for number, root in enumerate(settings.paths):
+                place = os.path.join(base, root)
+                yield from _overlaps(plan, base, (*path, kind, "paths", number), place)
+                if place in covered:
+                    what = f"'{covered[place]}' protects it too: one of the two is enough"
+                    yield (*path, kind, "paths", number), what
+                covered.setdefault(place, name)
+
+
+def _objectives(plan: Plan, path: Path, asset: Any) -> Told:
+    rpo = asset.rpo or plan.objectives.rpo
+    if rpo is None:
+        yield path, "no objective: say how much may be lost with 'rpo', here or for the plan"
+    if asset.schedule is None:
+        yield path, "no schedule: nobody will back it up unless somebody remembers"
+        return
+    gap = parse_schedule(asset.schedule).gap_seconds
+    if rpo is not None and gap > parse_duration(rpo):
+        yield (
+            path,
+            (
+                f"its schedule '{asset.schedule}' can lose {show_seconds(gap)}, more than its rpo of "
+                f"{rpo}: run it more often, or change the objective"
+            ),
+        )
+
+
+def _overlaps(plan: Plan, base: str, path: Path, place: str) -> Told:
+    """Backing up the repository into itself never ends well."""
+    for name, repository in plan.repositories.items():
+        store = repository.path and os.path.join(base, repository.path)
+        if store and _is_below(store, place):
+            yield path, f"repository '{name}' lies in it: exclude it, or move it"
+        elif store and _is_below(place, store):
+            yield path, f"it lies in repository '{name}': move one of the two"
+
+
+def _is_below(path: str, top: str) -> bool:
+    path, top = os.path.normpath(path), os.path.normpath(top)
+    return path == top or path.startswith(top.rstrip("/") + "/")

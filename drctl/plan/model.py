@@ -1,0 +1,170 @@
+"""The plan, validated. What each key means stands with it; docs/plan.md shows the same."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
+
+from drctl.engines import ENGINES
+from drctl.plan.schedule import SCHEDULE_PATTERN, parse_schedule
+from drctl.plan.secrets import REFERENCE_PATTERN, check_reference
+from drctl.units import DURATION_PATTERN, parse_duration
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+
+
+def _duration(text: str) -> str:
+    if parse_duration(text) <= 0:
+        raise ValueError(f"'{text}': a duration must be longer than nothing")
+    return text
+
+
+def _schedule(text: str) -> str:
+    return parse_schedule(text).text
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError(f"'{text}': a name is a-z, 0-9, - and _, beginning with a letter")
+    return text
+
+
+def _whole(value: object) -> object:
+    if isinstance(value, str) and not re.fullmatch(r"-?(0|[1-9][0-9]*)", value):
+        raise ValueError(f"a whole number is wanted, not '{value}'")
+    return value
+
+
+Duration = Annotated[str, AfterValidator(_duration), Field(pattern=DURATION_PATTERN)]
+ScheduleText = Annotated[str, AfterValidator(_schedule), Field(pattern=SCHEDULE_PATTERN)]
+SecretRef = Annotated[str, AfterValidator(check_reference), Field(pattern=REFERENCE_PATTERN)]
+Name = Annotated[str, AfterValidator(_name)]
+Whole = Annotated[int, BeforeValidator(_whole)]
+Count = Annotated[Whole, Field(ge=1, le=100_000)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Objectives(_Part):
+    """What the business can bear. An asset may say its own."""
+
+    rpo: Duration | None = Field(default=None, description="Tolerated loss of data, such as 15m.")
+    rto: Duration | None = Field(default=None, description="Tolerated outage, such as 30m.")
+    drill_every: Duration | None = Field(default=None, description="How often to drill recovery.")
+
+
+class Site(_Part):
+    """A place that fails as one."""
+
+    failure_domain: str = Field(min_length=1, description="What fails together: a rack, a city.")
+
+
+class Keep(_Part):
+    """Which snapshots stay: the newest of each period."""
+
+    last: Count | None = Field(default=None, description="The newest so many, whatever their age.")
+    hourly: Count | None = Field(default=None, description="One for each of so many hours.")
+    daily: Count | None = Field(default=None, description="One for each of so many days.")
+    weekly: Count | None = Field(default=None, description="One for each of so many weeks.")
+    monthly: Count | None = Field(default=None, description="One for each of so many months.")
+    yearly: Count | None = Field(default=None, description="One for each of so many years.")
+    within: Duration | None = Field(default=None, description="All that are younger than this.")
+
+
+class S3Credentials(_Part):
+    """A profile of the SDK's files, or references to keys."""
+
+    profile: str | None = Field(default=None, description="Name of a profile.")
+    access_key: SecretRef | None = Field(default=None, description="Reference to the key's id.")
+    secret_key: SecretRef | None = Field(default=None, description="Reference to the secret key.")
+    session_token: SecretRef | None = Field(default=None, description="Reference to a token.")
+
+
+class S3Place(_Part):
+    """A bucket, or a prefix in one."""
+
+    bucket: str = Field(min_length=3, description="Name of the bucket.")
+    prefix: str = Field(default="", description="Where in the bucket; empty: at its top.")
+    endpoint: str = Field(
+        default="", pattern=r"^(https?://.+)?$", description="Address, where it is not Amazon's."
+    )
+    region: str = Field(default="", description="Region of the bucket.")
+    credentials: S3Credentials = Field(
+        default=S3Credentials(), description="Left out: the SDK's usual search."
+    )
+
+
+class RepositoryPart(_Part):
+    """Where snapshots are stored: `path` or `s3`."""
+
+    site: str = Field(description="The site that it stands at.")
+    path: str | None = Field(default=None, min_length=1, description="A directory.")
+    s3: S3Place | None = Field(default=None, description="An S3 bucket.")
+    copy_of: str | None = Field(
+        default=None, description="The repository that this one is a copy of."
+    )
+    keep: Keep | None = Field(default=None, description="Which snapshots stay.")
+
+
+class Keys(_Part):
+    """Where the keys lie."""
+
+    credential: SecretRef = Field(
+        default="file:keys/writer.key", description="The host's writer credential."
+    )
+    identity: SecretRef | None = Field(
+        default=None,
+        description="The identity file. Left out: identity.key beside the credential.",
+    )
+
+
+class AssetPart(_Part):
+    """What an asset has beside its engine's settings."""
+
+    schedule: ScheduleText | None = Field(default=None, description="When it is backed up.")
+    rpo: Duration | None = Field(default=None, description="Its own objective for loss of data.")
+    rto: Duration | None = Field(default=None, description="Its own objective for the outage.")
+    compression: Annotated[Whole, Field(ge=-7, le=19)] = Field(
+        default=3, description="Level of zstd: -7 (fastest) to 19 (smallest)."
+    )
+    tags: tuple[str, ...] = Field(default=(), description="Words that its snapshots carry.")
+
+
+def _asset_model() -> type[AssetPart]:
+    """One optional key an engine; that exactly one is there is checked with its position."""
+    fields: dict[str, Any] = {
+        e.kind: (e.settings | None, Field(default=None, description=f"Engine: {e.kind}."))
+        for e in ENGINES
+    }
+    return create_model("Asset", __base__=AssetPart, __doc__="One thing to protect.", **fields)
+
+
+Asset = _asset_model()
+
+
+class Plan(_Part):
+    """One disaster-recovery plan."""
+
+    version: Literal["1"] = Field(description="Version of the plan's form: 1.")
+    name: Name = Field(description="Name of the plan.")
+    owner: str = Field(default="", description="Who answers for it.")
+    objectives: Objectives = Field(default=Objectives(), description="Objectives of the plan.")
+    sites: dict[Name, Site] = Field(default={}, description="Sites by name.")
+    repositories: dict[Name, RepositoryPart] = Field(
+        min_length=1, description="Repositories by name; the first that is no copy is written to."
+    )
+    keys: Keys = Field(default=Keys(), description="Where the keys lie.")
+    assets: dict[Name, Asset] = Field(  # type: ignore[valid-type]
+        min_length=1, description="What is protected, by name."
+    )
+
+
+def engine_of(asset: BaseModel) -> tuple[str, BaseModel]:
+    """An asset's engine and its settings."""
+    for engine in ENGINES:
+        settings = getattr(asset, engine.kind)
+        if settings is not None:
+            return engine.kind, settings
+    raise ValueError("an asset without an engine")

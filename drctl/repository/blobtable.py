@@ -1,0 +1,101 @@
+"""A hash table of blobs in flat arrays: 52 bytes a blob, no object for each.
+
+Open addressing with linear probing over 32-bit slots; a slot names a row, a row is an id and three
+numbers. Ids are keyed BLAKE3, so their first bytes are as good a hash as any. Why it is our own:
+docs/decisions/0002.
+"""
+
+from array import array
+
+from drctl.model import ID_SIZE
+
+_EMPTY = 0xFFFFFFFF
+_FIRST_SLOTS = 1 << 12
+_AT_ONCE = 1 << 16
+
+
+class BlobTable:
+    """id -> (segment's ordinal, offset, length), all below 2**32. Grows only."""
+
+    def __init__(self) -> None:
+        self._ids = bytearray()
+        self._ordinals = array("I")
+        self._offsets = array("I")
+        self._lengths = array("I")
+        self._slots = _empty(_FIRST_SLOTS)
+        self._mask = _FIRST_SLOTS - 1
+
+    def __len__(self) -> int:
+        return len(self._ordinals)
+
+    def row(self, blob_id: bytes) -> int:
+        """The blob's row, or -1."""
+        ids, slots, mask = self._ids, self._slots, self._mask
+        at = int.from_bytes(blob_id[:4], "little") & mask
+        while (row := slots[at]) != _EMPTY:
+            start = row * ID_SIZE
+            if ids[start : start + ID_SIZE] == blob_id:
+                return row
+            at = (at + 1) & mask
+        return -1
+
+    def ordinal(self, row: int) -> int:
+        return self._ordinals[row]
+
+    def at(self, row: int) -> tuple[int, int, int]:
+        """(segment's ordinal, offset in its raw bytes, length)."""
+        return self._ordinals[row], self._offsets[row], self._lengths[row]
+
+    def add(self, blob_id: bytes, ordinal: int, offset: int, length: int) -> None:
+        """One blob that is not in the table."""
+        row = len(self._ordinals)
+        self._ids += blob_id
+        self._ordinals.append(ordinal)
+        self._offsets.append(offset)
+        self._lengths.append(length)
+        if row * 8 > len(self._slots) * 5:
+            self._grow()
+            return
+        slots, mask = self._slots, self._mask
+        at = int.from_bytes(blob_id[:4], "little") & mask
+        while slots[at] != _EMPTY:
+            at = (at + 1) & mask
+        slots[at] = row
+
+    def extend(
+        self, ids: bytes, ordinals: "array[int]", offsets: "array[int]", lengths: "array[int]"
+    ) -> None:
+        """Many at once. A blob that is there already is found where it was found before."""
+        first = len(self._ordinals)
+        self._ids += ids
+        self._ordinals.extend(ordinals)
+        self._offsets.extend(offsets)
+        self._lengths.extend(lengths)
+        if len(self._ordinals) * 8 > len(self._slots) * 5:
+            self._grow()
+        else:
+            self._place(first)
+
+    def _grow(self) -> None:
+        """At most half of the slots are used then; five in eight before this is called again."""
+        size = len(self._slots)
+        while len(self._ordinals) * 2 > size:
+            size *= 2
+        self._slots, self._mask = _empty(size), size - 1
+        self._place(0)
+
+    def _place(self, first: int) -> None:
+        """Give every row from `first` a slot, a bounded number of them at a time."""
+        slots, mask = self._slots, self._mask
+        for begin in range(first, len(self._ordinals), _AT_ONCE):
+            part = self._ids[begin * ID_SIZE : (begin + _AT_ONCE) * ID_SIZE]
+            heads = memoryview(part).cast("I")[:: ID_SIZE // 4].tolist()
+            for row, head in enumerate(heads, begin):
+                at = head & mask
+                while slots[at] != _EMPTY:
+                    at = (at + 1) & mask
+                slots[at] = row
+
+
+def _empty(slots: int) -> "array[int]":
+    return array("I", b"\xff" * (4 * slots))

@@ -1,0 +1,183 @@
+"""The only place that builds objects from a plan and stacks wrappers around them."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from drctl.clock import Clock, Randomness, SystemClock, system_randomness
+from drctl.codec import keys
+from drctl.codec.keys import WriterCredential
+from drctl.codec.recipients import Identity
+from drctl.engines import engine
+from drctl.engines.base import Surroundings, Target
+from drctl.errors import KeyUnavailable, PlanError, UsageError
+from drctl.events import Reporter
+from drctl.ops.backup import Around, Asset
+from drctl.plan import LoadedPlan
+from drctl.plan.model import RepositoryPart, S3Place, engine_of
+from drctl.plan.secrets import path_of, resolve
+from drctl.repository import lifecycle
+from drctl.repository.repository import Repository
+from drctl.repository.state import StateFile, exclusive
+from drctl.storage.base import Storage
+from drctl.storage.local import Local
+from drctl.storage.retry import Retry
+
+PASSPHRASE = "DRCTL_PASSPHRASE"  # noqa: S105 - the variable's name
+STATE_DIRECTORY = "DRCTL_STATE_DIR"
+
+
+def pool() -> ThreadPoolExecutor:
+    """The one pool of a run: the processors compress in it, and transfers wait in it."""
+    return ThreadPoolExecutor(max(4, (os.cpu_count() or 1) + 2), "drctl")
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """A plan, and the world that it is carried out in."""
+
+    loaded: LoadedPlan
+    report: Reporter
+    clock: Clock = SystemClock()
+    randomness: Randomness = system_randomness
+
+    # -- repositories -------------------------------------------------------------------------
+
+    def primary(self) -> str:
+        """The repository that backups are written to: the first that is no copy."""
+        found = self.loaded.plan.repositories
+        return next(name for name, part in found.items() if part.copy_of is None)
+
+    def others(self) -> list[str]:
+        """Every other repository; each is made to hold what the primary holds."""
+        return [name for name in self.loaded.plan.repositories if name != self.primary()]
+
+    def part(self, name: str) -> RepositoryPart:
+        """Raises UsageError for a repository that the plan does not have."""
+        found = self.loaded.plan.repositories
+        if name not in found:
+            raise UsageError(f"the plan has no repository '{name}'", hint=f"it has {_list(found)}")
+        return found[name]
+
+    def storage(self, name: str) -> Storage:
+        """A repository's storage with its wrappers."""
+        return Retry(self.bare_storage(name), self.clock)
+
+    def bare_storage(self, name: str) -> Storage:
+        """The same without wrappers."""
+        part = self.part(name)
+        if part.path is not None:
+            return Local(os.path.join(self.loaded.base, part.path))
+        assert part.s3 is not None  # noqa: S101 - the plan's checks saw to it
+        return self._s3(part.s3)
+
+    def _s3(self, place: S3Place) -> Storage:
+        from drctl.storage.s3 import S3, Credentials
+
+        own = place.credentials
+
+        def secret(reference: str | None) -> str:
+            return resolve(reference, self.loaded.base) if reference else ""
+
+        return S3(
+            place.bucket,
+            place.prefix,
+            endpoint=place.endpoint,
+            region=place.region,
+            credentials=Credentials(
+                secret(own.access_key),
+                secret(own.secret_key),
+                secret(own.session_token),
+                own.profile or "",
+            ),
+        )
+
+    def as_writer(self, name: str) -> Repository:
+        """A repository opened with the host's writer credential."""
+        return lifecycle.open_as_writer(self.storage(name), self.credential(), self.randomness)
+
+    def as_reader(self, name: str, identity: Identity) -> Repository:
+        """A repository opened with nothing but an identity."""
+        return lifecycle.open_as_reader(self.storage(name), identity, self.randomness)
+
+    # -- keys ---------------------------------------------------------------------------------
+
+    def credential(self) -> WriterCredential:
+        """Raises KeyUnavailable."""
+        reference = self.loaded.plan.keys.credential
+        try:
+            return keys.decode_credential(resolve(reference, self.loaded.base))
+        except KeyUnavailable as error:
+            hint = error.hint or "restore it from its copy, or see 'drctl key'"
+            where = self.credential_path() or reference.partition(":")[0]
+            if where in error.what:
+                raise
+            raise KeyUnavailable(f"{where}: {error.what}", hint=hint) from error
+
+    def credential_path(self) -> str | None:
+        return path_of(self.loaded.plan.keys.credential, self.loaded.base)
+
+    def identity_path(self) -> str:
+        """Where the identity file is meant to lie. Raises PlanError when nothing says so."""
+        reference = self.loaded.plan.keys.identity
+        if reference is not None:
+            path = path_of(reference, self.loaded.base)
+        else:
+            credential = self.credential_path()
+            path = credential and os.path.join(os.path.dirname(credential), "identity.key")
+        if path is None:
+            raise PlanError(
+                "the plan does not say where the identity file lies",
+                hint="set keys.identity to file:PATH, or give --identity",
+            )
+        return path
+
+    # -- assets -------------------------------------------------------------------------------
+
+    def asset(self, name: str, scratch: str) -> Asset:
+        """Raises UsageError for an asset that the plan does not have."""
+        found = self.loaded.plan.assets
+        if name not in found:
+            raise UsageError(f"the plan has no asset '{name}'", hint=f"it has {_list(found)}")
+        kind, settings = engine_of(found[name])
+        source = engine(kind).source(settings, name, self._surroundings(scratch))
+        return Asset(name, kind, source, found[name].compression, found[name].tags)  # type: ignore[attr-defined]
+
+    def target(self, kind: str, to: str) -> Target:
+        """Where an asset of this kind is put back."""
+        return engine(kind).target(None, to, {}, self._surroundings(""))
+
+    def _surroundings(self, scratch: str) -> Surroundings:
+        return Surroundings(self.clock, self.report, self.loaded.base, scratch)
+
+    # -- state --------------------------------------------------------------------------------
+
+    @contextmanager
+    def around(
+        self, asset: str, repository: Repository, work: ThreadPoolExecutor
+    ) -> Iterator[tuple[Around, str]]:
+        """What a backup of one asset runs in, and its scratch directory. Raises Busy."""
+        home = os.path.join(state_home(), repository.secrets.repository_id.hex())
+        scratch = os.path.join(home, f"{asset}.scratch")
+        with exclusive(os.path.join(home, f"{asset}.lock"), f"a backup of {asset}"):
+            os.makedirs(scratch, mode=0o700, exist_ok=True)
+            state = StateFile(os.path.join(home, f"{asset}.state"))
+            digest = self.loaded.digest
+            yield Around(repository, state, work, self.clock, self.report, digest), scratch
+
+
+def state_home() -> str:
+    """DRCTL_STATE_DIR; else /var/lib/drctl for root, XDG_STATE_HOME/drctl for others."""
+    named = os.environ.get(STATE_DIRECTORY)
+    if named:
+        return os.path.abspath(named)
+    if os.geteuid() == 0:
+        return "/var/lib/drctl/state"
+    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return os.path.join(home, "drctl")
+
+
+def _list(names: dict[str, object] | dict[str, RepositoryPart]) -> str:
+    return ", ".join(names)

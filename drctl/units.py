@@ -88,3 +88,8 @@ def iso_instant(instant_ns: int) -> str:
     """In UTC for machines: `2026-03-01T11:00:00.123456Z`."""
     instant = datetime.fromtimestamp(instant_ns // 10**9, tz=UTC)
     return f"{instant:%Y-%m-%dT%H:%M:%S}.{instant_ns % 10**9 // 1000:06d}Z"
+
+
+def count(number: int, one: str, many: str) -> str:
+    """`1 entry`, `2 entries`."""
+    return f"{number} {one if number == 1 else many}"

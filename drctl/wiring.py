@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from drctl.clock import Clock, Randomness, SystemClock, system_randomness
 from drctl.codec import keys
@@ -40,7 +40,7 @@ class Wiring:
 
     loaded: LoadedPlan
     report: Reporter
-    clock: Clock = SystemClock()
+    clock: Clock = field(default_factory=SystemClock)
     randomness: Randomness = system_randomness
 
     # -- repositories -------------------------------------------------------------------------

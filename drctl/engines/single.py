@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from drctl.engines.base import Writing
-from drctl.engines.tree_read import reason
+from drctl.engines.tree_look import reason
 from drctl.errors import TargetRefused
 from drctl.model import Entry, Problem
 
@@ -25,9 +25,6 @@ class SingleTarget:
         self.path = ""
 
     def prepare(self) -> None:
-        parent = os.path.dirname(os.path.abspath(self._to))
-        if not self._is_directory() and not os.path.isdir(parent):
-            raise TargetRefused(f"{parent}: no such directory", hint="make it, or name another")
         if not self._is_directory():
             self._refuse_existing(self._to)
 

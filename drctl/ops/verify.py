@@ -13,7 +13,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from zlib import crc32
 
-from drctl.codec import documents
+from drctl.codec import documents, table
 from drctl.codec.recipients import Identity
 from drctl.errors import IntegrityError, KeyUnavailable, NotFound
 from drctl.events import Notice, Phase, Progress, Reporter
@@ -244,3 +244,24 @@ def _check_block(
             continue
         if lost:
             wrong(f"{who}: {show_path(entry.path)}: {lost} of its blobs are in no pack")
+
+
+def rebuild_index(repository: Repository, report: Reporter) -> int:
+    """Index every pack that no readable index names. Gives how many there were."""
+
+    def damaged(what: str) -> None:
+        report.emit(Notice("warning", what))
+
+    index = Index()
+    for info in repository.storage.list(names.INDEX):
+        try:
+            index.add(
+                repository.get_meta(names.INDEX, documents.INDEX_MAGIC, names.digest_of(info.name))
+            )
+        except IntegrityError as error:
+            damaged(error.what)
+    found = repository.index_from_packs(index, damaged)
+    if found:
+        repository.put_meta(names.INDEX, documents.INDEX_MAGIC, table.encode(found))
+    report.emit(Notice("info", f"{len(found)} packs were indexed anew"))
+    return len(found)

@@ -102,7 +102,8 @@ def _objectives(plan: Plan, path: Path, asset: Any) -> Told:
         yield (
             path,
             (
-                f"its schedule '{asset.schedule}' can lose {show_seconds(gap)}, more than its rpo of "
+                f"its schedule '{asset.schedule}' can lose {show_seconds(gap)}, more than its rpo "
+                "of "
                 f"{rpo}: run it more often, or change the objective"
             ),
         )

@@ -1,0 +1,117 @@
+"""drctl backup"""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import click
+
+from drctl.cli.context import Context, output_options, pass_context
+from drctl.errors import DrctlError, ExitCode
+from drctl.events import Notice
+from drctl.ops.backup import BackupResult, backup
+from drctl.ops.replicate import replicate
+from drctl.report.results import problem_documents, snapshot_document
+from drctl.repository.repository import Repository
+from drctl.units import count, show_bytes, show_seconds
+from drctl.wiring import Wiring
+
+
+@click.command()
+@click.argument("assets", nargs=-1, metavar="[ASSET]...")
+@output_options
+@pass_context
+def command(context: Context, assets: tuple[str, ...]) -> int:
+    """Take a snapshot of each ASSET, of all by default, and bring the copies up to date.
+
+    One asset's failure does not keep the others from being saved; the exit code is that of the
+    first failure, or 11 when something is not whole.
+    """
+    wiring, pool = context.wiring(), context.pool()
+    wanted = assets or tuple(wiring.loaded.plan.assets)
+    for name in wanted:
+        wiring.asset(name, "")  # a name that is not there is told before anything is done
+    context.interrupted_hint = "nothing was lost; the next run takes over what was stored"
+    repository = wiring.as_writer(wiring.primary())
+    done: list[BackupResult] = []
+    failed: dict[str, DrctlError] = {}
+    for name in wanted:
+        try:
+            done.append(_one(wiring, repository, name, pool))
+        except DrctlError as error:
+            failed[name] = error
+            wiring.report.emit(Notice("warning", f"{name}: no snapshot: {error.what}"))
+    lagging = _copy(wiring, pool) if done else {}
+    document = {
+        "snapshots": [_document(result) for result in done],
+        "failed": {name: _failure(error) for name, error in failed.items()},
+        "copies_behind": {name: error.what for name, error in lagging.items()},
+    }
+    context.result(document, "\n".join(_line(result) for result in done))
+    return _conclude(context, done, failed, lagging)
+
+
+def _one(
+    wiring: Wiring, repository: Repository, name: str, pool: ThreadPoolExecutor
+) -> BackupResult:
+    with wiring.around(name, repository, pool) as (around, scratch):
+        return backup(wiring.asset(name, scratch), around)
+
+
+def _copy(wiring: Wiring, pool: ThreadPoolExecutor) -> dict[str, DrctlError]:
+    """A dead site never fails the copy that was made here."""
+    behind = {}
+    source = wiring.storage(wiring.primary())
+    for name in wiring.others():
+        try:
+            replicate(source, wiring.storage(name), pool, wiring.report)
+        except DrctlError as error:
+            behind[name] = error
+            text = f"{name} is behind: {error.what}"
+            wiring.report.emit(Notice("warning", text))
+    return behind
+
+
+def _conclude(
+    context: Context,
+    done: list[BackupResult],
+    failed: dict[str, DrctlError],
+    lagging: dict[str, DrctlError],
+) -> int:
+    if failed and len(done) + len(failed) == 1:
+        raise next(iter(failed.values()))
+    if failed and not context.as_json:
+        for name, error in failed.items():
+            click.echo(f"drctl: {name}: {error.what}", err=True)
+            click.echo(f"  {error.hint}" if error.hint else "", err=True, nl=bool(error.hint))
+    if failed:
+        return next(iter(failed.values())).exit_code
+    is_partial = lagging or any(result.problems for result in done)
+    return ExitCode.PARTIAL if is_partial else ExitCode.DONE
+
+
+def _failure(error: DrctlError) -> dict[str, Any]:
+    return {"what": error.what, "hint": error.hint, "exit_code": int(error.exit_code)}
+
+
+def _document(result: BackupResult) -> dict[str, Any]:
+    return {
+        **snapshot_document(result.snapshot),
+        "new": result.new,
+        "changed": result.changed,
+        "unchanged": result.unchanged,
+        "read_bytes": result.read_bytes,
+        "seconds": round(result.seconds, 3),
+        "entry_problems": problem_documents(result.problems),
+    }
+
+
+def _line(result: BackupResult) -> str:
+    """Two lines, each within 80 columns."""
+    s = result.snapshot
+    whole = "" if s.status == "complete" else f", {len(result.problems)} with problems"
+    return (
+        f"{s.asset}: snapshot {s.short} in {show_seconds(result.seconds)}: "
+        f"{show_bytes(s.size_bytes)}, stored {show_bytes(s.added_bytes)}\n"
+        f"  {count(s.entries, 'entry', 'entries')}: {result.new} new, {result.changed} changed, "
+        f"{result.unchanged} unchanged{whole}"
+    )

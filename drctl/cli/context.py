@@ -1,0 +1,171 @@
+"""What every command gets: the plan, a reporter, and how the result is printed."""
+
+import json
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from drctl.errors import KeyUnavailable
+from drctl.events import Reporter
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from drctl.codec.recipients import Identity
+    from drctl.plan import LoadedPlan
+    from drctl.wiring import Wiring
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class Context:
+    """One call of drctl."""
+
+    def __init__(self) -> None:
+        self.plan_path: str | None = None
+        self.as_json = False
+        self.quiet = False
+        self.interrupted_hint = "nothing was lost; run it again"
+        self._report: Reporter | None = None
+        self._stack = ExitStack()
+
+    # -- what a command works with ------------------------------------------------------------
+
+    def load(self) -> "LoadedPlan":
+        """The plan. Raises PlanError."""
+        from drctl import plan
+
+        return plan.load(self.find_plan())
+
+    def find_plan(self) -> str:
+        """The plan's path, by the order of lookup."""
+        from drctl.plan.find import find
+
+        return find(self.plan_path, os.environ)
+
+    def wiring(self) -> "Wiring":
+        """The plan with everything it needs."""
+        from drctl.wiring import Wiring
+
+        return Wiring(self.load(), self.report)
+
+    @property
+    def report(self) -> Reporter:
+        """Shows events as this call wants them."""
+        if self._report is None:
+            from drctl.report.reporters import reporter
+
+            self._report = reporter(as_json=self.as_json, quiet=self.quiet)
+        return self._report
+
+    def pool(self) -> "ThreadPoolExecutor":
+        """The run's pool; it ends with the call, without waiting for what was not begun."""
+        from drctl.wiring import pool
+
+        made = pool()
+        self._stack.callback(made.shutdown, wait=True, cancel_futures=True)
+        return made
+
+    def close(self) -> None:
+        """Take the progress bar away and end the pool."""
+        close = getattr(self._report, "close", None)
+        if close:
+            close()
+        self._stack.close()
+
+    # -- keys ---------------------------------------------------------------------------------
+
+    def identity(self, wiring: "Wiring", path: str | None) -> "Identity":
+        """The identity of `--identity`, or the plan's. Raises KeyUnavailable."""
+        from drctl.codec.keys import decode_identity
+
+        path = path or wiring.identity_path()
+        try:
+            with open(path, encoding="utf-8") as file:
+                text = file.read()
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise KeyUnavailable(
+                f"{path}: {why}", hint="name the identity file with --identity"
+            ) from error
+        try:
+            return decode_identity(text, self.passphrase(f"Passphrase of {path}"))
+        except KeyUnavailable as error:
+            raise KeyUnavailable(f"{path}: {error.what}", hint=error.hint) from error
+
+    def passphrase(self, prompt: str, *, confirm: bool = False) -> str:
+        """DRCTL_PASSPHRASE, or what a person types. Raises KeyUnavailable without either."""
+        from drctl.wiring import PASSPHRASE
+
+        given = os.environ.get(PASSPHRASE)
+        if given:
+            return given
+        if not os.isatty(0):
+            raise KeyUnavailable(
+                "a passphrase is needed, and there is no terminal to ask at",
+                hint=f"set {PASSPHRASE}, or run it in a terminal",
+            )
+        typed: str = click.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True)
+        return typed
+
+    # -- results ------------------------------------------------------------------------------
+
+    def result(self, document: Any, text: str) -> None:
+        """The result: one JSON document, or text. Nothing with --quiet."""
+        close = getattr(self._report, "close", None)
+        if close:
+            close()
+        if self.as_json:
+            click.echo(json.dumps(document, indent=1))
+        elif text and not self.quiet:
+            click.echo(text)
+
+
+pass_context = click.make_pass_decorator(Context)
+
+
+def output_options(function: _F) -> _F:
+    """--json and --quiet, also after the command's name."""
+
+    def set_json(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+        ctx.find_object(Context).as_json |= value  # type: ignore[union-attr]
+
+    def set_quiet(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+        ctx.find_object(Context).quiet |= value  # type: ignore[union-attr]
+
+    for option in (
+        click.option(
+            "-q",
+            "--quiet",
+            is_flag=True,
+            expose_value=False,
+            callback=set_quiet,
+            help="Nothing but what went wrong.",
+        ),
+        click.option(
+            "--json",
+            is_flag=True,
+            expose_value=False,
+            callback=set_json,
+            help="The result as one JSON document.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def identity_option(function: _F) -> _F:
+    """--identity FILE."""
+    return click.option(
+        "--identity", "identity_path", metavar="FILE", help="Identity file; else the plan's."
+    )(function)
+
+
+def from_option(function: _F) -> _F:
+    """--from REPOSITORY."""
+    return click.option(
+        "--from", "repository", metavar="REPOSITORY", help="Read this one; else the first."
+    )(function)

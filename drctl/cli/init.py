@@ -1,0 +1,129 @@
+"""drctl init"""
+
+import os
+from dataclasses import dataclass, field
+
+import click
+
+from drctl.cli.context import Context, output_options, pass_context
+from drctl.codec import keys
+from drctl.codec.keys import WriterCredential
+from drctl.codec.recipients import Recipient, new_identity
+from drctl.errors import AlreadyExists, KeyUnavailable
+from drctl.plan.starter import starter
+from drctl.repository import lifecycle
+from drctl.storage.local import Local
+from drctl.wiring import Wiring
+
+
+@dataclass(slots=True)
+class _Done:
+    """What there is now: (what, where, made now)."""
+
+    things: list[tuple[str, str, bool]] = field(default_factory=list)
+
+    def add(self, what: str, where: str, *, made: bool) -> None:
+        self.things.append((what, where, made))
+
+
+@click.command()
+@click.option("--name", "identity_name", default="first", help="Name of the first identity.")
+@output_options
+@pass_context
+def command(context: Context, identity_name: str) -> None:
+    """Make what is missing: a starter plan, the keys, the repositories.
+
+    The first identity is closed with a passphrase: DRCTL_PASSPHRASE, or what you type. What is
+    there already is left as it is, so init may be run again.
+    """
+    done = _Done()
+    _plan(context, done)
+    wiring = context.wiring()
+    credential = _keys(context, wiring, identity_name, done)
+    _repositories(wiring, credential, done)
+    context.result(
+        [{"what": what, "where": where, "made": made} for what, where, made in done.things],
+        _text(done, wiring),
+    )
+
+
+def _plan(context: Context, done: _Done) -> None:
+    path = context.plan_path or os.environ.get("DRCTL_PLAN") or "drctl.yaml"
+    if not context.plan_path and not os.path.exists(path):
+        context.plan_path = path
+    made = not os.path.exists(path)
+    if made:
+        name = os.path.basename(os.path.dirname(os.path.abspath(path))).lower()
+        clean = "".join(c for c in name if c.isascii() and (c.isalnum() or c in "-_"))
+        os.makedirs(os.path.join(os.path.dirname(os.path.abspath(path)), "data"), exist_ok=True)
+        write_private(path, starter(clean.lstrip("0123456789-_") or "site"))
+    done.add("plan", context.find_plan(), made=made)
+
+
+def _keys(context: Context, wiring: Wiring, identity_name: str, done: _Done) -> WriterCredential:
+    """The writer credential, made with the first identity as its recipient."""
+    path = wiring.credential_path()
+    if path is None or os.path.exists(path):
+        credential = wiring.credential()
+        done.add("writer credential", path or wiring.loaded.plan.keys.credential, made=False)
+        return credential
+    recipient = _identity(context, wiring, identity_name, done)
+    credential = WriterCredential(keys.new_secrets(wiring.randomness), (recipient,))
+    write_private(path, keys.encode_credential(credential))
+    done.add("writer credential", path, made=True)
+    return credential
+
+
+def _identity(context: Context, wiring: Wiring, name: str, done: _Done) -> Recipient:
+    path = wiring.identity_path()
+    if os.path.exists(path):
+        done.add("identity", path, made=False)
+        with open(path, encoding="utf-8") as file:
+            return keys.identity_recipient(file.read())
+    passphrase = context.passphrase("New passphrase for the identity", confirm=True)
+    identity = new_identity(name, wiring.randomness)
+    write_private(path, keys.encode_identity(identity, passphrase, wiring.randomness))
+    done.add("identity", path, made=True)
+    return identity.recipient()
+
+
+def _repositories(wiring: Wiring, credential: WriterCredential, done: _Done) -> None:
+    for name in wiring.loaded.plan.repositories:
+        bare = wiring.bare_storage(name)
+        if isinstance(bare, Local):
+            bare.create()
+        storage = wiring.storage(name)
+        made = not lifecycle.exists(storage)
+        if made:
+            try:
+                lifecycle.create(storage, credential, wiring.randomness)
+            except AlreadyExists:
+                made = False  # another init was quicker
+        lifecycle.open_as_writer(storage, credential, wiring.randomness)
+        done.add(f"repository {name}", storage.where, made=made)
+
+
+def write_private(path: str, text: str) -> None:
+    """A new file that only its owner reads, on the disk when this returns."""
+    try:
+        os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o700, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise KeyUnavailable(
+            f"{path}: cannot be written: {error.strerror}", hint="look at its directory's rights"
+        ) from error
+
+
+def _text(done: _Done, wiring: Wiring) -> str:
+    lines = [f"{'made' if made else 'there'}  {what}: {where}" for what, where, made in done.things]
+    if any(what == "identity" and made for what, _, made in done.things):
+        lines += [
+            "",
+            "Without the identity file and its passphrase nothing can be restored, by anybody.",
+            f"Copy {wiring.identity_path()} to a safe place now.",
+        ]
+    return "\n".join(lines)

@@ -1,0 +1,107 @@
+"""drctl key"""
+
+import os
+
+import click
+
+from drctl.cli.context import Context, identity_option, output_options, pass_context
+from drctl.cli.init import write_private
+from drctl.codec import keys
+from drctl.codec.recipients import new_identity
+from drctl.errors import TargetRefused
+from drctl.report.results import table
+from drctl.repository import lifecycle
+from drctl.wiring import PASSPHRASE
+
+
+@click.group()
+def command() -> None:
+    """Show and mend keys.
+
+    The writer credential lets a host back up; an identity lets a person restore.
+    """
+
+
+@command.command("list")
+@output_options
+@pass_context
+def list_(context: Context) -> None:
+    """Show where the keys lie, and who can read what is backed up."""
+    wiring = context.wiring()
+    credential = wiring.credential()
+    identity = wiring.identity_path()
+    here = ""
+    if os.path.exists(identity):
+        with open(identity, encoding="utf-8") as file:
+            here = keys.identity_recipient(file.read()).fingerprint
+    rows = [
+        (r.name, r.fingerprint, identity if r.fingerprint == here else "")
+        for r in credential.recipients
+    ]
+    document = {
+        "repository": credential.secrets.repository_id.hex(),
+        "credential": wiring.credential_path(),
+        "recipients": [
+            {"name": name, "fingerprint": print_, "identity": path or None}
+            for name, print_, path in rows
+        ],
+    }
+    where = wiring.credential_path() or wiring.loaded.plan.keys.credential
+    text = f"writer credential: {where}\n" + table(("recipient", "fingerprint", "identity"), rows)
+    context.result(document, text)
+
+
+@command.command()
+@identity_option
+@output_options
+@pass_context
+def test(context: Context, identity_path: str | None) -> None:
+    """Prove that the identity opens every repository of the plan."""
+    wiring = context.wiring()
+    identity = context.identity(wiring, identity_path)
+    opened = []
+    for name in wiring.loaded.plan.repositories:
+        lifecycle.open_as_reader(wiring.storage(name), identity, wiring.randomness)
+        opened.append(name)
+    text = f"identity {identity.name} opens {', '.join(opened)}"
+    context.result({"identity": identity.name, "opens": opened}, text)
+
+
+@command.command()
+@click.argument("file")
+@click.option("--name", required=True, help="Whose it is, such as oncall-2.")
+@output_options
+@pass_context
+def new(context: Context, file: str, name: str) -> None:
+    """Make a new identity in FILE. It reads nothing until it is made a recipient."""
+    if os.path.exists(file):
+        raise TargetRefused(f"{file} exists", hint="name another file")
+    from drctl.clock import system_randomness
+
+    identity = new_identity(name, system_randomness)
+    passphrase = context.passphrase("New passphrase", confirm=True)
+    write_private(file, keys.encode_identity(identity, passphrase, system_randomness))
+    print_ = identity.recipient().fingerprint
+    context.result(
+        {"identity": file, "name": name, "fingerprint": print_},
+        f"identity {name} ({print_}) is in {file}",
+    )
+
+
+@command.command()
+@identity_option
+@output_options
+@pass_context
+def passphrase(context: Context, identity_path: str | None) -> None:
+    """Give the identity file another passphrase: DRCTL_NEW_PASSPHRASE, or what you type."""
+    from drctl.clock import system_randomness
+
+    path = identity_path or context.wiring().identity_path()
+    identity = context.identity(context.wiring(), path)
+    given = os.environ.get("DRCTL_NEW_PASSPHRASE")
+    if given is None:
+        os.environ.pop(PASSPHRASE, None)
+        given = context.passphrase("New passphrase", confirm=True)
+    write_private(f"{path}.new", keys.encode_identity(identity, given, system_randomness))
+    os.replace(f"{path}.new", path)
+    context.result({"identity": path}, f"{path} has a new passphrase")

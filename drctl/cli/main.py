@@ -1,0 +1,128 @@
+"""`drctl`: finds the command, and turns what happened into words and an exit code."""
+
+import importlib
+import json
+import signal
+import sys
+import traceback
+from types import FrameType
+
+import click
+
+from drctl import __version__
+from drctl.cli.context import Context, pass_context
+from drctl.errors import DrctlError, ExitCode, Interrupted, PlanError, UsageError
+
+COMMANDS = {
+    "init": "Make a starter plan, the keys and the repositories.",
+    "validate": "Check the plan and show what disaster recovery would say of it.",
+    "schema": "Print the plan's JSON Schema, for editors.",
+    "backup": "Take a snapshot of assets, all of them by default.",
+    "snapshots": "List snapshots.",
+    "ls": "List what a snapshot holds.",
+    "diff": "Show what differs between two snapshots.",
+    "restore": "Put a snapshot back, whole or in part.",
+    "verify": "Prove that a repository is whole.",
+    "replicate": "Bring every copy up to date.",
+    "storage": "Check that a storage keeps its promises.",
+    "key": "Show and mend keys.",
+    "demo": "Try it all out in a directory of its own.",
+}
+
+
+class _Lazy(click.Group):
+    """Loads a command's module when it is called: `--help` must be quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"drctl.cli.{cmd_name}")
+        found = module.command
+        assert isinstance(found, click.Command)  # noqa: S101 - every command's file names it so
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="drctl")
+@click.option(
+    "--plan",
+    "plan_path",
+    metavar="FILE",
+    help="The plan. Otherwise DRCTL_PLAN, ./drctl.yaml, /etc/drctl/plan.yaml.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The result as one JSON document.")
+@click.option("-q", "--quiet", is_flag=True, help="Nothing but what went wrong.")
+@pass_context
+def cli(context: Context, plan_path: str | None, as_json: bool, quiet: bool) -> None:
+    """Back up what matters, copy it to another site, and prove that it comes back."""
+    context.plan_path = plan_path
+    context.as_json = as_json
+    context.quiet = quiet
+
+
+def main() -> None:
+    """The entry point. Never returns."""
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, _interrupt)
+    context = Context()
+    try:
+        code = run(context)
+    except BrokenPipeError:
+        code = ExitCode.DONE  # whoever read us had enough
+        sys.stderr.close()
+    context.close()
+    sys.exit(int(code))
+
+
+def run(context: Context) -> int:
+    """The command's exit code. What went wrong is told here and nowhere else."""
+    try:
+        found = cli.main(standalone_mode=False, obj=context)
+        return found if isinstance(found, int) else ExitCode.DONE
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return _tell(context, Interrupted("interrupted", hint=context.interrupted_hint))
+    except click.ClickException as error:
+        return _tell(context, UsageError(error.format_message(), hint="see 'drctl --help'"))
+    except DrctlError as error:
+        return _tell(context, error)
+    except Exception as error:  # noqa: BLE001 - a bug: the only traceback there is
+        context.close()
+        traceback.print_exc()
+        return _tell(context, DrctlError(f"a bug in drctl {__version__}: {error}"))
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _tell(context: Context, error: DrctlError) -> int:
+    context.close()
+    problems = error.problems if isinstance(error, PlanError) else ()
+    if context.as_json:
+        click.echo(json.dumps({"error": _document(error, problems)}, indent=1))
+        return error.exit_code
+    for problem in problems:
+        click.echo(problem, err=True)
+    click.echo(f"drctl: {error.what}", err=True)
+    if error.hint:
+        click.echo(f"  {error.hint}", err=True)
+    return error.exit_code
+
+
+def _document(error: DrctlError, problems: tuple[str, ...]) -> dict[str, object]:
+    return {
+        "kind": type(error).__name__,
+        "what": error.what,
+        "hint": error.hint,
+        "exit_code": int(error.exit_code),
+        "problems": list(problems),
+    }

@@ -1,0 +1,69 @@
+"""What the commands that read snapshots share: open the repository, pick a snapshot."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from drctl.cli.context import Context
+from drctl.codec.entries import Root
+from drctl.errors import UsageError
+from drctl.events import Notice
+from drctl.model import Snapshot
+from drctl.ops.select import wanted_paths
+from drctl.repository import catalog
+from drctl.repository.reader import Reader
+from drctl.repository.repository import Repository
+from drctl.units import parse_instant
+from drctl.wiring import Wiring
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A repository that is open for reading."""
+
+    wiring: Wiring
+    repository: Repository
+    reader: Reader
+    found: catalog.Catalog
+    pool: ThreadPoolExecutor
+
+    def pick(self, wanted: str, at_ns: int | None = None) -> Snapshot:
+        """See catalog.pick."""
+        return catalog.pick(self.found, wanted, at_ns, tuple(self.wiring.loaded.plan.assets))
+
+    def root(self, snapshot: Snapshot) -> Root:
+        """The root of a snapshot's entries."""
+        return self.reader.root(catalog.manifest(self.repository, snapshot.name).root)
+
+    def paths(self, root: Root, typed: tuple[str, ...]) -> list[bytes]:
+        """What a person typed, as paths of the snapshot's entries. Raises UsageError."""
+        return wanted_paths(self.reader, root, [os.fsencode(path) for path in typed])
+
+
+def open_for_reading(context: Context, repository: str | None, identity_path: str | None) -> Opened:
+    """Asks for the passphrase before anything slow."""
+    wiring = context.wiring()
+    name = repository or wiring.primary()
+    wiring.part(name)
+    identity = context.identity(wiring, identity_path)
+    opened = wiring.as_reader(name, identity)
+    pool = context.pool()
+
+    def damaged(what: str) -> None:
+        wiring.report.emit(Notice("warning", what))
+
+    index = opened.load_index(damaged, pool)
+    found = catalog.load(opened, pool)
+    for what in found.damaged:
+        damaged(what)
+    return Opened(wiring, opened, Reader(opened, index, identity), found, pool)
+
+
+def instant(wiring: Wiring, text: str | None) -> int | None:
+    """`--at`. Raises UsageError."""
+    if text is None:
+        return None
+    try:
+        return parse_instant(text, wiring.clock.now_ns())
+    except ValueError as error:
+        raise UsageError(f"--at: {error}") from error

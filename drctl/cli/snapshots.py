@@ -1,0 +1,27 @@
+"""drctl snapshots"""
+
+import click
+
+from drctl.cli.context import Context, from_option, output_options, pass_context
+from drctl.errors import ExitCode
+from drctl.events import Notice
+from drctl.report.results import snapshot_document, snapshot_table
+from drctl.repository import catalog
+
+
+@click.command()
+@click.argument("asset", required=False)
+@from_option
+@output_options
+@pass_context
+def command(context: Context, asset: str | None, repository: str | None) -> int:
+    """List snapshots, of one ASSET or of all, oldest first. Needs the writer credential only."""
+    wiring = context.wiring()
+    opened = wiring.as_writer(repository or wiring.primary())
+    found = catalog.load(opened)
+    for damaged in found.damaged:
+        wiring.report.emit(Notice("warning", damaged))
+    shown = found.of(asset) if asset else found.snapshots
+    text = snapshot_table(shown) if shown else "no snapshots"
+    context.result([snapshot_document(s) for s in shown], text)
+    return ExitCode.INTEGRITY if found.damaged else ExitCode.DONE

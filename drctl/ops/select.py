@@ -1,0 +1,34 @@
+"""Choosing entries of a snapshot by path."""
+
+import json
+import os
+from collections.abc import Sequence
+
+from drctl.codec.entries import Root, is_safe_path
+from drctl.errors import UsageError
+from drctl.ops.intake import show_path
+from drctl.repository.reader import Reader
+
+
+def wanted_paths(reader: Reader, root: Root, typed: Sequence[bytes]) -> list[bytes]:
+    """Paths of entries: as `drctl ls` shows them, or whole paths as they were on the source.
+    Raises UsageError for one that the snapshot does not hold."""
+    wanted = [_relative(root, path) for path in typed]
+    for path, text in zip(wanted, typed, strict=True):
+        if not is_safe_path(path) or next(reader.entries(root, [path]), None) is None:
+            raise UsageError(
+                f"the snapshot holds no {show_path(text)}", hint="'drctl ls' shows what it holds"
+            )
+    return wanted
+
+
+def _relative(root: Root, path: bytes) -> bytes:
+    roots = [os.fsencode(r) for r in json.loads(root.private_facts.get("roots", "[]"))]
+    plain = os.path.normpath(path)
+    if not plain.startswith(b"/"):
+        return plain
+    if len(roots) == 1 and plain == roots[0]:
+        return b"."
+    if len(roots) == 1 and plain.startswith(roots[0].rstrip(b"/") + b"/"):
+        return plain[len(roots[0].rstrip(b"/")) + 1 :]
+    return plain.lstrip(b"/")

@@ -13,11 +13,13 @@ from contextlib import contextmanager
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from drctl.engines.base import Engine, Flag, Health, Surroundings
+from drctl.engines.base import Engine, Flag, Health, Item, Surroundings
 from drctl.engines.patterns import compile_patterns
-from drctl.engines.tree_read import TreeItem, Walk, reason
+from drctl.engines.tree_look import Directory, reason
+from drctl.engines.tree_read import TreeItem, Walk
 from drctl.engines.tree_write import TreeTarget
 from drctl.errors import SourceError
+from drctl.model import sort_key
 
 
 class Settings(BaseModel):
@@ -71,70 +73,97 @@ class _Capture:
         self.facts: dict[str, str] = {}
         self._asset = asset
         self._roots = [_root(path, around.base) for path in settings.paths]
+        self._name = os.path.basename(os.fsencode(os.path.normpath(settings.paths[0]))) or b"."
         self._walk = Walk(
             self.consistent_at_ns,
             compile_patterns(settings.exclude),
             settings.one_file_system,
             settings.exclude_caches,
+            _inner_roots(self._roots),
         )
 
     @property
     def private_facts(self) -> dict[str, str]:
         owners = {str(uid): _user(uid) for uid in sorted(self._walk.uids)}
         groups = {str(gid): _group(gid) for gid in sorted(self._walk.gids)}
-        roots = [os.fsdecode(root) for root in self._roots]
+        roots = [show(root) for root in self._roots]
         return {
             "roots": json.dumps(roots),
             "owners": json.dumps(owners),
             "groups": json.dumps(groups),
         }
 
-    def items(self) -> Iterator[TreeItem]:
+    def items(self) -> Iterator[Item]:
         if len(self._roots) == 1:
-            return self._single(self._roots[0])
-        return self._several(sorted(self._roots, key=lambda root: root.replace(b"/", b"\0")))
-
-    def _single(self, root: bytes) -> Iterator[TreeItem]:
-        """One root: paths are relative to it. A file is known by its name."""
-        found = self._stat(root)
-        if not stat.S_ISDIR(found.st_mode):
-            yield self._walk.item(os.path.basename(root), root, found)
+            yield from self._tree(self._roots[0], self._name, b"")
             return
-        yield from self._walk.below(root, b"", self._walk.item(b".", root, found))
-
-    def _several(self, roots: list[bytes]) -> Iterator[TreeItem]:
-        """Several: whole paths, with the directories above each. One below another is in it."""
-        told: set[bytes] = {b""}
-        walked: list[bytes] = []
-        for root in roots:
-            path = root.strip(b"/")
-            if any(path == top or path.startswith(top + b"/") for top in walked):
-                continue
-            walked.append(path)
+        told = {b"", b"."}
+        for root in self._outermost():
+            path = root.strip(b"/") or b"."
             yield from self._parents(path, told)
-            found = self._stat(root)
-            item = self._walk.item(path, root, found)
-            if stat.S_ISDIR(found.st_mode):
-                yield from self._walk.below(root, path + b"/", item)
-            else:
-                yield item
+            yield from self._tree(root, path, b"" if path == b"." else path + b"/")
+        self._all_met()
 
-    def _parents(self, path: bytes, told: set[bytes]) -> Iterator[TreeItem]:
+    def _tree(self, root: bytes, path: bytes, prefix: bytes) -> Iterator[Item]:
+        """A root and what is below. Alone it is `.` when it is a directory."""
+        item = self._item(path, root)
+        if not stat.S_ISDIR(item.found.st_mode):
+            yield item
+            return
+        if not prefix:
+            item.path = b"."
+        yield from self._walk.below(item, prefix)
+
+    def _outermost(self) -> list[bytes]:
+        """The roots that are not below another, in the order of their entries."""
+        inner = self._walk.roots
+        paths = {root.strip(b"/") or b".": root for root in self._roots}
+        return [paths[path] for path in sorted(paths, key=sort_key) if path not in inner]
+
+    def _parents(self, path: bytes, told: set[bytes]) -> Iterator[Item]:
+        """The directories above a root, each once."""
         parts = path.split(b"/")
         for depth in range(1, len(parts)):
             parent = b"/".join(parts[:depth])
             if parent not in told:
                 told.add(parent)
-                yield self._walk.item(parent, b"/" + parent, self._stat(b"/" + parent))
+                yield self._item(parent, b"/" + parent)
 
-    def _stat(self, root: bytes) -> os.stat_result:
+    def _item(self, path: bytes, root: bytes) -> TreeItem:
         try:
-            return os.lstat(root)
+            found = os.lstat(root)
         except OSError as error:
             raise SourceError(
-                f"{self._asset}: {os.fsdecode(root)}: {reason(error)}",
+                f"{self._asset}: {show(root)}: {reason(error)}",
                 hint="is its disk mounted? A path that is gone for good must leave the plan",
             ) from error
+        above, name = os.path.split(root)
+        return self._walk.item(path, Directory(above.rstrip(b"/")), name or b".", found)
+
+    def _all_met(self) -> None:
+        """A root below another one is found on the way, unless a pattern hides it."""
+        missing = sorted(self._walk.roots - self._walk.met)
+        if missing:
+            raise SourceError(
+                f"{self._asset}: /{show(missing[0])} was not found below the path that holds it",
+                hint="an exclude pattern hides the way to it, or it has gone",
+            )
+
+
+def _inner_roots(roots: list[bytes]) -> frozenset[bytes]:
+    """The paths of roots that lie below another root."""
+    paths = {root.strip(b"/") for root in roots}
+    return frozenset(
+        path
+        for path in paths
+        for other in paths
+        if path != other and (path.startswith(other + b"/") or not other)
+    )
+
+
+def show(path: bytes) -> str:
+    """A path for people."""
+    return path.decode("utf-8", "backslashreplace")
 
 
 def _root(path: str, base: str) -> bytes:

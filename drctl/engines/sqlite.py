@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from drctl.engines.base import Engine, Health, PlainItem, Surroundings
 from drctl.engines.single import SingleTarget
-from drctl.engines.tree_read import reason
+from drctl.engines.tree_look import reason
 from drctl.errors import IntegrityError, SourceError
 from drctl.events import Notice
 from drctl.model import Entry, Kind

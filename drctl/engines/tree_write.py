@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from drctl.engines.base import Writing
-from drctl.engines.tree_read import reason
+from drctl.engines.tree_look import reason
 from drctl.errors import TargetRefused
 from drctl.model import Entry, Kind, Problem
 

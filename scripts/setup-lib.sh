@@ -1,8 +1,6 @@
 # Sourced by the other scripts: a calm environment, drctl's virtual environment, Debian's tools.
 # shellcheck shell=bash
 
-. "$(dirname -- "${BASH_SOURCE[0]}")/setup-compiler.sh"
-
 repo=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 venv=$(realpath -m -- "${DRCTL_VENV:-$repo/.venv}")
 tools=$venv/tools
@@ -98,7 +96,7 @@ make_venv() {
     ! venv_stands "$python" || return 0
     [ -e "$log" ] || die "$venv is a virtual environment for another use" "set DRCTL_VENV elsewhere"
     rm -rf -- "$venv/bin" "$venv/lib" "$venv/lib64" "$venv/include" "$venv/ready"
-  elif [ -n "$(ls -A -- "$venv" | grep -vxE 'home|setup\.log|tools|compiler|cache')" ]; then
+  elif [ -n "$(ls -A -- "$venv" | grep -vxE 'home|setup\.log|tools|cache')" ]; then
     die "$venv holds something else than a virtual environment" "set DRCTL_VENV to another place"
   fi
   quietly "making a virtual environment" "$python" -m venv "$venv"
@@ -113,8 +111,7 @@ install_drctl() {
   ! venv_is_ready "$fingerprint" "$extras" || return 0
   say "installing drctl${extras:+ with the extras $extras} in $venv"
   make_venv "$python"
-  setup_compiler
-  PIP_USER=false PIP_DISABLE_PIP_VERSION_CHECK=1 quietly "pip" with_compiler \
+  PIP_USER=false PIP_DISABLE_PIP_VERSION_CHECK=1 quietly "pip" \
     "$venv/bin/python" -m pip install --no-input --editable ".${extras:+[$extras]}"
   grep -sqF -- "$fingerprint" "$venv/ready" || : >"$venv/ready"
   printf '%s %s\n' "$fingerprint" "$extras" >>"$venv/ready"

@@ -1,8 +1,9 @@
 """The contract of a storage: whole, immutable objects under names.
 
-Names are `/`-separated ASCII (`packs/ab/ab12...`, `config`), made by drctl only. Every method may
-be called from many threads at once. Every method raises StorageError and nothing else;
-StorageFault among them where trying again may help. `contract.py` is this text as a test suite.
+Names are `/`-separated ASCII (`packs/ab/ab12...`, `config`), made by drctl only; a name that holds
+others below it is never an object itself. Every method may be called from many threads at once.
+Every method raises StorageError and nothing else; StorageFault among them where trying again may
+help. `contract.py` is this text as a test suite.
 """
 
 from collections.abc import Iterator

@@ -13,6 +13,8 @@ _BINARY = {"k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 _AGO = re.compile(r"(.+?)\s+ago")
 
+_SECOND = re.compile(r"\d:\d\d:\d\d([.,]\d+)?")
+
 DURATION_PATTERN = r"^\s*(\d+(\.\d+)?\s*(ms|s|m|h|d|w)\s*)+$"
 SIZE_PATTERN = r"^\s*\d+(\.\d+)?\s*[kKmMgGtT]?i?[bB]?\s*$"
 
@@ -42,7 +44,11 @@ def parse_size(text: str) -> int:
 
 def parse_instant(text: str, now_ns: int) -> int:
     """Nanoseconds since 1970 of `2026-03-01T12:00:00Z`, `2026-03-01 12:00` (local time),
-    `2026-03-01` (its beginning) or `2h ago`."""
+    `2026-03-01` (its beginning) or `2h ago`.
+
+    Listings show seconds, and JSON microseconds: a time that was copied from there means all of
+    its second, or of its microsecond, so that it names the snapshot that it was copied from.
+    """
     ago = _AGO.fullmatch(text.strip())
     if ago:
         return now_ns - round(parse_duration(ago[1]) * 1e9)
@@ -53,7 +59,11 @@ def parse_instant(text: str, now_ns: int) -> int:
             f"'{text}' is not a time such as 2026-03-01T12:00:00Z, '2026-03-01 12:00' or '2h ago'"
         ) from error
     elapsed = instant.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
-    return (elapsed // timedelta(microseconds=1)) * 1000
+    begins_ns = (elapsed // timedelta(microseconds=1)) * 1000
+    to_the_second = _SECOND.search(text)
+    if not to_the_second:
+        return begins_ns
+    return begins_ns + (999 if to_the_second[1] else 999_999_999)
 
 
 def show_bytes(size: float) -> str:

@@ -18,6 +18,7 @@ from drctl.ops.backup import Around, Asset
 from drctl.plan import LoadedPlan
 from drctl.plan.model import RepositoryPart, S3Place, engine_of
 from drctl.plan.secrets import path_of, resolve
+from drctl.private import make_directory
 from drctl.repository import lifecycle
 from drctl.repository.repository import Repository
 from drctl.repository.state import StateFile, exclusive
@@ -162,7 +163,7 @@ class Wiring:
         home = os.path.join(state_home(), repository.secrets.repository_id.hex())
         scratch = os.path.join(home, f"{asset}.scratch")
         with exclusive(os.path.join(home, f"{asset}.lock"), f"a backup of {asset}"):
-            os.makedirs(scratch, mode=0o700, exist_ok=True)
+            make_directory(scratch)
             state = StateFile(os.path.join(home, f"{asset}.state"))
             digest = self.loaded.digest
             yield Around(repository, state, work, self.clock, self.report, digest), scratch

@@ -1,4 +1,4 @@
-"""drctl backup"""
+"""Take snapshots of assets, and bring the copies up to date."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any

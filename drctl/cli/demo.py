@@ -1,4 +1,4 @@
-"""drctl demo"""
+"""The main job, tried out on data of its own."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""drctl diff"""
+"""What differs between two snapshots."""
 
 import click
 

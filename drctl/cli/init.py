@@ -1,10 +1,11 @@
-"""drctl init"""
+"""Make what is missing: a starter plan, the keys, the repositories."""
 
 import os
 from dataclasses import dataclass, field
 
 import click
 
+from drctl import private
 from drctl.cli.context import Context, output_options, pass_context
 from drctl.codec import keys
 from drctl.codec.keys import WriterCredential
@@ -55,7 +56,7 @@ def _plan(context: Context, done: _Done) -> None:
     if made:
         name = os.path.basename(os.path.dirname(os.path.abspath(path))).lower()
         clean = "".join(c for c in name if c.isascii() and (c.isalnum() or c in "-_"))
-        os.makedirs(os.path.join(os.path.dirname(os.path.abspath(path)), "data"), exist_ok=True)
+        private.make_directory(os.path.join(os.path.dirname(os.path.abspath(path)), "data"))
         write_private(path, starter(clean.lstrip("0123456789-_") or "site"))
     done.add("plan", context.find_plan(), made=made)
 
@@ -104,14 +105,9 @@ def _repositories(wiring: Wiring, credential: WriterCredential, done: _Done) -> 
 
 
 def write_private(path: str, text: str) -> None:
-    """A new file that only its owner reads, on the disk when this returns."""
+    """A new key or plan that only its owner reads. Raises KeyUnavailable."""
     try:
-        os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o700, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        private.write_new(path, text)
     except OSError as error:
         raise KeyUnavailable(
             f"{path}: cannot be written: {error.strerror}", hint="look at its directory's rights"

@@ -1,4 +1,4 @@
-"""drctl key"""
+"""Show and mend keys."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""drctl ls"""
+"""List what a snapshot holds."""
 
 import click
 

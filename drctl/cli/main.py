@@ -70,7 +70,8 @@ def cli(context: Context, plan_path: str | None, as_json: bool, quiet: bool) -> 
 def main() -> None:
     """The entry point. Never returns."""
     for name in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(name, _interrupt)
+        if signal.getsignal(name) != signal.SIG_IGN:  # nohup wants it to go on
+            signal.signal(name, _interrupt)
     context = Context()
     try:
         code = run(context)

@@ -1,4 +1,4 @@
-"""drctl replicate"""
+"""Bring every copy up to date."""
 
 import click
 

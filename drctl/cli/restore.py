@@ -1,4 +1,4 @@
-"""drctl restore"""
+"""Put a snapshot back, whole or in part."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""drctl schema"""
+"""The plan's JSON Schema."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""drctl snapshots"""
+"""List snapshots."""
 
 import click
 

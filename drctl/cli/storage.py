@@ -1,4 +1,4 @@
-"""drctl storage"""
+"""Check that a storage keeps its promises."""
 
 import click
 

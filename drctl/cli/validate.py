@@ -1,4 +1,4 @@
-"""drctl validate"""
+"""Check the plan."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""drctl verify"""
+"""Prove that a repository is whole."""
 
 import os
 from typing import TYPE_CHECKING

@@ -34,6 +34,7 @@ class Config:
 
 
 def encode_config(config: Config, secrets: Secrets) -> bytes:
+    """JSON, marked with a key of the repository so that a change is noticed."""
     document: dict[str, Any] = {
         "format": FORMAT_VERSION,
         "repository": config.repository_id.hex(),
@@ -115,6 +116,7 @@ def encode_secrets(secrets: Secrets) -> bytes:
 
 
 def decode_secrets(repository_id: bytes, plain: bytes) -> Secrets:
+    """Raises IntegrityError."""
     if len(plain) != 64:
         raise IntegrityError("the repository's secrets are damaged")
     return Secrets(repository_id, plain[:32], plain[32:])

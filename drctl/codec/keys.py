@@ -65,6 +65,7 @@ def new_secrets(randomness: Randomness) -> Secrets:
 
 
 def encode_credential(credential: WriterCredential) -> str:
+    """The text of a credential file."""
     secrets = credential.secrets
     document = {
         "format": CREDENTIAL_FORMAT,

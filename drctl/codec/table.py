@@ -75,6 +75,7 @@ def numbers(code: str, column: bytes) -> "array[int]":
 
 
 def encode(packs: Sequence[PackTable]) -> bytes:
+    """Tables of packs as one run of columns."""
     segments = [segment for pack in packs for segment in pack.segments]
     sessions = {s: i for i, s in enumerate(dict.fromkeys(s.session for s in segments))}
     blobs = [blob for segment in segments for blob in segment.blobs]

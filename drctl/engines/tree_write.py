@@ -1,25 +1,28 @@
-"""Putting a tree back below a directory that nothing else can reach meanwhile.
+"""Putting a tree back below a directory that nobody else can reach meanwhile.
 
-Nothing is followed and nothing is overwritten: an entry is only ever made inside a directory that
-this restore made, so a repository cannot lead it elsewhere. What must be right only at the end
-(directories' metadata, hard links) is set at the end, deepest first.
+Nothing is followed and nothing is overwritten: a thing is only ever made inside a directory that
+this restore made, reached from the target's descriptor, so that neither a repository nor another
+user can lead it elsewhere. What must be right only at the end (directories' metadata, hard links)
+is set at the end, deepest first; then everything is made durable in one go.
 """
 
+import ctypes
 import errno
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
 
 from drctl.engines.base import Writing
 from drctl.engines.tree_look import reason
+from drctl.engines.tree_settle import Settler, learn
 from drctl.errors import TargetRefused
 from drctl.model import Entry, Kind, Problem
 
-_NAME_LIMIT = 3800
+_PATH_LIMIT_BYTES = 4000  # PATH_MAX is 4096
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_ENTER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PARTIAL = b".drctl-partial-"
 _NODES = {
     Kind.FIFO: stat.S_IFIFO,
@@ -27,164 +30,252 @@ _NODES = {
     Kind.CHARACTER_DEVICE: stat.S_IFCHR,
     Kind.BLOCK_DEVICE: stat.S_IFBLK,
 }
-Make = Callable[[Entry, bytes], str]  # gives what could not be set, in words
-Call = Callable[..., Any]
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
+_ACLS = ("system.posix_acl_default", "system.posix_acl_access")
+
+Make = Callable[[Entry, int, bytes], None]  # makes a thing by its name in an open directory
+Extents = list[tuple[int, int]]  # (offset, length) that is still to be written
 
 
 class TreeTarget:
     """Restores entries below `to`; see engines.base.Target. A directory that is not there is made;
-    one that is there must be empty."""
+    one that is there must be empty. Until `finish` nobody else may enter it."""
 
     def __init__(self, to: str) -> None:
-        self._to = os.path.abspath(os.fsencode(to))
-        self._made: set[bytes] = set()
+        self._to = os.path.realpath(os.fsencode(to))
+        self._root = -1
+        self._own: os.stat_result | None = None  # of a directory that was there before
+        self._made: set[bytes | None] = {None}  # None: the target itself
         self._lock = threading.Lock()
-        self._directories: list[Entry] = []
+        self._directories: list[tuple[Entry, int]] = []  # with the mode that they have
         self._links: list[Entry] = []
         self._partials = 0
-        self.owner = _Owner()
+        self._settler = Settler(-1, -1, 0)
 
     def prepare(self) -> None:
-        shown = os.fsdecode(self._to)
         try:
+            was_there = os.path.isdir(self._to)
             os.makedirs(self._to, mode=0o700, exist_ok=True)
-            if os.listdir(self._to):
+            self._root = os.open(self._to, _ENTER)
+            if os.listdir(self._root):
                 raise TargetRefused(
-                    f"{shown} is not empty: nothing was restored",
+                    f"{self._shown} is not empty: nothing was restored",
                     hint="name a directory that is empty, or does not exist yet",
                 )
+            self._own = os.fstat(self._root) if was_there else None
+            self._take()
+            self._settler = learn(self._root)
         except OSError as error:
-            raise TargetRefused(f"{shown}: {reason(error)}: nothing was restored") from error
-        self._made.add(b"")
+            raise TargetRefused(f"{self._shown}: {reason(error)}: nothing was restored") from error
 
-    # -- where things go ----------------------------------------------------------------------
+    @property
+    def _shown(self) -> str:
+        return self._to.decode("utf-8", "backslashreplace")
 
-    @contextmanager
-    def _at(self, path: bytes) -> Iterator[bytes]:
-        """An address for a path below the target, inside a directory that this restore made."""
-        parent, _, name = path.rpartition(b"/")
-        if parent not in self._made:
-            self._make_parents(parent)
-        if len(self._to) + len(path) < _NAME_LIMIT:
-            yield self._to + b"/" + path
-            return
-        descriptor = self._open_directory(parent)
-        try:
-            yield b"/proc/self/fd/%d/%b" % (descriptor, name)
-        finally:
-            os.close(descriptor)
-
-    def _open_directory(self, path: bytes) -> int:
-        """A directory that is too far down to be named in one go."""
-        here = os.open(self._to, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        for name in path.split(b"/") if path else ():
-            try:
-                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
-                deeper = os.open(name, flags, dir_fd=here)
-            finally:
-                os.close(here)
-            here = deeper
-        return here
-
-    def _make_parents(self, parent: bytes) -> None:
-        """Directories above a path that was restored by itself."""
-        with self._lock:
-            parts = parent.split(b"/")
-            for depth in range(1, len(parts) + 1):
-                path = b"/".join(parts[:depth])
-                if path not in self._made:
-                    with self._at(path) as where:
-                        os.mkdir(where, 0o700)
-                    self._made.add(path)
+    def _take(self) -> None:
+        """The directory is ours alone while we work, and hands nothing down to what is made."""
+        if os.fstat(self._root).st_uid != os.geteuid():
+            os.chown(self._root, os.geteuid(), -1)
+        for name in _ACLS:
+            with suppress(OSError):  # it has none
+                os.removexattr(self._root, name)
+        os.chmod(self._root, 0o700)
 
     # -- entries ------------------------------------------------------------------------------
 
     def put_plain(self, entry: Entry) -> Problem | None:
         if entry.path == b".":
-            self._directories.append(entry)
+            self._directories.append((entry, -1))
             return None
         if entry.kind == Kind.HARDLINK:
             self._links.append(entry)
             return None
-        return self._trying(entry, self._make)
-
-    def _make(self, entry: Entry, where: bytes) -> str:
-        if entry.kind == Kind.DIRECTORY:
-            os.mkdir(where, 0o700)
-            self._made.add(entry.path)
-            self._directories.append(entry)
-            return ""
-        if entry.kind == Kind.SYMLINK:
-            os.symlink(entry.link, where)
-        else:
-            device = os.makedev(*entry.device) if entry.device else 0
-            os.mknod(where, _NODES[Kind(entry.kind)] | 0o600, device)
-        return self.owner.settle(entry, where)
+        return self._trying(entry, self._directory if entry.kind == Kind.DIRECTORY else self._node)
 
     def put_small(self, entry: Entry, content: bytes | memoryview) -> Problem | None:
-        def make(entry: Entry, where: bytes) -> str:
-            mode = entry.mode & 0o777
-            descriptor = os.open(where, _CREATE, mode)
-            try:
-                if entry.extents:
-                    _write_sparse(descriptor, entry, content)
-                elif content:
-                    _write_all(descriptor, content)
-                return self.owner.settle(entry, descriptor, self.owner.made_mode(mode))
-            finally:
-                os.close(descriptor)
+        def make(entry: Entry, above: int, name: bytes) -> None:
+            self._file(entry, above, name, content)
 
         return self._trying(entry, make)
 
     def open_large(self, entry: Entry) -> Writing:
-        with self._lock:
-            self._partials += 1
-            partial = b"%b/%b%d" % (self._to, _PARTIAL, self._partials)
         try:
-            return _LargeFile(self, entry, partial, os.open(partial, _CREATE, 0o600))
+            return _LargeFile(self, entry, *self._open_partial())
         except OSError as error:
-            raise _disk(self._to, error) from error
-
-    def place(self, entry: Entry, partial: bytes) -> Problem | None:
-        """A large file is whole: give it its name."""
-
-        def make(_: Entry, where: bytes) -> str:
-            os.link(partial, where, follow_symlinks=False)
-            return ""
-
-        try:
-            return self._trying(entry, make)
-        finally:
-            os.unlink(partial)
+            raise self._disk(error) from error
 
     def _trying(self, entry: Entry, make: Make) -> Problem | None:
+        """Make a thing in its directory, which is one that this restore made."""
+        path = entry.path
+        above, separator, name = path.rpartition(b"/")
+        parent = above if separator else None
         try:
-            with self._at(entry.path) as where:
-                trouble = make(entry, where)
+            if parent not in self._made:
+                self._make_parents(above)
+            if len(path) < _PATH_LIMIT_BYTES:
+                make(entry, self._root, path)
+            else:
+                self._far_down(above, lambda descriptor: make(entry, descriptor, name))
         except OSError as error:
-            if error.errno in _FULL:
-                raise _disk(self._to, error) from error
-            trouble = f"could not be restored: {reason(error)}"
-        return Problem(entry.path, trouble) if trouble else None
+            if error.errno in _DISK:
+                raise self._disk(error) from error
+            return Problem(path, f"could not be restored: {reason(error)}")
+        return None
+
+    def _far_down(self, path: bytes, use: Callable[[int], None]) -> None:
+        """Use a directory that cannot be named in one go."""
+        here = os.dup(self._root)
+        try:
+            for name in path.split(b"/"):
+                deeper = os.open(name, _ENTER, dir_fd=here)
+                os.close(here)
+                here = deeper
+            use(here)
+        finally:
+            os.close(here)
+
+    def _make_parents(self, parent: bytes) -> None:
+        """Directories above a path that is restored by itself. A path that would lead out of the
+        target goes no further than here. Raises OSError."""
+        parts = parent.split(b"/")
+        if any(part in (b"", b".", b"..") for part in parts):
+            raise OSError(errno.EINVAL, "its path leads out of the target")
+        with self._lock:
+            for depth in range(1, len(parts) + 1):
+                path = b"/".join(parts[:depth])
+                if path not in self._made:
+                    os.mkdir(path, 0o700, dir_fd=self._root)
+                    self._made.add(path)
+
+    def _directory(self, entry: Entry, above: int, name: bytes) -> None:
+        """With its mode where that lets us work in it; the rest comes in `finish`."""
+        made = -1
+        if entry.path not in self._made:
+            mode = entry.mode if entry.mode & 0o7700 == 0o700 and not entry.xattrs else 0o700
+            os.mkdir(name, mode, dir_fd=above)
+            made = mode & ~self._settler.umask
+            self._made.add(entry.path)
+        self._directories.append((entry, made))
+
+    def _node(self, entry: Entry, above: int, name: bytes) -> None:
+        try:
+            if entry.kind == Kind.SYMLINK:
+                os.symlink(entry.link, name, dir_fd=above)
+            else:
+                device = os.makedev(*entry.device) if entry.device else 0
+                os.mknod(name, _NODES[Kind(entry.kind)] | 0o600, device, dir_fd=above)
+        except PermissionError:
+            if not entry.device:
+                raise
+            self._settler.troubles.add(entry.path, "it is a device, and only root can make one")
+            return
+        self._settler.settle(entry, (above, name))
+
+    def _file(self, entry: Entry, above: int, name: bytes, content: bytes | memoryview) -> None:
+        """A file that could not be written whole is not left there."""
+        settler = self._settler
+        # Attributes can be set only on what may be written.
+        mode = entry.mode & 0o777 | (0o200 if entry.xattrs else 0)
+        descriptor = os.open(name, _CREATE, mode, dir_fd=above)
+        try:
+            if entry.extents:
+                write_extents(descriptor, extents_of(entry), memoryview(content))
+                os.ftruncate(descriptor, entry.size)
+            elif content and os.write(descriptor, content) != len(content):
+                write_extents(descriptor, extents_of(entry), memoryview(content))
+            settler.settle(entry, descriptor, mode & ~settler.umask)
+        except OSError:
+            os.unlink(name, dir_fd=above)
+            raise
+        finally:
+            os.close(descriptor)
+
+    # -- large files --------------------------------------------------------------------------
+
+    def _open_partial(self) -> tuple[bytes, int]:
+        """A file under a name that nothing in the snapshot has, or will have."""
+        while True:
+            with self._lock:
+                self._partials += 1
+                name = b"%b%d" % (_PARTIAL, self._partials)
+            with suppress(FileExistsError):
+                return name, os.open(name, _CREATE, 0o600, dir_fd=self._root)
+
+    def settle_large(self, entry: Entry, partial: bytes, descriptor: int) -> Problem | None:
+        """A large file is whole: set what it has, and give it its name."""
+        try:
+            self._settler.settle(entry, descriptor, -1)
+            os.close(descriptor)
+            return self._trying(entry, lambda _, above, name: self._name(partial, above, name))
+        finally:
+            self.drop(partial)
+
+    def _name(self, partial: bytes, above: int, name: bytes) -> None:
+        """Linking never replaces what is there, as renaming would."""
+        try:
+            os.link(partial, name, src_dir_fd=self._root, dst_dir_fd=above, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _NO_LINKS or _is_there(above, name):
+                raise
+            os.rename(partial, name, src_dir_fd=self._root, dst_dir_fd=above)
+
+    def drop(self, partial: bytes) -> None:
+        with suppress(FileNotFoundError):  # it was renamed
+            os.unlink(partial, dir_fd=self._root)
 
     # -- the end ------------------------------------------------------------------------------
 
     def finish(self) -> tuple[Problem, ...]:
-        links = [self._trying(entry, self._link) for entry in self._links]
-        settled = [self._settle_directory(entry) for entry in reversed(self._directories)]
-        return tuple(problem for problem in (*links, *settled) if problem)
+        try:
+            links = [self._trying(entry, self._link) for entry in self._links]
+            settled = [self._settle(*made) for made in reversed(self._directories)]
+            self._give_back()
+            _sync(self._root)
+        except OSError as error:
+            raise self._disk(error) from error
+        finally:
+            os.close(self._root)
+        found = tuple(problem for problem in (*links, *settled) if problem)
+        return found + self._settler.troubles.problems()
 
-    def _link(self, entry: Entry, where: bytes) -> str:
-        with self._at(entry.link) as first:
-            os.link(first, where, follow_symlinks=False)
-        return ""
+    def _link(self, entry: Entry, above: int, name: bytes) -> None:
+        parent, separator, first = entry.link.rpartition(b"/")
+        if (parent if separator else None) not in self._made:
+            raise OSError(errno.ENOENT, self._without(entry))
+        try:
+            if len(entry.link) < _PATH_LIMIT_BYTES:
+                _link(self._root, entry.link, above, name)
+            else:
+                self._far_down(parent, lambda where: _link(where, first, above, name))
+        except FileNotFoundError as error:
+            raise OSError(errno.ENOENT, self._without(entry)) from error
 
-    def _settle_directory(self, entry: Entry) -> Problem | None:
+    def _without(self, entry: Entry) -> str:
+        first = entry.link.decode("utf-8", "backslashreplace")
+        return f"it is another name of {first}, which was not restored; restore that with it"
+
+    def _settle(self, entry: Entry, made_mode: int) -> Problem | None:
         if entry.path == b".":
-            trouble = self.owner.settle(entry, self._to)
-            return Problem(entry.path, trouble) if trouble else None
-        return self._trying(entry, self.owner.settle)
+            self._own = None  # the snapshot knows what the directory is to be
+            self._settler.settle(entry, self._root)
+            return None
+        return self._trying(
+            entry, lambda _, above, name: self._settler.settle(entry, (above, name), made_mode)
+        )
+
+    def _give_back(self) -> None:
+        """The target is whose it was, where the snapshot says nothing of it."""
+        if self._own:
+            os.chown(self._root, self._own.st_uid, self._own.st_gid)
+            os.chmod(self._root, stat.S_IMODE(self._own.st_mode))
+
+    def _disk(self, error: OSError) -> TargetRefused:
+        """The target itself fails: going on would only repeat it."""
+        return TargetRefused(
+            f"{self._shown}: cannot be written: {reason(error)}",
+            hint="mend it or name another target, and restore again; the repository is unharmed",
+        )
 
 
 class _LargeFile:
@@ -195,97 +286,34 @@ class _LargeFile:
         self._entry = entry
         self._partial = partial
         self._descriptor = descriptor
-        self._rest = _extents_of(entry)
+        self._rest = extents_of(entry)
 
     def write(self, piece: bytes | memoryview) -> None:
         try:
-            self._rest = _write_extents(self._descriptor, self._rest, memoryview(piece))
+            self._rest = write_extents(self._descriptor, self._rest, memoryview(piece))
         except OSError as error:
-            raise _disk(self._partial, error) from error
+            raise self._target._disk(error) from error
 
     def close(self) -> Problem | None:
         try:
             os.ftruncate(self._descriptor, self._entry.size)
-            trouble = self._target.owner.settle(self._entry, self._descriptor)
         except OSError as error:
-            raise _disk(self._partial, error) from error
-        finally:
-            os.close(self._descriptor)
-        placed = self._target.place(self._entry, self._partial)
-        return placed or (Problem(self._entry.path, trouble) if trouble else None)
+            raise self._target._disk(error) from error
+        return self._target.settle_large(self._entry, self._partial, self._descriptor)
 
     def abort(self) -> None:
         os.close(self._descriptor)
-        with suppress(OSError):
-            os.unlink(self._partial)
+        self._target.drop(self._partial)
 
 
-class _Owner:
-    """Sets what a new thing has beside its content. What it gets by itself is not set again: a
-    restore of many small files is made of system calls."""
-
-    def __init__(self) -> None:
-        self._uid, self._gid = os.geteuid(), os.getegid()
-        self._may_chown = self._uid == 0
-        self._groups = frozenset((self._gid, *os.getgroups()))
-        self._umask = os.umask(0o077)
-        os.umask(self._umask)
-
-    def made_mode(self, mode: int) -> int:
-        """The mode that a new file has when it was made with `mode`."""
-        return mode & ~self._umask
-
-    def settle(self, entry: Entry, where: bytes | int, made_mode: int = -1) -> str:
-        """Owner, mode, attributes, times, in this order: each may undo the one before. Gives what
-        could not be set, in words. `made_mode`: the mode that it has already."""
-        troubles: list[str] = []
-        follow: dict[str, bool] = {} if isinstance(where, int) else {"follow_symlinks": False}
-        self._chown(entry, where, follow, troubles)
-        if entry.kind != Kind.SYMLINK and entry.mode != made_mode:
-            _doing("its mode", troubles, os.chmod, where, entry.mode)
-        for name, value in entry.xattrs:
-            what = f"attribute {os.fsdecode(name)}"
-            _doing(what, troubles, os.setxattr, where, name, value, **follow)
-        times = (entry.mtime_ns, entry.mtime_ns)
-        _doing("its time", troubles, os.utime, where, ns=times, **follow)
-        return "; ".join(troubles)
-
-    def _chown(
-        self, entry: Entry, where: bytes | int, follow: dict[str, bool], troubles: list[str]
-    ) -> None:
-        """A normal user cannot give things away: only a group of his own is tried."""
-        uid = entry.uid if self._may_chown and entry.uid != self._uid else -1
-        gid = entry.gid if entry.gid != self._gid else -1
-        if not self._may_chown and gid not in self._groups:
-            gid = -1
-        if uid != -1 or gid != -1:
-            _doing("its owner", troubles, os.chown, where, uid, gid, **follow)
-
-
-def _doing(what: str, troubles: list[str], call: Call, *args: object, **named: object) -> None:
-    try:
-        call(*args, **named)
-    except (OSError, OverflowError) as error:
-        why = reason(error) if isinstance(error, OSError) else str(error)
-        troubles.append(f"{what} could not be set: {why}")
-
-
-def _write_all(descriptor: int, content: bytes | memoryview) -> None:
-    done = os.write(descriptor, content)
-    while done < len(content):
-        done += os.write(descriptor, memoryview(content)[done:])
-
-
-Extents = list[tuple[int, int]]  # (offset, length) that is still to be written
-
-
-def _extents_of(entry: Entry) -> Extents:
+def extents_of(entry: Entry) -> Extents:
+    """Where an entry's content belongs."""
     if not entry.extents:
         return [(0, entry.size)]
     return list(zip(entry.extents[::2], entry.extents[1::2], strict=True))
 
 
-def _write_extents(descriptor: int, extents: Extents, piece: memoryview) -> Extents:
+def write_extents(descriptor: int, extents: Extents, piece: memoryview) -> Extents:
     """Write a piece of content where it belongs. Gives what is left to be written."""
     while piece and extents:
         offset, length = extents[0]
@@ -296,14 +324,22 @@ def _write_extents(descriptor: int, extents: Extents, piece: memoryview) -> Exte
     return extents
 
 
-def _write_sparse(descriptor: int, entry: Entry, content: bytes | memoryview) -> None:
-    _write_extents(descriptor, _extents_of(entry), memoryview(content))
-    os.ftruncate(descriptor, entry.size)
+def _link(source: int, first: bytes, above: int, name: bytes) -> None:
+    os.link(first, name, src_dir_fd=source, dst_dir_fd=above, follow_symlinks=False)
 
 
-def _disk(where: bytes, error: OSError) -> TargetRefused:
-    """The target itself fails: going on would only repeat it."""
-    return TargetRefused(
-        f"{os.fsdecode(where)}: cannot be written: {reason(error)}",
-        hint="mend it or name another target, and restore again; the repository is unharmed",
-    )
+def _is_there(above: int, name: bytes) -> bool:
+    try:
+        os.stat(name, dir_fd=above, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _sync(descriptor: int) -> None:
+    """Everything written to its file system is on the disk, or the system's error is raised: one
+    barrier instead of one a file."""
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.syncfs(descriptor):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

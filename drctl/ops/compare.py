@@ -8,7 +8,7 @@ from drctl.model import Change, Entry, Kind, sort_key
 
 def changes(before: Iterator[Entry], after: Iterator[Entry]) -> Iterator[Change]:
     """In path order, in bounded memory. Blobs are named by their content, so content is compared
-    without reading it."""
+    without reading it. What a file with several names underwent is told under its first."""
     old, new = next(before, None), next(after, None)
     while old is not None or new is not None:
         if new is None or (old is not None and sort_key(old.path) < sort_key(new.path)):
@@ -30,6 +30,8 @@ def _difference(old: Entry, new: Entry) -> Literal["content", "metadata", "kind"
         return "kind"
     if _content(old) != _content(new):
         return "content"
+    if new.kind == Kind.HARDLINK:
+        return None
     return None if old == new else "metadata"
 
 

@@ -10,7 +10,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from drctl.clock import Clock
+from drctl.codec.entries import Root
 from drctl.codec.limits import SMALL_BYTES
 from drctl.engines.base import Target
 from drctl.errors import IntegrityError
@@ -18,7 +21,7 @@ from drctl.events import EntryProblem, Phase, Progress, Reporter
 from drctl.model import Entry, Kind, Problem, Snapshot
 from drctl.ops.intake import show_path
 from drctl.repository import catalog
-from drctl.repository.reader import Reader
+from drctl.repository.reader import Reader, is_wanted
 from drctl.repository.repository import Repository
 
 _BATCH_BYTES = 2 << 20
@@ -80,13 +83,28 @@ def restore(
     target.prepare()
     totals = (0, 0) if wanted else (snapshot.size_bytes, snapshot.entries)
     run = _Run(reader, target, pool, report, clock, *totals)
-    _put_entries(run, reader.entries(root, wanted))
+    _put_entries(run, _chosen(reader, root, wanted))
     for problem in target.finish():
         _tell_problem(run, problem)
     seconds = clock.monotonic_seconds() - began
     return RestoreResult(
         snapshot, run.entries, run.size_bytes, tuple(run.problems), run.damaged, seconds
     )
+
+
+def _chosen(reader: Reader, root: Root, wanted: Sequence[bytes]) -> Iterator[Entry]:
+    """The entries asked for. Where the first name of a file is not among them, the next one takes
+    its content, and further ones are links to that."""
+    stand_ins: dict[bytes, bytes] = {}
+    for entry in reader.entries(root, wanted):
+        first = entry.link
+        if entry.kind != Kind.HARDLINK or not wanted or is_wanted(first, wanted):
+            yield entry
+        elif first in stand_ins:
+            yield replace(entry, link=stand_ins[first])
+        else:
+            stand_ins[first] = entry.path
+            yield replace(next(reader.entries(root, [first])), path=entry.path)
 
 
 def _put_entries(run: _Run, entries: Iterator[Entry]) -> None:

@@ -29,6 +29,7 @@ def create(storage: Storage, credential: WriterCredential, randomness: Randomnes
 
 
 def exists(storage: Storage) -> bool:
+    """Whether there is a repository. Raises StorageError."""
     try:
         storage.head(names.CONFIG)
     except NotFound:

@@ -168,7 +168,7 @@ class Reader:
             if wanted and not any(_may_hold(path, keys[i], after) for path in wanted):
                 continue
             for entry in self.block(block.blob):
-                if not wanted or any(is_at_or_below(entry.path, path) for path in wanted):
+                if not wanted or is_wanted(entry.path, wanted):
                     yield entry
 
     def block(self, blob_id: bytes) -> list[Entry]:
@@ -205,8 +205,9 @@ def split(ids: bytes) -> list[bytes]:
     return [ids[i : i + ID_SIZE] for i in range(0, len(ids), ID_SIZE)]
 
 
-def is_at_or_below(path: bytes, top: bytes) -> bool:
-    return top in (path, b".") or path.startswith(top + b"/")
+def is_wanted(path: bytes, wanted: Sequence[bytes]) -> bool:
+    """Whether a path is one of those wanted, or lies below one."""
+    return any(top in (path, b".") or path.startswith(top + b"/") for top in wanted)
 
 
 def _may_hold(path: bytes, first: bytes, after: bytes | None) -> bool:

@@ -21,6 +21,7 @@ from drctl.codec.limits import TABLE_MAX_BYTES
 from drctl.codec.seal import decompress
 from drctl.errors import Busy, IntegrityError, StorageError
 from drctl.model import Entry
+from drctl.private import make_directory
 
 MAGIC = b"DRCTLST1"
 _LENGTH = struct.Struct("<I")
@@ -59,7 +60,7 @@ class StateFile:
     def replace(self) -> "StateWriter":
         """A new state, which takes the old one's place at `commit`. Raises StorageError."""
         try:
-            os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
+            make_directory(os.path.dirname(self._path))
             return StateWriter(self._path)
         except OSError as error:
             raise _trouble(self._path, error) from error
@@ -133,7 +134,7 @@ def exclusive(path: str, what: str) -> Iterator[None]:
     """Hold a lock file. It goes with the process, so a killed run leaves no lock behind.
     Raises Busy while another run holds it."""
     try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        make_directory(os.path.dirname(path))
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise _trouble(path, error) from error

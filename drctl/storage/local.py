@@ -6,14 +6,17 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from drctl.errors import AlreadyExists, NotFound, StorageError
+from drctl.private import make_directory
 from drctl.storage.base import Buffer, ObjectInfo
 
 _TEMPORARY = "tmp"
+_FOLDER_TRIES = 20
 _STALE_SECONDS = 24 * 3600  # no put takes so long: what is older was left by a killed run
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 _HINTS = {
     errno.ENOSPC: "the disk is full: make room there; nothing that was committed is lost",
     errno.EDQUOT: "the quota is used up: raise it or make room; nothing committed is lost",
@@ -41,24 +44,31 @@ class Local:
     def create(self) -> None:
         """Make the directory. That it is there already is success."""
         with self._translated("make the directory"):
-            os.makedirs(self._path, mode=0o700, exist_ok=True)
+            make_directory(self._path)
             _sync_directory(os.path.dirname(self._path))
 
     def put(self, name: str, data: Buffer, *, replace: bool = False) -> None:
         with self._translated(f"write {name}"):
-            path, folder = self._file(name), self._folder(name)
             temporary = self._write_temporary(data)
             try:
-                if replace:
-                    os.rename(temporary, path)
-                else:
-                    os.link(temporary, path)
+                self._give_name(temporary, name, os.rename if replace else _name_new)
             except FileExistsError as error:
                 raise AlreadyExists(name, self._path) from error
             finally:
                 with suppress(FileNotFoundError):
                     os.unlink(temporary)
-            _sync_directory(folder)
+
+    def _give_name(self, temporary: str, name: str, give: Callable[[str, str], None]) -> None:
+        """Again, when a delete took the empty folder away meanwhile."""
+        for _ in range(_FOLDER_TRIES):
+            folder = self._folder(name)
+            try:
+                give(temporary, self._file(name))
+            except FileNotFoundError:
+                self._made.discard(folder)
+            else:
+                return _sync_directory(folder)
+        raise StorageError(f"{self._path}: the folder of {name} goes away again and again")
 
     def _write_temporary(self, data: Buffer) -> str:
         """A new file that holds the data, on the disk."""
@@ -151,7 +161,18 @@ class Local:
             path = self._file(name)
             with suppress(FileNotFoundError, NotADirectoryError):
                 os.unlink(path)
-                _sync_directory(os.path.dirname(path))
+                self._sync_or_remove(os.path.dirname(path))
+
+    def _sync_or_remove(self, folder: str) -> None:
+        """An empty folder goes with its last object, and so do those above it."""
+        while folder != self._path:
+            try:
+                os.rmdir(folder)
+            except OSError:  # it is not empty
+                break
+            self._made.discard(folder)
+            folder = os.path.dirname(folder)
+        _sync_directory(folder)
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -166,7 +187,7 @@ class Local:
         if folder not in self._made:
             self._require_directory()
             if folder != self._path and not os.path.isdir(folder):
-                os.makedirs(folder, mode=0o700, exist_ok=True)
+                make_directory(folder)
                 _sync_directory(os.path.dirname(folder))
                 _sync_directory(self._path)
             self._made.add(folder)
@@ -197,6 +218,19 @@ class Local:
                 f"{self._path}: cannot {doing}: {error.strerror}",
                 hint=_HINTS.get(error.errno or 0, ""),
             ) from error
+
+
+def _name_new(temporary: str, path: str) -> None:
+    """Linking never replaces what is there. A file system without hard links leaves an instant
+    between looking and renaming; only writers of the same bytes can meet there."""
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, "it exists", path) from error
+        os.rename(temporary, path)
 
 
 def _sync_directory(path: str) -> None:

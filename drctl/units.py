@@ -90,14 +90,23 @@ def show_seconds(seconds: float) -> str:
 
 def show_instant(instant_ns: int) -> str:
     """In local time with its offset, to the second: `2026-03-01 12:00:00+01:00`."""
-    whole = datetime.fromtimestamp(instant_ns // 10**9, tz=UTC)
-    return whole.astimezone().isoformat(sep=" ", timespec="seconds")
+    try:
+        whole = datetime.fromtimestamp(instant_ns // 10**9, tz=UTC).astimezone()
+    except (OverflowError, ValueError, OSError):  # beyond the year 9999, which a file may be
+        return f"{instant_ns // 10**9} s after 1970"
+    return whole.isoformat(sep=" ", timespec="seconds")
 
 
 def iso_instant(instant_ns: int) -> str:
     """In UTC for machines: `2026-03-01T11:00:00.123456Z`."""
     instant = datetime.fromtimestamp(instant_ns // 10**9, tz=UTC)
     return f"{instant:%Y-%m-%dT%H:%M:%S}.{instant_ns % 10**9 // 1000:06d}Z"
+
+
+def show_path(path: bytes) -> str:
+    """A path for people: what is not UTF-8, or would move the cursor, is escaped."""
+    text = path.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def count(number: int, one: str, many: str) -> str:

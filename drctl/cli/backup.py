@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from drctl.cli.context import Context, output_options, pass_context
-from drctl.errors import DrctlError, ExitCode
+from drctl.errors import DrctlError, ExitCode, StorageError
 from drctl.events import Notice
 from drctl.ops.backup import BackupResult, backup
 from drctl.ops.replicate import replicate
@@ -40,7 +40,8 @@ def command(context: Context, assets: tuple[str, ...]) -> int:
         except DrctlError as error:
             failed[name] = error
             wiring.report.emit(Notice("warning", f"{name}: no snapshot: {error.what}"))
-    lagging = _copy(wiring, pool) if done else {}
+    has_storage = not any(isinstance(error, StorageError) for error in failed.values())
+    lagging = _copy(wiring, pool) if has_storage else {}
     document = {
         "snapshots": [_document(result) for result in done],
         "failed": {name: _failure(error) for name, error in failed.items()},

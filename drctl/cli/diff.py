@@ -9,30 +9,36 @@ from drctl.cli.context import (
     output_options,
     pass_context,
 )
-from drctl.cli.reading import open_for_reading
+from drctl.cli.reading import Opened, open_for_reading
+from drctl.errors import UsageError
+from drctl.model import Snapshot
 from drctl.ops.compare import changes
-from drctl.ops.intake import show_path
 from drctl.report.results import snapshot_document
+from drctl.units import show_path
 
 _MARKS = {"added": "+", "removed": "-", "content": "M", "metadata": "m", "kind": "T"}
 
 
 @click.command()
-@click.argument("before", metavar="SNAPSHOT")
-@click.argument("after", metavar="SNAPSHOT")
+@click.argument("before", metavar="ASSET|SNAPSHOT")
+@click.argument("after", metavar="[SNAPSHOT]", required=False)
 @from_option
 @identity_option
 @output_options
 @pass_context
 def command(
-    context: Context, before: str, after: str, repository: str | None, identity_path: str | None
+    context: Context,
+    before: str,
+    after: str | None,
+    repository: str | None,
+    identity_path: str | None,
 ) -> None:
-    """Show what differs between two snapshots.
+    """Show what differs between two snapshots, or between the last two of an ASSET.
 
     + added, - removed, M content, m metadata only, T another kind of thing.
     """
     opened = open_for_reading(context, repository, identity_path)
-    old, new = opened.pick(before), opened.pick(after)
+    old, new = _last_two(opened, before) if after is None else map(opened.pick, (before, after))
     read = opened.reader.entries
     found = changes(read(opened.root(old)), read(opened.root(new)))
     if not context.as_json:
@@ -45,3 +51,13 @@ def command(
         "changes": [{"path": show_path(c.path), "what": c.what} for c in found],
     }
     context.result(document, "")
+
+
+def _last_two(opened: Opened, asset: str) -> tuple[Snapshot, Snapshot]:
+    newest = opened.pick(asset)
+    found = opened.found.of(newest.asset)
+    if newest.name == asset or len(found) < 2 or newest != found[-1]:
+        raise UsageError(
+            f"'{asset}' does not name two snapshots", hint="name two, or an asset that has two"
+        )
+    return found[-2], found[-1]

@@ -10,8 +10,8 @@ from drctl.cli.context import (
     pass_context,
 )
 from drctl.cli.reading import instant, open_for_reading
-from drctl.ops.intake import show_path
 from drctl.report.results import entry_document, entry_line, snapshot_document
+from drctl.units import show_path
 
 
 @click.command()

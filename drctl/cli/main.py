@@ -1,5 +1,6 @@
 """`drctl`: finds the command, and turns what happened into words and an exit code."""
 
+import difflib
 import importlib
 import json
 import signal
@@ -12,6 +13,7 @@ import click
 from drctl import __version__
 from drctl.cli.context import Context, pass_context
 from drctl.errors import DrctlError, ExitCode, Interrupted, PlanError, UsageError
+from drctl.signals import ENDING
 
 COMMANDS = {
     "init": "Make a starter plan, the keys and the repositories.",
@@ -38,7 +40,9 @@ class _Lazy(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
-            return None
+            near = difflib.get_close_matches(cmd_name, COMMANDS, 1)
+            meant = f"; did you mean '{near[0]}'?" if near else ""
+            ctx.fail(f"there is no command '{cmd_name}'{meant}")
         module = importlib.import_module(f"drctl.cli.{cmd_name}")
         found = module.command
         assert isinstance(found, click.Command)  # noqa: S101 - every command's file names it so
@@ -69,7 +73,7 @@ def cli(context: Context, plan_path: str | None, as_json: bool, quiet: bool) -> 
 
 def main() -> None:
     """The entry point. Never returns."""
-    for name in (signal.SIGTERM, signal.SIGHUP):
+    for name in ENDING:
         if signal.getsignal(name) != signal.SIG_IGN:  # nohup wants it to go on
             signal.signal(name, _interrupt)
     context = Context()

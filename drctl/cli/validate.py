@@ -3,6 +3,7 @@
 import click
 
 from drctl.cli.context import Context, output_options, pass_context
+from drctl.units import count
 
 
 @click.command()
@@ -12,8 +13,8 @@ def command(context: Context) -> None:
     """Check the plan. Mistakes end with exit code 3; findings are told and end with 0."""
     loaded = context.load()
     findings = [finding.show(loaded.path) for finding in loaded.findings]
-    count = {0: "no findings", 1: "one finding"}.get(len(findings), f"{len(findings)} findings")
-    head = f"{loaded.path}: valid; {len(loaded.plan.assets)} assets; {count}"
+    assets = count(len(loaded.plan.assets), "asset", "assets")
+    head = f"{loaded.path}: valid; {assets}; {count(len(findings), 'finding', 'findings')}"
     document = {
         "plan": loaded.path,
         "digest": loaded.digest,

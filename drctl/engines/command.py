@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,7 @@ from drctl.engines.base import Engine, Health, PlainItem, Surroundings
 from drctl.engines.single import SingleTarget
 from drctl.errors import SourceError
 from drctl.model import Entry, Kind
+from drctl.signals import held_back
 from drctl.units import parse_duration, parse_size
 
 _PIECE_BYTES = 1 << 20
@@ -28,6 +30,7 @@ _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER", "LOGNAME")
 _LAST_LINES = 20
 _LINE_BYTES = 500
 _GRACE_SECONDS = 5.0
+_LOOK_SECONDS = 0.01
 
 
 class Settings(BaseModel):
@@ -73,8 +76,9 @@ class Source:
     @contextmanager
     def open(self) -> Iterator["_Capture"]:
         started_ns = self._around.clock.now_ns()
-        running = _Running(self._settings, self._asset, self._around.base)
+        running = _Running(self._settings, self._asset)
         try:
+            running.start(self._around.base)
             yield _Capture(running, self._settings, self._asset, started_ns)
         finally:
             running.end()
@@ -149,19 +153,30 @@ class _Output:
 class _Running:
     """The process, its time limit and its last words."""
 
-    def __init__(self, settings: Settings, asset: str, base: str) -> None:
+    def __init__(self, settings: Settings, asset: str) -> None:
         self._asset = asset
         self._settings = settings
         self._words: deque[bytes] = deque(maxlen=_LAST_LINES)
         self._timed_out = False
-        self._process = self._start(base)
+        self._reaping = threading.Lock()
+        self._started: subprocess.Popen[bytes] | None = None
         self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
         self._timer = threading.Timer(parse_duration(settings.timeout), self._expire)
         self._timer.daemon = True
-        self._timer.start()
 
-    def _start(self, base: str) -> "subprocess.Popen[bytes]":
+    def start(self, base: str) -> None:
+        """Raises SourceError. Call `end` whatever happens."""
+        with held_back():
+            self._started = self._open(base)
+            self._listener.start()
+            self._timer.start()
+
+    @property
+    def _process(self) -> "subprocess.Popen[bytes]":
+        assert self._started  # noqa: S101 - only what was started is asked for
+        return self._started
+
+    def _open(self, base: str) -> "subprocess.Popen[bytes]":
         program = _program(self._settings.run[0], base)
         environment = {n: v for n, v in os.environ.items() if n in self._passed_on()}
         try:
@@ -205,7 +220,8 @@ class _Running:
 
     def conclude(self) -> None:
         """The output has ended: how did the command? Raises SourceError."""
-        status = self._process.wait()
+        os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        status = self._reap()
         self._listener.join(_GRACE_SECONDS)
         if self._timed_out:
             raise self._error(f"did not end within {self._settings.timeout} and was killed")
@@ -224,21 +240,35 @@ class _Running:
 
     def end(self) -> None:
         """Nothing of the command is left, whatever happened."""
+        if self._started is None:
+            return
         self._timer.cancel()
-        if self._process.poll() is None:
+        if self._started.returncode is None:
             self._signal(signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(_GRACE_SECONDS)
-        self._signal(signal.SIGKILL)
-        self._process.wait()
-        for pipe in (self._process.stdout, self._process.stderr):
+            self._wait_a_while()
+            self._reap()
+        for pipe in (self._started.stdout, self._started.stderr):
             if pipe:
                 pipe.close()
 
+    def _wait_a_while(self) -> None:
+        """For it to end by itself. It is not reaped yet: until then nobody else gets its number."""
+        look = os.WEXITED | os.WNOWAIT | os.WNOHANG
+        end = time.monotonic() + _GRACE_SECONDS
+        while not os.waitid(os.P_PID, self._process.pid, look) and time.monotonic() < end:
+            time.sleep(_LOOK_SECONDS)
+
+    def _reap(self) -> int:
+        """Take it and what is left of its group away. Gives its status."""
+        self._signal(signal.SIGKILL)
+        with self._reaping:
+            return self._process.wait()
+
     def _signal(self, which: signal.Signals) -> None:
         """To the whole group: a command's children must not outlive it."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, which)
+        with self._reaping, suppress(ProcessLookupError):
+            if self._process.returncode is None:
+                os.killpg(self._process.pid, which)
 
 
 def _program(name: str, base: str) -> str:

@@ -20,6 +20,7 @@ from drctl.engines.tree_read import TreeItem, Walk
 from drctl.engines.tree_write import TreeTarget
 from drctl.errors import SourceError
 from drctl.model import sort_key
+from drctl.units import show_path
 
 
 class Settings(BaseModel):
@@ -86,7 +87,7 @@ class _Capture:
     def private_facts(self) -> dict[str, str]:
         owners = {str(uid): _user(uid) for uid in sorted(self._walk.uids)}
         groups = {str(gid): _group(gid) for gid in sorted(self._walk.gids)}
-        roots = [show(root) for root in self._roots]
+        roots = [os.fsdecode(root) for root in self._roots]  # exact, also where not UTF-8
         return {
             "roots": json.dumps(roots),
             "owners": json.dumps(owners),
@@ -134,7 +135,7 @@ class _Capture:
             found = os.lstat(root)
         except OSError as error:
             raise SourceError(
-                f"{self._asset}: {show(root)}: {reason(error)}",
+                f"{self._asset}: {show_path(root)}: {reason(error)}",
                 hint="is its disk mounted? A path that is gone for good must leave the plan",
             ) from error
         above, name = os.path.split(root)
@@ -145,7 +146,7 @@ class _Capture:
         missing = sorted(self._walk.roots - self._walk.met)
         if missing:
             raise SourceError(
-                f"{self._asset}: /{show(missing[0])} was not found below the path that holds it",
+                f"{self._asset}: /{show_path(missing[0])} is not below the path that holds it",
                 hint="an exclude pattern hides the way to it, or it has gone",
             )
 
@@ -159,11 +160,6 @@ def _inner_roots(roots: list[bytes]) -> frozenset[bytes]:
         for other in paths
         if path != other and (path.startswith(other + b"/") or not other)
     )
-
-
-def show(path: bytes) -> str:
-    """A path for people."""
-    return path.decode("utf-8", "backslashreplace")
 
 
 def _root(path: str, base: str) -> bytes:

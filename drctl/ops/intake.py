@@ -17,6 +17,7 @@ from drctl.model import Entry, sort_key
 from drctl.repository.state import Remembered, StateWriter
 from drctl.repository.stored import ContentStore
 from drctl.repository.writer import Writer
+from drctl.units import show_path
 
 _TELL_EVERY_ITEMS = 64
 _TELL_EVERY_SECONDS = 0.1
@@ -121,12 +122,6 @@ class Intake:
         tally, stored = self.tally, self._writer.stored_bytes
         done = tally.size_bytes
         self._report.emit(Progress(done, 0, tally.entries, stored_bytes=stored))
-
-
-def show_path(path: bytes) -> str:
-    """A path for people: what is not UTF-8, or would move the cursor, is escaped."""
-    text = path.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def merge(

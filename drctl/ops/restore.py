@@ -19,10 +19,10 @@ from drctl.engines.base import Target
 from drctl.errors import IntegrityError
 from drctl.events import EntryProblem, Phase, Progress, Reporter
 from drctl.model import Entry, Kind, Problem, Snapshot
-from drctl.ops.intake import show_path
 from drctl.repository import catalog
 from drctl.repository.reader import Reader, is_wanted
 from drctl.repository.repository import Repository
+from drctl.units import show_path
 
 _BATCH_BYTES = 2 << 20
 _BATCH_ENTRIES = 256

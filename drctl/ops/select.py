@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from drctl.codec.entries import Root, is_safe_path
 from drctl.errors import UsageError
-from drctl.ops.intake import show_path
 from drctl.repository.reader import Reader
+from drctl.units import show_path
 
 
 def wanted_paths(reader: Reader, root: Root, typed: Sequence[bytes]) -> list[bytes]:

@@ -18,13 +18,13 @@ from drctl.codec.recipients import Identity
 from drctl.errors import IntegrityError, KeyUnavailable, NotFound
 from drctl.events import Notice, Phase, Progress, Reporter
 from drctl.model import Snapshot
-from drctl.ops.intake import show_path
 from drctl.ops.replicate import check_object
 from drctl.repository import catalog, names
 from drctl.repository.index import Index
 from drctl.repository.reader import Reader
 from drctl.repository.repository import Repository
 from drctl.storage.base import ObjectInfo, Storage
+from drctl.units import show_path
 
 Wrong = Callable[[str], None]  # takes one sentence about one thing that is wrong
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from drctl.events import EntryProblem
 from drctl.model import Entry, Kind, Snapshot
-from drctl.units import iso_instant, show_bytes, show_instant
+from drctl.units import iso_instant, show_bytes, show_instant, show_path
 
 _LETTERS = {
     Kind.FILE: "-",
@@ -55,7 +55,7 @@ def entry_document(entry: Entry, path: str) -> dict[str, Any]:
     if path.encode("utf-8", "surrogateescape") != entry.path:
         document["path_hex"] = entry.path.hex()
     if entry.link:
-        document["link"] = entry.link.decode("utf-8", "backslashreplace")
+        document["link"] = show_path(entry.link)
     if entry.problem:
         document["problem"] = entry.problem
     return document
@@ -84,7 +84,7 @@ def snapshot_table(snapshots: Sequence[Snapshot]) -> str:
 def entry_line(entry: Entry, path: str) -> str:
     """As `ls -l` would, in one line."""
     letter = _LETTERS[Kind(entry.kind)]
-    link = entry.link.decode("utf-8", "backslashreplace")
+    link = show_path(entry.link)
     arrow = {Kind.SYMLINK: f" -> {link}", Kind.HARDLINK: f" = {link}"}.get(Kind(entry.kind), "")
     note = f"  ({entry.problem})" if entry.problem else ""
     when = show_instant(entry.mtime_ns)[:16]

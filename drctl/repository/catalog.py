@@ -9,6 +9,7 @@ from drctl.errors import IntegrityError, StorageError, UsageError
 from drctl.model import Snapshot
 from drctl.repository import names
 from drctl.repository.repository import Repository
+from drctl.units import show_instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,6 @@ def _newest(
     if not before:
         raise UsageError(
             f"no snapshot of {asset} is as old as the time asked for",
-            hint="'drctl snapshots' lists what there is",
+            hint=f"the oldest is of {show_instant(found[0].consistent_at_ns)}",
         )
     return before[-1]

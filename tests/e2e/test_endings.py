@@ -1,0 +1,207 @@
+"""How commands end: the exit codes, and what is left behind when a run is cut short."""
+
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from drctl.errors import ExitCode
+
+DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
+SLOW = "command: {run: [sh, -c, 'echo $$ > PIDFILE; cat live/tree/sub/deeper/c.bin; sleep 60']}"
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it never came about"
+        time.sleep(0.02)
+
+
+def with_asset(site, asset: str) -> None:
+    """The plan with one more asset, which is called `slow`."""
+    text = (site.top / "plan.yaml").read_text()
+    site.plan(f"{text}  slow:\n    {asset}\n    schedule: hourly\n")
+
+
+def start_slow(site, stop_at_end) -> tuple["subprocess.Popen[str]", Path]:
+    """A backup that is in the middle of its source, and the file that holds the source's pid."""
+    pid_file = site.top / "pid"
+    with_asset(site, SLOW.replace("PIDFILE", str(pid_file)))
+    process = site.start("backup", "slow")
+    stop_at_end.append(process)
+    wait_until(lambda: pid_file.exists() and pid_file.read_text() != "")
+    return process, pid_file
+
+
+def is_alive(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status")
+    return status.exists() and "zombie" not in status.read_text()
+
+
+def test_the_table_of_exit_codes_in_the_docs_is_the_real_one() -> None:
+    rows = re.findall(r"^\| (\d+) \| ([a-z ]+) \|", DOCS.read_text(), re.MULTILINE)
+    told = {name.strip().upper().replace(" ", "_"): int(code) for code, name in rows}
+    assert told == {code.name: int(code) for code in ExitCode}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_backup_ends_clean_and_takes_its_source_along(
+    site, stop_at_end, number
+) -> None:
+    process, pid_file = start_slow(site, stop_at_end)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == ExitCode.INTERRUPTED, told
+    assert "nothing was lost" in told
+    assert "Traceback" not in told
+    wait_until(lambda: not is_alive(int(pid_file.read_text())), 10)
+    assert site.snapshots() == []
+    site.run("verify", "--read-data", "100")
+
+
+def test_the_next_run_takes_over_what_an_interrupted_one_stored(site, stop_at_end) -> None:
+    for i in range(200):
+        (site.top / f"live/tree/file-{i:03}").write_bytes(os.urandom(600_000))
+    process = site.start("backup", "tree", "--json")
+    stop_at_end.append(process)
+    packs = site.top / "local" / "packs"
+    wait_until(lambda: process.poll() is not None or any(packs.rglob("*/*")))
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == ExitCode.INTERRUPTED
+    again = site.json("backup", "tree")["snapshots"][0]
+    assert again["added_bytes"] < 0.95 * again["size_bytes"]
+    held = sum(p.stat().st_size for p in packs.rglob("*") if p.is_file())
+    assert held < 1.02 * again["size_bytes"]
+    assert site.json("verify", "--read-data", "100")["wrong"] == []
+
+
+def test_two_backups_of_one_asset_do_not_run_at_once(site, stop_at_end) -> None:
+    process, _ = start_slow(site, stop_at_end)
+    told = site.run("backup", "slow", code=ExitCode.BUSY).stderr
+    assert "a backup of slow is already running here" in told
+    site.run("backup", "base")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+
+
+def test_a_killed_run_leaves_no_lock(site, stop_at_end) -> None:
+    process, pid_file = start_slow(site, stop_at_end)
+    process.kill()
+    process.communicate(timeout=60)
+    site.plan((site.top / "plan.yaml").read_text().replace("sleep 60", "true"))
+    site.run("backup", "slow")
+    assert len(site.snapshots()) == 1
+    assert pid_file.exists()
+
+
+def test_a_wrong_passphrase_is_a_matter_of_keys(site) -> None:
+    site.run("backup", "base")
+    site.variables["DRCTL_PASSPHRASE"] = "wrong horse"
+    told = site.run("restore", "base", "--to", "x.db", code=ExitCode.KEY).stderr
+    assert "passphrase" in told
+    assert "wrong horse" not in told
+    site.variables["DRCTL_PASSPHRASE"] = ""
+    told = site.run("restore", "base", "--to", "x.db", code=ExitCode.KEY).stderr
+    assert "set DRCTL_PASSPHRASE" in told
+
+
+def test_a_lost_credential_is_a_matter_of_keys(site) -> None:
+    (site.top / "keys/writer.key").unlink()
+    told = site.run("backup", code=ExitCode.KEY).stderr
+    assert "keys/writer.key" in told
+
+
+@pytest.mark.parametrize("asset", ["tree", "base", "dump"])
+def test_restoring_never_overwrites(site, asset) -> None:
+    site.run("backup", asset)
+    target = site.top / "target"
+    target.mkdir()
+    for name in ("mine", "base.db", "dump.txt"):
+        (target / name).write_text("mine")
+    told = site.run("restore", asset, "--to", target, code=ExitCode.TARGET_REFUSED).stderr
+    assert str(target) in told
+    assert all(path.read_text() == "mine" for path in target.iterdir())
+    assert len(list(target.iterdir())) == 3
+
+
+def test_a_dead_copy_makes_a_backup_partial_and_is_caught_up_later(site) -> None:
+    site.run("backup", "base")
+    away = site.top / "away"
+    (site.top / "offsite").rename(away)
+    done = site.json("backup", "base", code=ExitCode.PARTIAL)
+    assert list(done["copies_behind"]) == ["offsite"]
+    assert len(done["snapshots"]) == 1
+    away.rename(site.top / "offsite")
+    site.run("replicate")
+    assert len(site.snapshots("--from", "offsite")) == 2
+
+
+def test_a_dead_repository_is_a_matter_of_storage(site) -> None:
+    shutil.rmtree(site.top / "local")
+    told = site.run("backup", code=ExitCode.STORAGE).stderr
+    assert "is its disk mounted?" in told
+    assert not (site.top / "local").exists()
+
+
+def test_one_failing_asset_does_not_keep_the_others_from_being_saved(site) -> None:
+    (site.top / "live/base.db").write_text("this is no database at all, though it is long enough")
+    done = site.json("backup", code=ExitCode.SOURCE)
+    assert [s["asset"] for s in done["snapshots"]] == ["tree", "dump"]
+    assert list(done["failed"]) == ["base"]
+    assert [s["asset"] for s in site.snapshots("--from", "offsite")] == ["tree", "dump"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("restore", "nothing", "--to", "x"),
+        ("restore", "tree"),
+        ("backup", "nothing"),
+        ("bakup",),
+        ("snapshots", "--from", "nowhere"),
+        ("restore", "tree", "--to", "x", "--at", "sometime"),
+        ("verify", "--read-data", "200"),
+    ],
+)
+def test_what_makes_no_sense_is_a_matter_of_usage(site, words) -> None:
+    site.run("backup", "tree")
+    told = site.run(*words, code=ExitCode.USAGE).stderr
+    assert told.startswith("drctl: ") or "\ndrctl: " in told
+
+
+def test_damage_is_told_and_the_rest_comes_back(site) -> None:
+    """Of two assets one pack each: the damaged one fails, by name, the other restores."""
+    site.run("backup", "tree")
+    site.run("backup", "base")
+    packs = sorted((site.top / "local/packs").rglob("*/*"), key=lambda p: p.stat().st_mtime_ns)
+    data = bytearray(packs[0].read_bytes())
+    data[len(data) // 3] ^= 1
+    packs[0].write_bytes(data)
+    told = site.run("verify", "--read-data", "100", code=ExitCode.INTEGRITY).stderr
+    assert packs[0].name in told
+    site.run("restore", "base", "--to", site.top / "back.db")
+    with closing(sqlite3.connect(site.top / "back.db")) as database:
+        assert database.execute("select count(*) from t").fetchone() == (1000,)
+    failed = site.run("restore", "tree", "--to", site.top / "back", code=ExitCode.INTEGRITY)
+    assert packs[0].name[:16] in failed.stderr
+    site.run("restore", "tree", "--from", "offsite", "--to", site.top / "whole")
+
+
+def test_secrets_never_reach_the_children_nor_the_output(site) -> None:
+    with_asset(site, "command: {run: [sh, -c, 'env; cat /proc/$PPID/cmdline; echo'], name: env}")
+    site.variables["DRCTL_PASSPHRASE"] = "correct horse"
+    site.run("backup", "slow")
+    site.run("restore", "slow", "--to", site.top / "env")
+    held = (site.top / "env").read_text()
+    assert "PATH=" in held
+    assert "correct horse" not in held

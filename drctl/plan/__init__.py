@@ -53,10 +53,10 @@ def load(path: str) -> LoadedPlan:
 def _validate(tree: Tree) -> Plan | None:
     if tree.root is None:
         return None
-    later = refuse(tree)
+    told = [*tree.refused, *refuse(tree)]
     check(tree)
     try:
         return Plan.model_validate(tree.root)
     except ValidationError as error:
-        tell(error, tree, Plan, later)
+        tell(error, tree, Plan, told)
         return None

@@ -1,6 +1,7 @@
 """What must hold between the parts of a plan. Looked at in the tree, so that all mistakes are told
 at once, also when others keep the model from being made."""
 
+import os
 from typing import Any
 
 from drctl.engines import ENGINES
@@ -68,7 +69,8 @@ def _check_primary(tree: Tree, repositories: dict[str, Any]) -> None:
 def _check_same_place(tree: Tree, repositories: dict[str, Any]) -> None:
     seen: dict[str, str] = {}
     for name, repository in repositories.items():
-        place = str(_mapping(repository).get("path") or _bucket(repository))
+        path = _mapping(repository).get("path")
+        place = os.path.normpath(path) if isinstance(path, str) and path else _bucket(repository)
         if place and place in seen:
             tree.add(("repositories", name), f"the same place as '{seen[place]}'")
         seen.setdefault(place, name)

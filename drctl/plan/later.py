@@ -11,6 +11,7 @@ NOT_YET: dict[Path, str] = {
     ("drills",): "drills are",
     ("notify",): "notifications are",
     ("metrics",): "metrics are",
+    ("objectives", "drill_every"): "drills are",
     ("repositories", _ANY, "lock"): "object lock is",
     ("assets", _ANY, "postgres"): "the postgres engine is",
     ("assets", _ANY, "mariadb"): "the mariadb engine is",

@@ -82,7 +82,7 @@ def _assets(plan: Plan, base: str) -> Told:
         kind, settings = engine_of(asset)
         if isinstance(settings, FilesSettings):
             for number, root in enumerate(settings.paths):
-                place = os.path.join(base, root)
+                place = os.path.normpath(os.path.join(base, root))
                 yield from _overlaps(plan, base, (*path, kind, "paths", number), place)
                 if place in covered:
                     what = f"'{covered[place]}' protects it too: one of the two is enough"

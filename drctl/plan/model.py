@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 from drctl.engines import ENGINES
-from drctl.plan.schedule import SCHEDULE_PATTERN, parse_schedule
+from drctl.plan.schedule import LONGEST_SECONDS, SCHEDULE_PATTERN, parse_schedule
 from drctl.plan.secrets import REFERENCE_PATTERN, check_reference
 from drctl.units import DURATION_PATTERN, parse_duration
 
@@ -14,8 +14,8 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
 
 def _duration(text: str) -> str:
-    if parse_duration(text) <= 0:
-        raise ValueError(f"'{text}': a duration must be longer than nothing")
+    if not 0 < parse_duration(text) <= LONGEST_SECONDS:
+        raise ValueError(f"'{text[:60]}': longer than nothing is wanted, and at most 36500d")
     return text
 
 

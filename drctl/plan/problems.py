@@ -12,7 +12,7 @@ _MEANT = {
     "string_type": "text is wanted",
     "int_type": "a whole number is wanted",
     "int_parsing": "a whole number is wanted",
-    "int_from_float": "a whole number is wanted",
+    "int_parsing_size": "a whole number is wanted",
     "bool_type": "true or false is wanted",
     "bool_parsing": "true or false is wanted",
     "list_type": "a list is wanted",
@@ -61,8 +61,6 @@ def _words(found: ErrorDetails) -> str:
     written = found["input"]
     if kind == "value_error":
         return str(context["error"])
-    if written is None:
-        return "a value is missing here"
     if kind in _MEANT:
         return f"{_MEANT[kind]}, not {_shown(written)}"
     return _limits(kind, context, written)

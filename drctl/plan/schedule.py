@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from drctl.units import parse_duration
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-_DAILY = re.compile(r"daily(?: at (\d{2}):(\d{2}))?")
-_WEEKLY = re.compile(rf"weekly(?: on ({'|'.join(DAYS)}))?(?: at (\d{{2}}):(\d{{2}}))?")
+_DAILY = re.compile(r"daily(?: at ([0-9]{2}):([0-9]{2}))?")
+_WEEKLY = re.compile(rf"weekly(?: on ({'|'.join(DAYS)}))?(?: at ([0-9]{{2}}):([0-9]{{2}}))?")
+LONGEST_SECONDS = 36500 * 86400.0
 SCHEDULE_PATTERN = (
     rf"^(hourly|every .+|daily( at \d\d:\d\d)?|weekly( on ({'|'.join(DAYS)}))?( at \d\d:\d\d)?)$"
 )
@@ -28,8 +29,8 @@ def parse_schedule(text: str) -> Schedule:
         return Schedule(plain, 3600.0)
     if plain.startswith("every "):
         seconds = parse_duration(plain.removeprefix("every "))
-        if seconds < 60:
-            raise ValueError(f"'{text}': a schedule cannot be tighter than every 1m")
+        if not 60 <= seconds <= LONGEST_SECONDS:
+            raise ValueError(f"'{text[:60]}': every 1m is the tightest, every 36500d the widest")
         return Schedule(plain, seconds)
     for pattern, days in ((_DAILY, 1), (_WEEKLY, 7)):
         found = pattern.fullmatch(plain)

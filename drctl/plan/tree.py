@@ -1,10 +1,11 @@
 """YAML as a tree of mappings, lists and text, each with where it stands in the file.
 
 Scalars stay the text that the person wrote, so `no`, `010` and `12:30` are never turned into
-something else; what a value must be is the model's business. Tags, duplicate keys, several
-documents and explosive aliases are refused.
+something else; what a value must be is the model's business. Keys without a value, tags, merge
+keys, duplicate keys, several documents and explosive aliases are refused.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,12 @@ _MOST_BYTES = 1 << 20
 _MOST_NODES = 50_000
 _MOST_DEPTH = 24
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+_TAG = "tag:yaml.org,2002:"
+_MERGE = _TAG + "merge"
+# What YAML itself gives to plain text, lists and mappings. Any other was written by somebody.
+_OWN = ("str", "bool", "int", "float", "timestamp", "null", "merge", "value", "map", "seq")
+_OWN_TAGS = frozenset(_TAG + kind for kind in _OWN)
+_NOWHERE = re.compile("[\0\ud800-\udfff]")  # in no path, no argument, no name
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -31,17 +38,19 @@ class Problem:
 
     def show(self, file: str) -> str:
         where = f"{self.where}: " if self.where else ""
-        return f"{file}:{self.line}:{self.column}: {where}{self.what}"
+        return f"{file}:{self.line}:{self.column}: " + _one_line(f"{where}{self.what}")
 
 
 @dataclass(slots=True)
 class Tree:
-    """`keys` and `values`: path -> (line, column) of a mapping's key, of a value."""
+    """`keys` and `values`: path -> (line, column) of a mapping's key, of a value. `refused`: where
+    a value stands that was not taken; None stands in its place."""
 
     root: Value = None
     keys: dict[Path, tuple[int, int]] = field(default_factory=dict)
     values: dict[Path, tuple[int, int]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    refused: list[Path] = field(default_factory=list)
 
     def add(self, path: Path, what: str, *, at_value: bool = False) -> None:
         """A problem, told where the key stands, or its value, or the nearest thing that is
@@ -66,19 +75,20 @@ def dotted(path: Path) -> str:
     return text
 
 
+def _one_line(text: str) -> str:
+    """What a person wrote may hold line ends, or move the cursor."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def parse(data: bytes) -> Tree:
     """Every problem of form is in the tree's `problems`; with one that leaves nothing to read,
     `root` is None."""
     tree = Tree()
     try:
         node = _compose(data)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        tree.problems.append(Problem(line, column, "", f"not YAML: {error.problem}"))
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        what = "nested too deeply" if isinstance(error, RecursionError) else _form(error)
-        tree.problems.append(Problem(1, 1, "", what))
+        line, column = _place(error, data)
+        tree.problems.append(Problem(line, column, "", _form(error)))
     else:
         if node is None:
             tree.problems.append(Problem(1, 1, "", "the plan is empty"))
@@ -97,7 +107,24 @@ def _compose(data: bytes) -> yaml.Node | None:
         loader.dispose()
 
 
+def _place(error: Exception, data: bytes) -> tuple[int, int]:
+    """Line and column of what does not read."""
+    before = ""
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        return (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    if isinstance(error, UnicodeDecodeError):
+        before = error.object[: error.start].decode("utf-8-sig", "replace")
+    elif isinstance(error, yaml.reader.ReaderError):
+        before = data.decode("utf-8-sig")[: error.position]
+    return before.count("\n") + 1, len(before) - before.rfind("\n")
+
+
 def _form(error: Exception) -> str:
+    if isinstance(error, yaml.MarkedYAMLError):
+        return "not YAML: " + ", ".join(part for part in (error.context, error.problem) if part)
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
     if isinstance(error, UnicodeDecodeError):
         return f"not UTF-8 text: byte {error.start} cannot be read"
     if isinstance(error, yaml.reader.ReaderError):
@@ -114,11 +141,13 @@ class _Builder:
         self._inside: list[yaml.Node] = []
 
     def value(self, node: yaml.Node, path: Path) -> Value:
-        self._tree.values[path] = (node.start_mark.line + 1, node.start_mark.column + 1)
+        self._tree.values[path] = _start(node)
         self._nodes += 1
         refused = self._refused(node, path)
-        if refused:
-            self._tree.add(path, refused, at_value=True)
+        if refused is not None:
+            self._tree.refused.append(path)
+            if refused:
+                self._tree.add(path, refused, at_value=True)
             return None
         self._inside.append(node)
         try:
@@ -126,46 +155,60 @@ class _Builder:
         finally:
             self._inside.pop()
 
-    def _refused(self, node: yaml.Node, path: Path) -> str:
+    def _refused(self, node: yaml.Node, path: Path) -> str | None:
+        """None: it is taken. Empty: it is not, and that was told already."""
         if any(node is outer for outer in self._inside):
             return "an alias that contains itself"
-        if self._nodes > _MOST_NODES or len(path) > _MOST_DEPTH:
-            return "too large or too deep for a plan"
-        if not str(node.tag).startswith("tag:yaml.org,2002:") or "python" in str(node.tag):
+        if self._nodes > _MOST_NODES:
+            return "too large for a plan" if self._nodes == _MOST_NODES + 1 else ""
+        if len(path) > _MOST_DEPTH:
+            return "too deep for a plan"
+        if node.tag not in _OWN_TAGS:
             return f"tag {node.tag} is not allowed in a plan"
-        return ""
+        return _text_refused(node) if isinstance(node, yaml.ScalarNode) else None
 
     def _content(self, node: yaml.Node, path: Path) -> Value:
         if isinstance(node, yaml.MappingNode):
             return dict(self._pairs(node, path))
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item, (*path, i)) for i, item in enumerate(node.value)]
-        is_null = getattr(node, "style", None) is None and node.value in {
-            "",
-            "~",
-            "null",
-            "Null",
-            "NULL",
-        }
-        return None if is_null else str(node.value)
+        return str(node.value)
 
     def _pairs(self, node: yaml.MappingNode, path: Path) -> Iterator[tuple[str, Value]]:
         first: dict[str, int] = {}
         for key_node, value_node in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                self._tree.add(path, "a key must be text", at_value=True)
+            line, column = _start(key_node)
+            refused = _key_refused(key_node, first)
+            if refused:
+                twice = isinstance(key_node, yaml.ScalarNode) and key_node.value in first
+                where = dotted((*path, key_node.value) if twice else path)
+                self._tree.problems.append(Problem(line, column, where, refused))
                 continue
-            key, line = str(key_node.value), key_node.start_mark.line + 1
-            if key in first:
-                self._tree.problems.append(
-                    Problem(
-                        line,
-                        key_node.start_mark.column + 1,
-                        dotted((*path, key)),
-                        f"the key '{key}' stands on line {first[key]} already",
-                    )
-                )
-                continue
+            key = str(key_node.value)
             first[key] = line
-            self._tree.keys[*path, key] = (line, key_node.start_mark.column + 1)
+            self._tree.keys[*path, key] = (line, column)
             yield key, self.value(value_node, (*path, key))
+
+
+def _start(node: yaml.Node) -> tuple[int, int]:
+    return node.start_mark.line + 1, node.start_mark.column + 1
+
+
+def _text_refused(node: yaml.ScalarNode) -> str | None:
+    if node.style is None and node.value in _NULLS:
+        return "a value is missing here"
+    return "a character that may not be there" if _NOWHERE.search(node.value) else None
+
+
+def _key_refused(node: yaml.Node, first: dict[str, int]) -> str:
+    """Why it cannot be a key; empty: it can. `first`: earlier keys and their lines."""
+    if not isinstance(node, yaml.ScalarNode):
+        return "a key must be text"
+    if node.tag == _MERGE:
+        return "merge keys are not allowed in a plan: write out what '<<' would bring"
+    if node.tag not in _OWN_TAGS:
+        return f"tag {node.tag} is not allowed in a plan"
+    if _NOWHERE.search(node.value):
+        return "a character that may not be there"
+    known = first.get(node.value)
+    return f"the key '{node.value}' stands on line {known} already" if known else ""

@@ -13,7 +13,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from drctl.codec.keys import Secrets, recipient_document, recipient_from
+from drctl.codec.keys import (
+    REPOSITORY_ID_BYTES,
+    Secrets,
+    recipient_document,
+    recipient_from,
+)
 from drctl.codec.limits import FORMAT_VERSION
 from drctl.codec.recipients import Identity, Recipient
 from drctl.errors import IntegrityError, KeyUnavailable
@@ -55,8 +60,10 @@ def decode_config(data: bytes, secrets: Secrets | None) -> Config:
             bytes.fromhex(document["repository"]),
             tuple(recipient_from(r) for r in document["recipients"]),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise IntegrityError("config: it does not read as a drctl repository's") from error
+    if len(config.repository_id) != REPOSITORY_ID_BYTES:
+        raise IntegrityError("config: it does not read as a drctl repository's")
     if secrets and config.repository_id != secrets.repository_id:
         raise KeyUnavailable(
             f"this is repository {config.repository_id.hex()[:8]}, the key is for "
@@ -96,7 +103,7 @@ def check_sealed(magic: bytes, data: bytes) -> Sealed:
         raise IntegrityError("is damaged")
     try:
         return msgspec.msgpack.decode(body[len(magic) :], type=Sealed)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise IntegrityError("is damaged") from error
 
 
@@ -173,5 +180,5 @@ def decode_manifest(plain: bytes) -> Manifest:
 def _struct(plain: bytes, kind: type[_T]) -> _T:
     try:
         return msgspec.msgpack.decode(plain, type=kind)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise IntegrityError(f"it does not decode: {error}") from error

@@ -62,7 +62,7 @@ def decode_block(plain: bytes) -> list[Entry]:
     """Raises IntegrityError when it does not decode or holds a path that may not be."""
     try:
         block = _decode_block(plain)
-    except (msgspec.DecodeError, msgspec.ValidationError, OverflowError) as error:
+    except (msgspec.DecodeError, OverflowError, RecursionError) as error:
         raise IntegrityError(f"a block of entries does not decode: {error}") from error
     for entry in block:
         if not is_safe_path(entry.path) or len(entry.blobs) % ID_SIZE:
@@ -88,7 +88,7 @@ def decode_root(plain: bytes) -> Root:
     """Raises IntegrityError."""
     try:
         root = _decode_root(plain)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise IntegrityError(f"a snapshot's root does not decode: {error}") from error
     if any(len(block.blob) != ID_SIZE for block in root.blocks):
         raise IntegrityError("a snapshot's root names a blob that cannot be")

@@ -123,25 +123,32 @@ def encode_identity(identity: Identity, passphrase: str, randomness: Randomness)
 
 
 def decode_identity(text: str, passphrase: str) -> Identity:
-    """Raises KeyUnavailable: a damaged file, a wrong passphrase."""
+    """Raises KeyUnavailable: a damaged or changed file, a wrong passphrase."""
     document = _document(text, IDENTITY_FORMAT)
     try:
-        name = document["name"]
+        name, public = document["name"], recipient_from(document["recipient"]).public
         cost = {key: int(document["argon2id"][key]) for key in ARGON2}
         salt, sealed = b64decode(document["argon2id"]["salt"]), b64decode(document["sealed"])
         bound = IDENTITY_FORMAT.encode() + name.encode()
         if any(not 1 <= cost[key] <= most for key, most in _ARGON2_MOST.items()):
             raise KeyUnavailable("the identity file asks for an unreasonable Argon2id cost")
         key = _stretch(passphrase, salt, cost)
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise KeyUnavailable("the identity file is damaged") from error
+    except MemoryError as error:
+        raise KeyUnavailable(
+            f"the identity file needs {cost['memory_kib'] // 1024} MiB of memory to be opened"
+        ) from error
     try:
         private = AESGCM(key).decrypt(sealed[:12], sealed[12:], bound)
     except (InvalidTag, ValueError) as error:
         raise KeyUnavailable(f"wrong passphrase for identity {name}") from error
     if len(private) != PRIVATE_BYTES:
         raise KeyUnavailable("the identity file is damaged")
-    return Identity(name, private)
+    identity = Identity(name, private)
+    if identity.recipient().public != public:
+        raise KeyUnavailable("the identity file was changed: its two halves do not belong together")
+    return identity
 
 
 def identity_recipient(text: str) -> Recipient:
@@ -160,13 +167,13 @@ def _stretch(passphrase: str, salt: bytes, cost: dict[str, int]) -> bytes:
         iterations=cost["iterations"],
         lanes=cost["lanes"],
         memory_cost=cost["memory_kib"],
-    ).derive(passphrase.encode())
+    ).derive(passphrase.encode("utf-8", "surrogateescape"))
 
 
 def _document(text: str, format_name: str) -> dict[str, Any]:
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise KeyUnavailable(f"not a file of the form {format_name!r}") from error
     if not isinstance(document, dict) or document.get("format") != format_name:
         raise KeyUnavailable(f"not a file of the form {format_name!r}")

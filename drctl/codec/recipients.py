@@ -42,17 +42,18 @@ class Recipient:
         return sha256(self.public).hexdigest()[:16]
 
     def seal(self, secret: bytes, info: bytes) -> bytes:
-        """Only this recipient's identity opens it, and only with the same `info`."""
-        return _SUITE.encrypt(secret, self._key(), info)
-
-    def _key(self) -> MLKEM768X25519PublicKey:
+        """Only this recipient's identity opens it, and only with the same `info`. Raises
+        IntegrityError when the public key is none: some show only when they are used."""
         try:
-            return MLKEM768X25519PublicKey(
-                MLKEM768PublicKey.from_public_bytes(self.public[:MLKEM_PUBLIC_BYTES]),
-                X25519PublicKey.from_public_bytes(self.public[MLKEM_PUBLIC_BYTES:]),
-            )
+            return _SUITE.encrypt(secret, self._key(), info)
         except ValueError as error:
             raise IntegrityError(f"recipient {self.name}: not a public key") from error
+
+    def _key(self) -> MLKEM768X25519PublicKey:
+        return MLKEM768X25519PublicKey(
+            MLKEM768PublicKey.from_public_bytes(self.public[:MLKEM_PUBLIC_BYTES]),
+            X25519PublicKey.from_public_bytes(self.public[MLKEM_PUBLIC_BYTES:]),
+        )
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -21,6 +21,7 @@ Buffer = bytes | bytearray | memoryview
 
 SALT_BYTES = 32
 TAG_BYTES = 16
+DATA_KEY_BYTES = 32
 _ZERO_NONCE = bytes(12)
 
 
@@ -70,9 +71,15 @@ def decompress(packed: Buffer, most_bytes: int) -> bytes:
 
 
 class DataSeal:
-    """Seals and opens the segments of one writing run (a session). Thread safe."""
+    """Seals and opens the segments of one writing run (a session). Thread safe.
+
+    Making one raises IntegrityError for a data key of another length than 32 bytes: whoever can
+    write to a repository's storage can seal anything to its recipients.
+    """
 
     def __init__(self, repository_id: bytes, session_id: bytes, data_key: bytes) -> None:
+        if len(data_key) != DATA_KEY_BYTES:
+            raise IntegrityError(f"a data key of {len(data_key)} bytes")
         self._cipher = AESGCM(data_key)
         self._bound = b"drctl segment" + repository_id + session_id
 

@@ -101,7 +101,7 @@ def decode_columns(plain: bytes) -> Columns:
     """Raises IntegrityError when the columns do not fit each other."""
     try:
         columns = msgspec.msgpack.decode(plain, type=Columns)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise IntegrityError(f"its table does not decode: {error}") from error
     _check(columns)
     return columns

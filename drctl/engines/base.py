@@ -23,7 +23,7 @@ from drctl.model import Entry, Problem
 def _flag(value: object) -> object:
     """Only these two words; a plan's `yes` or `on` may have been meant as text."""
     words: dict[object, bool] = {"true": True, "false": False, True: True, False: False}
-    if value not in words:
+    if not isinstance(value, str | bool) or value not in words:
         raise ValueError(f"true or false is wanted, not '{value}'")
     return words[value]
 

@@ -2,6 +2,8 @@
 
 import json
 import sys
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
 from drctl.events import EntryProblem, Event, Notice, Phase, Progress, Reporter
@@ -10,6 +12,7 @@ from drctl.units import show_bytes, show_seconds
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+_JSON_PROGRESS_SECONDS = 1.0
 _MOST_PROBLEMS = 20  # told one by one; the result holds them all
 
 
@@ -24,12 +27,18 @@ def reporter(*, as_json: bool, quiet: bool, stream: TextIO | None = None) -> Rep
 
 
 class JsonLines:
-    """One JSON document a line: {"event": "phase", ...}."""
+    """One JSON document a line: {"event": "phase", ...}. Progress is told once a second."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, seconds: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
+        self._seconds = seconds
+        self._told_at = seconds()
 
     def emit(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            if self._seconds() - self._told_at < _JSON_PROGRESS_SECONDS:
+                return
+            self._told_at = self._seconds()
         fields = {name: getattr(event, name) for name in event.__slots__}
         kind = "entry_problem" if isinstance(event, EntryProblem) else type(event).__name__.lower()
         print(json.dumps({"event": kind, **fields}), file=self._stream, flush=True)

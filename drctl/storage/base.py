@@ -49,7 +49,8 @@ class Storage(Protocol):
         ...
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """All objects whose name starts with `prefix`, in the order of their names' bytes.
+        """All objects whose name starts with `prefix`, each once, in no promised order: not every
+        S3 server keeps one.
 
         What a `put` made before the call is there; half-made objects never are.
         """

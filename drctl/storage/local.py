@@ -138,7 +138,7 @@ class Local:
             yield from self._below("", prefix)
 
     def _below(self, folder: str, prefix: str) -> Iterator[ObjectInfo]:
-        """A folder sorts as its name with the slash, so that whole names come in order."""
+        """In the order of names, so that what is shown is the same each time."""
         try:
             with os.scandir(os.path.join(self._path, folder)) as found:
                 entries = [(e.name + "/" * e.is_dir(follow_symlinks=False), e) for e in found]

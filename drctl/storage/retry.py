@@ -73,20 +73,20 @@ class Retry:
         return self._again(lambda: self._inner.head(name))
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """A listing that breaks off is taken up after the last name that was given."""
+        """A listing that breaks off begins again, without the names that were given before."""
         found = self._inner.list(prefix)
-        last = ""
+        given: set[str] = set()
 
         def page() -> Sequence[ObjectInfo]:
             nonlocal found
             try:
                 return tuple(islice(found, _PAGE))
             except StorageFault:
-                found = (info for info in self._inner.list(prefix) if info.name > last)
+                found = (info for info in self._inner.list(prefix) if info.name not in given)
                 raise
 
         while infos := self._again(page):
-            last = infos[-1].name
+            given.update(info.name for info in infos)
             yield from infos
 
     def delete(self, name: str) -> None:

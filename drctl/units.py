@@ -76,7 +76,9 @@ def show_bytes(size: float) -> str:
 
 
 def show_seconds(seconds: float) -> str:
-    """`0.8s`, `42s`, `3m 12s`, `5h 02m`, `12d 4h`."""
+    """`40ms`, `0.8s`, `42s`, `3m 12s`, `5h 02m`, `12d 4h`."""
+    if seconds < 0.1:
+        return f"{seconds * 1000:.0f}ms"
     if seconds < 10:
         return f"{seconds:.1f}s"
     whole = round(seconds)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from drctl.engines.files import Settings as FilesSettings
+from drctl.engines.patterns import compile_patterns
 from drctl.plan.model import Plan, engine_of
 from drctl.plan.schedule import parse_schedule
 from drctl.plan.secrets import path_of
@@ -83,10 +84,11 @@ def _assets(plan: Plan, base: str) -> Told:
         if isinstance(settings, FilesSettings):
             for number, root in enumerate(settings.paths):
                 place = os.path.normpath(os.path.join(base, root))
-                yield from _overlaps(plan, base, (*path, kind, "paths", number), place)
+                where = (*path, kind, "paths", number)
+                yield from _overlaps(plan, base, where, place, settings)
                 if place in covered:
                     what = f"'{covered[place]}' protects it too: one of the two is enough"
-                    yield (*path, kind, "paths", number), what
+                    yield where, what
                 covered.setdefault(place, name)
 
 
@@ -109,14 +111,26 @@ def _objectives(plan: Plan, path: Path, asset: Any) -> Told:
         )
 
 
-def _overlaps(plan: Plan, base: str, path: Path, place: str) -> Told:
+def _overlaps(plan: Plan, base: str, path: Path, place: str, settings: FilesSettings) -> Told:
     """Backing up the repository into itself never ends well."""
     for name, repository in plan.repositories.items():
-        store = repository.path and os.path.join(base, repository.path)
-        if store and _is_below(store, place):
-            yield path, f"repository '{name}' lies in it: exclude it, or move it"
-        elif store and _is_below(place, store):
+        store = repository.path and os.path.normpath(os.path.join(base, repository.path))
+        if store and _is_below(place, store):
             yield path, f"it lies in repository '{name}': move one of the two"
+        elif store and _is_below(store, place) and not _is_excluded(store, place, settings):
+            yield path, f"repository '{name}' lies in it: exclude it, or move it"
+
+
+def _is_excluded(store: str, place: str, settings: FilesSettings) -> bool:
+    """Whether a pattern leaves out the store, or a directory on the way to it. Patterns are read
+    below the one path of an asset, or below / where there are several."""
+    excluded = compile_patterns(settings.exclude)
+    top = place if len(settings.paths) == 1 else "/"
+    above = 0 if top == place else place.count("/")
+    parts = os.fsencode(os.path.relpath(store, top)).split(b"/")
+    ways = [b"/".join(parts[:end]) for end in range(above + 1, len(parts) + 1)]
+    tests = [test for test in (excluded.anything, excluded.directories) if test]
+    return any(test(way) for test in tests for way in ways)
 
 
 def _is_below(path: str, top: str) -> bool:

@@ -3,7 +3,15 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    create_model,
+)
 
 from drctl.engines import ENGINES
 from drctl.plan.schedule import LONGEST_SECONDS, SCHEDULE_PATTERN, parse_schedule
@@ -29,18 +37,31 @@ def _name(text: str) -> str:
     return text
 
 
+def _endpoint(text: str) -> str:
+    if text and not re.fullmatch(r"https?://[^/\s]+/?", text):
+        raise ValueError(f"'{text}' is not an address such as https://s3.example.com")
+    return text
+
+
 def _whole(value: object) -> object:
     if isinstance(value, str) and not re.fullmatch(r"-?(0|[1-9][0-9]*)", value):
         raise ValueError(f"a whole number is wanted, not '{value}'")
     return value
 
 
-Duration = Annotated[str, AfterValidator(_duration), Field(pattern=DURATION_PATTERN)]
-ScheduleText = Annotated[str, AfterValidator(_schedule), Field(pattern=SCHEDULE_PATTERN)]
-SecretRef = Annotated[str, AfterValidator(check_reference), Field(pattern=REFERENCE_PATTERN)]
+def _form(pattern: str) -> WithJsonSchema:
+    """What an editor checks; the words of the loader's complaint are the validator's."""
+    return WithJsonSchema({"type": "string", "pattern": pattern})
+
+
+Duration = Annotated[str, AfterValidator(_duration), _form(DURATION_PATTERN)]
+ScheduleText = Annotated[str, AfterValidator(_schedule), _form(SCHEDULE_PATTERN)]
+SecretRef = Annotated[str, AfterValidator(check_reference), _form(REFERENCE_PATTERN)]
 Name = Annotated[str, AfterValidator(_name)]
-Whole = Annotated[int, BeforeValidator(_whole)]
-Count = Annotated[Whole, Field(ge=1, le=100_000)]
+Endpoint = Annotated[str, AfterValidator(_endpoint), _form(r"^(https?://[^/\s]+/?)?$")]
+# The validator stands last, so that it is asked first and the bounds reach the schema.
+Count = Annotated[int, Field(ge=1, le=100_000), BeforeValidator(_whole)]
+Level = Annotated[int, Field(ge=-7, le=19), BeforeValidator(_whole)]
 
 
 class _Part(BaseModel):
@@ -87,9 +108,7 @@ class S3Place(_Part):
 
     bucket: str = Field(min_length=3, description="Name of the bucket.")
     prefix: str = Field(default="", description="Where in the bucket; empty: at its top.")
-    endpoint: str = Field(
-        default="", pattern=r"^(https?://.+)?$", description="Address, where it is not Amazon's."
-    )
+    endpoint: Endpoint = Field(default="", description="Address, where it is not Amazon's.")
     region: str = Field(default="", description="Region of the bucket.")
     credentials: S3Credentials = Field(
         default=S3Credentials(), description="Left out: the SDK's usual search."
@@ -126,7 +145,7 @@ class AssetPart(_Part):
     schedule: ScheduleText | None = Field(default=None, description="When it is backed up.")
     rpo: Duration | None = Field(default=None, description="Its own objective for loss of data.")
     rto: Duration | None = Field(default=None, description="Its own objective for the outage.")
-    compression: Annotated[Whole, Field(ge=-7, le=19)] = Field(
+    compression: Level = Field(
         default=3, description="Level of zstd: -7 (fastest) to 19 (smallest)."
     )
     tags: tuple[str, ...] = Field(default=(), description="Words that its snapshots carry.")

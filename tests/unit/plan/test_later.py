@@ -1,0 +1,69 @@
+"""What this version does not do yet is refused in a sentence, never passed over."""
+
+import pytest
+
+from drctl.plan.later import NOT_YET
+
+TOP = ["groups", "recovery", "checks", "drills", "notify", "metrics"]
+ENGINES = ["postgres", "mariadb", "redis", "s3bucket", "btrfs"]
+
+
+@pytest.mark.parametrize("key", TOP)
+def test_a_part_that_comes_later_is_refused(mistakes, good, key) -> None:
+    told = mistakes(f"{good}{key}: {{anything: at all}}\n")
+    assert len(told) == 1
+    assert told[0].startswith(f"14:1: {key}: ")
+    assert told[0].endswith(f"not in this version of drctl yet: remove '{key}'")
+
+
+@pytest.mark.parametrize("kind", ENGINES)
+def test_an_engine_that_comes_later_is_refused(mistakes, one_asset, kind) -> None:
+    assert mistakes(one_asset(f"{kind}: {{host: db.example.com}}")) == [
+        (
+            f"12:5: assets.one.{kind}: the {kind} engine is not in this version of drctl yet: "
+            f"remove '{kind}'"
+        )
+    ]
+
+
+def test_a_lock_is_refused(mistakes, good) -> None:
+    told = mistakes(good.replace("copy_of: local", "copy_of: local, lock: {for: 35d}"))
+    assert told == [
+        (
+            "9:57: repositories.offsite.lock: object lock is not in this version of drctl yet: "
+            "remove 'lock'"
+        )
+    ]
+
+
+def test_a_drill_is_not_promised(mistakes, good) -> None:
+    told = mistakes(good.replace("rpo: 2h", "rpo: 2h, drill_every: 30d"))
+    assert told == [
+        (
+            "3:23: objectives.drill_every: drills are not in this version of drctl yet: "
+            "remove 'drill_every'"
+        )
+    ]
+
+
+def test_retention_is_taken_and_said_not_to_work_yet(findings, good) -> None:
+    kept = good.replace("path: local}", "path: local, keep: {daily: 7}}")
+    assert findings(kept) == [
+        "8:36: repositories.local.keep: nothing is pruned yet: this version keeps every snapshot"
+    ]
+
+
+def test_a_key_of_the_same_name_elsewhere_is_only_unknown(mistakes, one_asset) -> None:
+    told = mistakes(one_asset("files: {paths: [x], lock: true}"))
+    assert len(told) == 1
+    assert "unknown key 'lock'" in told[0]
+
+
+def test_a_thing_may_be_called_like_a_part_that_comes_later(mistakes, good) -> None:
+    assert mistakes(good.replace("tree:", "postgres:").replace("local:", "lock:", 1)) != []
+    assert mistakes(good.replace("  tree:", "  postgres:")) == []
+
+
+def test_every_key_that_comes_later_is_tried_here() -> None:
+    tried = {key[-1] for key in NOT_YET}
+    assert tried == {*TOP, *ENGINES, "lock", "drill_every"}

@@ -1,0 +1,155 @@
+"""The run: for each round every tool does the same, one after the other, on the same data."""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmark import measure, report
+from benchmark.data import Large, Many, Postgres, Tree
+from benchmark.tools import LOCAL, REMOTE, S3, Drctl, Tool, versions
+
+ACCESS, SECRET = "bench", "bench-secret"
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser("scripts/bench", description=__doc__)
+    parser.add_argument("--work", type=Path, required=True, help="directory with 30 GiB of room")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--data", nargs="+", default=["tree", "pg"],
+                        help="tree, pg, files-N, gib-N")  # fmt: skip
+    parser.add_argument("--entries", type=int, default=116_000, help="of tree")
+    parser.add_argument("--scale", type=int, default=180, help="of pgbench, 15 MiB each")
+    parser.add_argument("--tools", nargs="+", help="only these")
+    parser.add_argument("--s3", type=float, metavar="MS", help="on an S3 server so far away")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--picture", type=Path, metavar="FILE.svg")
+    return parser.parse_args()
+
+
+def data_of(name: str, options: argparse.Namespace) -> Tree | Postgres | Many | Large:
+    if name == "tree":
+        return Tree(options.work, options.entries)
+    if name == "pg":
+        return Postgres(options.work, options.scale)
+    kind, _, number = name.partition("-")
+    return Many(options.work, int(number)) if kind == "files" else Large(options.work, int(number))
+
+
+def start_s3(work: Path, delay_ms: float, stack: ExitStack) -> S3:
+    """SeaweedFS, and the proxy before it. Both end with the run."""
+    folder = work / "s3"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    (folder / "s3.json").write_text(
+        f'{{"identities": [{{"name": "bench", "credentials": [{{"accessKey": "{ACCESS}",'
+        f'"secretKey": "{SECRET}"}}], "actions": ["Admin", "Read", "Write", "List"]}}]}}'
+    )
+    ports = ["-master.port=19333", "-volume.port=18080", "-filer.port=18888", "-s3.port=18333"]
+    argv = ["weed", "server", f"-dir={folder}", "-ip=127.0.0.1", *ports, "-filer", "-s3",
+            f"-s3.config={folder}/s3.json", "-volume.max=60",
+            "-master.volumeSizeLimitMB=1000"]  # fmt: skip
+    proxy = [sys.executable, "-m", "benchmark.proxy", "18334", "18333", str(delay_ms)]
+    for command in (argv, proxy) if delay_ms else (argv,):
+        log = stack.enter_context((folder / f"{command[0].rpartition('/')[2]}.log").open("wb"))
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        stack.callback(process.wait)
+        stack.callback(process.terminate)
+    endpoint = f"http://127.0.0.1:{18334 if delay_ms else 18333}"
+    wait_for(endpoint)
+    return S3(endpoint, ACCESS, SECRET)
+
+
+def wait_for(endpoint: str) -> None:
+    for _ in range(300):
+        try:
+            urllib.request.urlopen(endpoint, timeout=5)  # noqa: S310 - our own server
+        except urllib.error.HTTPError:
+            return  # it answers
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return
+    raise SystemExit("bench: the S3 server does not answer")
+
+
+def bench(name: str, options: argparse.Namespace, s3: S3 | None) -> tuple[report.Samples, dict]:
+    """All rounds on one kind of data."""
+    data = data_of(name, options)
+    data.make()
+    kinds = [t for t in (REMOTE if s3 else LOCAL) if not options.tools or t.name in options.tools]
+    samples: report.Samples = {kind.name: {step: [] for step in report.STEPS} for kind in kinds}
+    sizes: dict[str, float] = {}
+    for i in range(options.runs):
+        print(f"bench: {data.name}, round {i + 1} of {options.runs}", file=sys.stderr, flush=True)
+        one_round(kinds, options.work / f"round-{i}", data, s3, samples, sizes)
+    result = {"sizes": sizes, "mib": measure.tree_mib(data.path), "title": data.name}
+    if name not in {"tree", "pg"}:
+        shutil.rmtree(data.path)
+    return samples, result
+
+
+def one_round(kinds, work, data, s3, samples, sizes) -> None:
+    """The tools take turns at every step. Who begins changes nothing: the data is warm."""
+    shutil.rmtree(work, ignore_errors=True)
+    tools = [kind(work / f"{kind.name.split()[0]}-work", data.path, s3) for kind in kinds]
+    for tool in tools:
+        tool.prepare()
+    subprocess.run(["sh", "-c", 'tar -C "$0" -cf - . | cat >/dev/null', str(data.path)], check=True)
+
+    def measured(step: str, tool: Tool, argv: list[str]) -> None:
+        sample = measure.run(argv, tool.environment, tool.work / "log")
+        samples[tool.name][step].append(sample)
+
+    for tool in tools:
+        measured("first", tool, tool.backup())
+        if not s3:
+            sizes[tool.name] = measure.tree_mib(tool.repository())
+    full = [tool for tool in tools if tool.name != "tar+zstd"]
+    for tool in full:
+        measured("unchanged", tool, tool.backup())
+    data.change()
+    for tool in full:
+        measured("changed", tool, tool.backup())
+    for tool in tools:
+        measured("restore", tool, tool.restore(work / "back"))
+        if isinstance(tool, Drctl):
+            prove(data.path, work / "back")
+        shutil.rmtree(work / "back")
+    for tool in full:
+        measured("verify", tool, tool.verify())
+    shutil.rmtree(work)
+
+
+def prove(before: Path, after: Path) -> None:
+    """What was measured must be right, or it is worth nothing."""
+    argv = ["rsync", "-naHAX", "--delete", "--itemize-changes", f"{before}/", f"{after}/"]
+    found = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    if found:
+        raise SystemExit(f"bench: what came back differs:\n{found[:2000]}")
+
+
+def main() -> None:
+    options = arguments()
+    options.work.mkdir(parents=True, exist_ok=True)
+    result: dict[str, object] = {"versions": versions()}
+    pictured: dict[str, report.Samples] = {}
+    with ExitStack() as stack:
+        s3 = None if options.s3 is None else start_s3(options.work, options.s3, stack)
+        for name in options.data:
+            samples, found = bench(name, options, s3)
+            pictured[found["title"]] = samples
+            result[name] = report.document(samples, found["sizes"], found["mib"])
+            print(report.table(found["title"], samples, found["sizes"], found["mib"]), flush=True)
+    if options.json:
+        report.write_json(options.json, result)
+    if options.picture:
+        report.picture(options.picture, pictured)
+
+
+main()

@@ -1,0 +1,92 @@
+"""Results as a table, as JSON and as a picture."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmark.measure import Sample, median
+
+STEPS = ("first", "unchanged", "changed", "restore", "verify")
+COLOURS = {"drctl": "#0b6e4f", "restic": "#e0a458", "borg": "#7a9e9f", "tar+zstd": "#b8b8b8"}
+Samples = dict[str, dict[str, list[Sample]]]  # tool -> step -> samples
+
+
+def table(title: str, samples: Samples, sizes: dict[str, float], data_mib: float) -> str:
+    """Medians in Markdown: wall seconds, and for the first backup CPU and memory."""
+    lines = [
+        f"### {title}: {data_mib:.0f} MiB",
+        "",
+        f"| | {' | '.join(STEPS)} | CPU of first | MiB per CPU s | peak MiB | stored MiB |",
+        "|---" * (len(STEPS) + 5) + "|",
+    ]
+    for tool, steps in samples.items():
+        middle = {step: median(found) for step, found in steps.items() if found}
+        walls = [f"{middle[s].wall_seconds:.1f}" if s in middle else "" for s in STEPS]
+        first = middle["first"]
+        peak = max(sample.rss_mib for sample in middle.values())
+        cells = [
+            *walls,
+            f"{first.cpu_seconds:.1f}",
+            f"{data_mib / first.cpu_seconds:.0f}",
+            f"{peak:.0f}",
+            f"{sizes[tool]:.0f}" if tool in sizes else "",
+        ]
+        lines.append(f"| {tool} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def document(samples: Samples, sizes: dict[str, float], data_mib: float) -> dict[str, object]:
+    """Everything measured, single runs included."""
+    return {
+        "data_mib": data_mib,
+        "stored_mib": sizes,
+        "samples": {
+            tool: {step: [asdict(s) for s in found] for step, found in steps.items()}
+            for tool, steps in samples.items()
+        },
+    }
+
+
+def write_json(path: Path, result: dict[str, object]) -> None:
+    path.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def picture(path: Path, results: dict[str, Samples]) -> None:
+    """Bars of the medians, with the slowest and the quickest run. Needs matplotlib."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "drctl"
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(
+        1, len(results), figsize=(5.2 * len(results), 3.4), squeeze=False
+    )
+    for axis, (title, samples) in zip(axes[0], results.items(), strict=True):
+        _bars(axis, samples)
+        axis.set_title(title)
+    handles, names = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="upper center", ncols=4, frameon=False)
+    figure.tight_layout(rect=(0, 0, 1, 0.92))
+    figure.savefig(path, metadata={"Date": None})
+
+
+def _bars(axis: Any, samples: Samples) -> None:
+    """A group of bars for each step."""
+    width = 0.8 / len(samples)
+    for i, (tool, steps) in enumerate(samples.items()):
+        offset = (i - (len(samples) - 1) / 2) * width
+        for x, step in enumerate(STEPS):
+            walls = sorted(s.wall_seconds for s in steps.get(step, ()))
+            if not walls:
+                continue
+            middle = median(steps[step]).wall_seconds
+            spread = [[middle - walls[0]], [walls[-1] - middle]]
+            label = tool if x == 0 else None
+            axis.bar(x + offset, middle, width, yerr=spread, color=COLOURS[tool], label=label)
+            text = f"{middle:.1f}"
+            axis.annotate(text, (x + offset, walls[-1]), ha="center", va="bottom", fontsize=6)
+    axis.set_xticks(range(len(STEPS)), STEPS)
+    axis.set_ylabel("seconds, less is better")
+    axis.spines[["top", "right"]].set_visible(False)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from drctl.codec import UNREADABLE
 from drctl.codec.keys import (
     REPOSITORY_ID_BYTES,
     Secrets,
@@ -103,7 +104,7 @@ def check_sealed(magic: bytes, data: bytes) -> Sealed:
         raise IntegrityError("is damaged")
     try:
         return msgspec.msgpack.decode(body[len(magic) :], type=Sealed)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise IntegrityError("is damaged") from error
 
 
@@ -180,5 +181,5 @@ def decode_manifest(plain: bytes) -> Manifest:
 def _struct(plain: bytes, kind: type[_T]) -> _T:
     try:
         return msgspec.msgpack.decode(plain, type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise IntegrityError(f"it does not decode: {error}") from error

@@ -10,6 +10,7 @@ from zlib import crc32
 
 import msgspec
 
+from drctl.codec import UNREADABLE
 from drctl.errors import IntegrityError
 from drctl.model import ID_SIZE, Entry, sort_key
 
@@ -62,7 +63,7 @@ def decode_block(plain: bytes) -> list[Entry]:
     """Raises IntegrityError when it does not decode or holds a path that may not be."""
     try:
         block = _decode_block(plain)
-    except (msgspec.DecodeError, OverflowError, RecursionError) as error:
+    except UNREADABLE as error:
         raise IntegrityError(f"a block of entries does not decode: {error}") from error
     for entry in block:
         if not is_safe_path(entry.path) or len(entry.blobs) % ID_SIZE:
@@ -88,7 +89,7 @@ def decode_root(plain: bytes) -> Root:
     """Raises IntegrityError."""
     try:
         root = _decode_root(plain)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise IntegrityError(f"a snapshot's root does not decode: {error}") from error
     if any(len(block.blob) != ID_SIZE for block in root.blocks):
         raise IntegrityError("a snapshot's root names a blob that cannot be")

@@ -12,6 +12,7 @@ from itertools import accumulate
 
 import msgspec
 
+from drctl.codec import UNREADABLE
 from drctl.errors import IntegrityError
 from drctl.model import ID_SIZE
 
@@ -101,7 +102,7 @@ def decode_columns(plain: bytes) -> Columns:
     """Raises IntegrityError when the columns do not fit each other."""
     try:
         columns = msgspec.msgpack.decode(plain, type=Columns)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise IntegrityError(f"its table does not decode: {error}") from error
     _check(columns)
     return columns

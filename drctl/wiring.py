@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from drctl.clock import Clock, Randomness, SystemClock, system_randomness
 from drctl.codec import keys
@@ -19,15 +20,17 @@ from drctl.plan import LoadedPlan
 from drctl.plan.model import RepositoryPart, S3Place, engine_of
 from drctl.plan.secrets import path_of, resolve
 from drctl.private import make_directory
-from drctl.repository import lifecycle
+from drctl.repository import lifecycle, names
 from drctl.repository.repository import Repository
 from drctl.repository.state import StateFile, exclusive
 from drctl.storage.base import Storage
+from drctl.storage.cache import Cache
 from drctl.storage.local import Local
 from drctl.storage.retry import Retry
 
 PASSPHRASE = "DRCTL_PASSPHRASE"  # noqa: S105 - the variable's name
 STATE_DIRECTORY = "DRCTL_STATE_DIR"
+_CACHED = (names.INDEX, names.SNAPSHOTS)
 
 
 def pool() -> ThreadPoolExecutor:
@@ -95,13 +98,23 @@ class Wiring:
             ),
         )
 
-    def as_writer(self, name: str) -> Repository:
-        """A repository opened with the host's writer credential."""
-        return lifecycle.open_as_writer(self.storage(name), self.credential(), self.randomness)
+    def cached_storage(self, name: str) -> Storage:
+        """The same, with what is small and never changes kept here, where it is far away."""
+        storage = self.storage(name)
+        if self.part(name).path is not None:
+            return storage
+        key = sha256(storage.where.encode()).hexdigest()[:16]
+        return Cache(storage, os.path.join(state_home(), "cache", key), _CACHED)
 
-    def as_reader(self, name: str, identity: Identity) -> Repository:
-        """A repository opened with nothing but an identity."""
-        return lifecycle.open_as_reader(self.storage(name), identity, self.randomness)
+    def as_writer(self, name: str, *, fresh: bool = False) -> Repository:
+        """A repository opened with the host's writer credential; `fresh`: without the cache."""
+        storage = self.storage(name) if fresh else self.cached_storage(name)
+        return lifecycle.open_as_writer(storage, self.credential(), self.randomness)
+
+    def as_reader(self, name: str, identity: Identity, *, fresh: bool = False) -> Repository:
+        """A repository opened with nothing but an identity; `fresh`: without the cache."""
+        storage = self.storage(name) if fresh else self.cached_storage(name)
+        return lifecycle.open_as_reader(storage, identity, self.randomness)
 
     # -- keys ---------------------------------------------------------------------------------
 

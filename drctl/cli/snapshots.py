@@ -18,7 +18,7 @@ def command(context: Context, asset: str | None, repository: str | None) -> int:
     """List snapshots, of one ASSET or of all, oldest first. Needs the writer credential only."""
     wiring = context.wiring()
     opened = wiring.as_writer(repository or wiring.primary())
-    found = catalog.load(opened)
+    found = catalog.load(opened, context.pool())
     for damaged in found.damaged:
         wiring.report.emit(Notice("warning", damaged))
     shown = found.of(asset) if asset else found.snapshots

@@ -57,7 +57,11 @@ def command(
     identity = None if keyless else _identity(context, wiring, identity_path)
     opened = None
     if not keyless:
-        opened = wiring.as_reader(name, identity) if identity else wiring.as_writer(name)
+        opened = (
+            wiring.as_reader(name, identity, fresh=True)
+            if identity
+            else wiring.as_writer(name, fresh=True)
+        )
     if opened and rebuild_index:
         _rebuild(context, opened)
     day = wiring.clock.now_ns() // (86400 * 10**9)

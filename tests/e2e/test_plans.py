@@ -90,3 +90,13 @@ def test_the_plan_of_two_sites_loses_one_and_restores_from_the_other(bare, diffe
     assert differences(top / "etc/app", inner / "etc/app") == ""
     assert differences(top / "srv/app/settings", inner / "srv/app/settings") == ""
     assert (top / "back/inventory.txt").read_text() == "./.snapshots/old.txt\n./plan.txt\n"
+
+
+def test_a_plan_with_mistakes_ends_with_its_exit_code_and_tells_all_of_them(bare) -> None:
+    bare.plan(text("two-sites").replace("copy_of: near", "copy_of: neer").replace("1h", "one hour"))
+    said = bare.run("validate", code=3).stderr
+    assert "repositories.far.copy_of: no repository 'neer'" in said
+    assert "objectives.rpo: 'one hour' is not a duration" in said
+    error = bare.json("validate", code=3)["error"]
+    assert len(error["problems"]) == 2
+    assert all(problem.startswith(f"{bare.top}/plan.yaml:") for problem in error["problems"])

@@ -29,18 +29,36 @@ class Chunker:
 
     def _by_content(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
         """Cuts a window at a time. A window's last chunk may have ended by the window's end alone,
-        so it goes to the front of the next: cuts depend on the content, not on the pieces."""
+        so it is cut anew with what follows: cuts depend on the content, not on the pieces. Only
+        what lies around a border is copied."""
         rest: Piece = b""
-        for window in _gather(pieces, _WINDOW_BYTES):
-            whole = memoryview(b"".join((rest, window)) if rest else window)
-            lengths = [chunk.length for chunk in self._cdc.cut_buf(whole)]
-            at = 0
-            for length in lengths[:-1]:
-                yield whole[at : at + length]
-                at += length
-            rest = whole[at:]
+        for piece in _gather(pieces, _WINDOW_BYTES):
+            window = memoryview(piece)
+            if rest:
+                border = memoryview(b"".join((rest, window[:CHUNK_MAX_BYTES])))
+                chunks, at = self._chunks_beginning_in(border, len(rest))
+                yield from chunks
+                if at < len(rest):
+                    rest = border[at:]  # that was all there is
+                    continue
+                window = window[at - len(rest) :]
+            chunks, at = self._chunks_beginning_in(window, len(window))
+            yield from chunks
+            rest = window[at:]
         if rest:
             yield rest
+
+    def _chunks_beginning_in(self, data: memoryview, most: int) -> tuple[list[memoryview], int]:
+        """The chunks that begin before `most`, and where the next one begins. The chunk that ends
+        with the data is left out: more data might make it longer."""
+        chunks, at = [], 0
+        for chunk in self._cdc.cut_buf(data):
+            end = at + chunk.length
+            if at >= most or end == len(data):
+                break
+            chunks.append(data[at:end])
+            at = end
+        return chunks, at
 
 
 def _gather(pieces: Iterable[Piece], least_bytes: int) -> Iterator[bytes]:

@@ -56,11 +56,25 @@ def is_sparse(found: os.stat_result) -> bool:
     return found.st_blocks * 512 < found.st_size
 
 
+class Held:
+    """An open directory, which is closed when nothing needs it any more."""
+
+    __slots__ = ("descriptor",)
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+
 class Directory(msgspec.Struct, frozen=True, gc=False):
-    """A directory that things are in. The one above a root is taken as it is: no identity."""
+    """A directory that things are in. The one above a root is taken as it is: no identity.
+    `held`: what the address needs to be open."""
 
     address: bytes
     identity: Identity | None = None
+    held: Held | None = None
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):

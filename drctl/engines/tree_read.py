@@ -4,8 +4,7 @@ This is the busiest loop there is when nothing changed, so an item holds little 
 only when somebody asks. A directory is opened, proven to be the one that was found, listed, and
 looked through by its descriptor: nobody who owns a part of the tree can lead the walk out of it by
 putting a symbolic link in a directory's place. Where a path is too long for the kernel (PATH_MAX),
-the walk goes on below /proc/self/fd and holds that directory open; so items are used up one after
-the other.
+the walk goes on below /proc/self/fd, and what is found there holds that directory open.
 """
 
 import os
@@ -24,6 +23,7 @@ from drctl.engines.patterns import NOTHING, Excluded
 from drctl.engines.tree_content import VANISHED, FileContent
 from drctl.engines.tree_look import (
     Directory,
+    Held,
     Identity,
     Place,
     Xattrs,
@@ -94,19 +94,13 @@ class TreeItem(msgspec.Struct, gc=False):
 @dataclass(slots=True)
 class _Listing:
     """A directory that the walk is in. `prefix` stands before the paths of its things, `inside`
-    before the same below its root, which lies on `device`. `descriptor` holds open what addresses
-    below it need."""
+    before the same below its root, which lies on `device`."""
 
     directory: Directory
     prefix: bytes
     inside: bytes
     device: int
-    descriptor: int = -1
     items: Iterator[Item] = field(default_factory=lambda: iter(()))
-
-    def close(self) -> None:
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
 
 
 @dataclass(slots=True)
@@ -171,21 +165,17 @@ class Walk:
         """`top`, a directory, and all that is in it, in order. `prefix` stands before the paths of
         what is in it."""
         stack = [self._enter(top, prefix, b"", top.found.st_dev)]
-        try:
-            yield top
-            while stack:
-                for item in stack[-1].items:
-                    inner = self._inner(item, stack[-1])
-                    if inner:
-                        stack.append(inner)
-                    yield item
-                    if inner:
-                        break
-                else:
-                    stack.pop().close()
-        finally:
-            for listing in stack:
-                listing.close()
+        yield top
+        while stack:
+            for item in stack[-1].items:
+                inner = self._inner(item, stack[-1])
+                if inner:
+                    stack.append(inner)
+                yield item
+                if inner:
+                    break
+            else:
+                stack.pop()
 
     def _inner(self, item: Item, outer: _Listing) -> _Listing | None:
         """The directory that the item is, listed; None when it is none, or is not entered."""
@@ -206,23 +196,21 @@ class Walk:
         address = item.place.address
         listing = _Listing(Directory(address), prefix, inside, device)
         try:
-            listing.descriptor, found = open_directory(item.place, item.found)
-            listing.directory = _reachable(address, listing.descriptor, found)
-            names = self._list(listing)
-            listing.items = self._items(listing, names, _look(listing.descriptor, names))
+            descriptor, found = open_directory(item.place, item.found)
+            held = Held(descriptor)
+            listing.directory = _reachable(item.directory, address, held, found)
+            names = self._list(listing, descriptor)
+            listing.items = self._items(listing, names, _look(descriptor, names))
         except OSError as error:
             item.problem = f"the directory cannot be listed: {reason(error)}"
             item.signature = b""
-        if listing.directory.address == address:
-            listing.close()
-            listing.descriptor = -1
         return listing
 
-    def _list(self, listing: _Listing) -> list[bytes]:
+    def _list(self, listing: _Listing, descriptor: int) -> list[bytes]:
         """The names in an open directory that are not left out, in order."""
-        names = [n.encode(_ENCODING, "surrogateescape") for n in os.listdir(listing.descriptor)]
+        names = [n.encode(_ENCODING, "surrogateescape") for n in os.listdir(descriptor)]
         names.sort()
-        if self.exclude_caches and _is_cache(names, listing.descriptor):
+        if self.exclude_caches and _is_cache(names, descriptor):
             names = [_CACHE_TAG]
         test = self.excluded.anything
         if not test:
@@ -278,11 +266,11 @@ def _look_again(directory: Directory, names: list[bytes]) -> list[Looked]:
         os.close(descriptor)
 
 
-def _reachable(address: bytes, descriptor: int, found: Identity) -> Directory:
+def _reachable(above: Directory, address: bytes, held: Held, found: Identity) -> Directory:
     """The directory, by an address that the kernel takes with room for a name below it."""
     if len(address) > _ADDRESS_LIMIT_BYTES:
-        address = b"/proc/self/fd/%d" % descriptor
-    return Directory(address, found)
+        return Directory(b"/proc/self/fd/%d" % held.descriptor, found, held)
+    return Directory(address, found, above.held)
 
 
 def _is_cache(names: list[bytes], descriptor: int) -> bool:

@@ -66,9 +66,10 @@ def backup(asset: Asset, around: Around) -> BackupResult:
     began, started_ns = around.clock.monotonic_seconds(), around.clock.now_ns()
     around.report.emit(Phase(f"backing up {asset.name}"))
     writer = _open_writer(asset, around)
-    store = ContentStore(writer, Chunker(around.repository.secrets.chunker_seed))
+    store = ContentStore(writer, Chunker(around.repository.secrets.chunker_seed), around.pool)
     with around.state.replace() as state, asset.source.open() as capture:
-        intake = Intake(store, writer, around.state.read(), state, around.clock, around.report)
+        before = around.state.read()
+        intake = Intake(store, writer, before, state, around.pool, around.clock, around.report)
         with _keeping_what_was_stored(writer, around.report):
             infos = store.tree(intake.entries(capture.items()))
             root = store.root(infos, capture.private_facts)

@@ -1,10 +1,14 @@
 """From a source's items to entries whose content is stored: the busiest loop of a backup.
 
 An item whose signature is the one remembered is taken over unread. All others are read: small
-content at once, large content in pieces.
+content whole, large content in pieces. Names of blobs are worked out by the pool, a batch at a
+time. Reading stays in one thread: two that make a system call every few microseconds would spend
+more on handing the interpreter to each other than they gain.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -19,6 +23,9 @@ from drctl.repository.stored import ContentStore
 from drctl.repository.writer import Writer
 from drctl.units import show_path
 
+_BATCH_BYTES = 2 << 20
+_BATCH_ITEMS = 512
+_BATCHES_AHEAD = 3
 _TELL_EVERY_ITEMS = 64
 _TELL_EVERY_SECONDS = 0.1
 
@@ -45,6 +52,7 @@ class Intake:
         writer: Writer,
         before: Iterator[Remembered],
         after: StateWriter,
+        pool: Executor,
         clock: Clock,
         report: Reporter,
     ) -> None:
@@ -53,6 +61,7 @@ class Intake:
         self._writer = writer
         self._before = before
         self._after = after
+        self._pool = pool
         self._clock = clock
         self._report = report
         self._told_at = 0.0
@@ -60,8 +69,7 @@ class Intake:
     def entries(self, items: Iterator[Item]) -> Iterator[Entry]:
         """The entries of a snapshot, in order, their content handed to the writing run."""
         tally, remember = self.tally, self._after.add
-        for item, known in merge(items, self._before):
-            remembered = self._take(item, known)
+        for remembered in self._in_order(items):
             entry = remembered.entry
             remember(remembered)
             tally.entries += 1
@@ -72,30 +80,62 @@ class Intake:
                 self._tell()
             yield entry
 
-    def _take(self, item: Item, known: Remembered | None) -> Remembered:
+    def _in_order(self, items: Iterator[Item]) -> Iterator[Remembered]:
+        """What becomes of each item. Some batches are being named at a time."""
+        waiting: deque[_Batch] = deque()
+        batch = _Batch()
+        for item, known in merge(items, self._before):
+            self._take(batch, item, known)
+            if batch.is_full:
+                waiting.append(self._begin(batch))
+                batch = _Batch()
+            if len(waiting) > _BATCHES_AHEAD:
+                yield from self._conclude(waiting.popleft())
+        waiting.append(self._begin(batch))
+        while waiting:
+            yield from self._conclude(waiting.popleft())
+
+    def _take(self, batch: "_Batch", item: Item, known: Remembered | None) -> None:
         if known is None:
             self.tally.new += 1
         elif item.signature and item.signature == known.signature and self._is_stored(known):
             self.tally.unchanged += 1
-            return known
+            batch.done.append(known)
+            return
         else:
             self.tally.changed += 1
-        return self._read(item)
+        content = item.content
+        if content is None:
+            batch.done.append(_remembered(item, item.entry()))
+        elif 0 <= content.size_hint <= SMALL_BYTES:
+            batch.add_unnamed(item, *content.load(item.entry()))
+        else:
+            batch.done.append(self._read_large(item, content))
 
     def _is_stored(self, known: Remembered) -> bool:
         blobs = known.entry.blobs
         return not blobs or self._store.has(blobs, known.leaves)
 
-    def _read(self, item: Item) -> Remembered:
-        content = item.content
-        if content is None:
-            return Remembered(item.signature, item.entry())
-        if 0 <= content.size_hint <= SMALL_BYTES:
-            entry, data = content.load(item.entry())
-            blobs = self._writer.add(data) if data else b""
-            self.tally.read_bytes += len(data)
-            return _remembered(item, with_content(entry, blobs))
-        return self._read_large(item, content)
+    def _begin(self, batch: "_Batch") -> "_Batch":
+        self.tally.read_bytes += batch.unnamed_bytes
+        if batch.unnamed:
+            blobs = [data for _, _, _, data in batch.unnamed]
+            batch.naming = self._pool.submit(self._names, blobs)
+        return batch
+
+    def _names(self, blobs: list[bytes]) -> list[bytes]:
+        """In the pool."""
+        return [self._writer.blob_id(blob) for blob in blobs]
+
+    def _conclude(self, batch: "_Batch") -> list[Remembered]:
+        """Give the writing run what was named."""
+        if batch.naming:
+            names = batch.naming.result()
+            for blob_id, (i, item, entry, data) in zip(names, batch.unnamed, strict=True):
+                if data:
+                    self._writer.add_named(blob_id, data)
+                batch.done[i] = _remembered(item, with_content(entry, blob_id if data else b""))
+        return batch.done
 
     def _read_large(self, item: Item, content: Content) -> Remembered:
         stream = content.stream(item.entry())
@@ -122,6 +162,28 @@ class Intake:
         tally, stored = self.tally, self._writer.stored_bytes
         done = tally.size_bytes
         self._report.emit(Progress(done, 0, tally.entries, stored_bytes=stored))
+
+
+_GAP = Remembered(b"", Entry(b"", 0))
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Items in order: `done`, with gaps for those whose content has no name yet."""
+
+    done: list[Remembered] = field(default_factory=list)
+    unnamed: list[tuple[int, Item, Entry, bytes]] = field(default_factory=list)
+    unnamed_bytes: int = 0
+    naming: Future[list[bytes]] | None = None
+
+    def add_unnamed(self, item: Item, entry: Entry, content: bytes) -> None:
+        self.unnamed.append((len(self.done), item, entry, content))
+        self.unnamed_bytes += len(content)
+        self.done.append(_GAP)
+
+    @property
+    def is_full(self) -> bool:
+        return self.unnamed_bytes >= _BATCH_BYTES or len(self.done) >= _BATCH_ITEMS
 
 
 def merge(

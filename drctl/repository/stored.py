@@ -1,6 +1,8 @@
 """Content as blobs: small content whole, large content cut, very long lists of blobs in blobs."""
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
 from drctl.codec.chunker import Chunker, Piece
@@ -8,6 +10,9 @@ from drctl.codec.entries import BlockInfo, Root, blocks, encode_block, encode_ro
 from drctl.codec.limits import INDIRECT_IDS
 from drctl.model import ID_SIZE, Entry
 from drctl.repository.writer import Writer
+
+_WINDOW_BYTES = 4 << 20
+_WINDOWS_AHEAD = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +27,32 @@ class Stored:
 class ContentStore:
     """Cuts content and hands it to a writing run."""
 
-    def __init__(self, writer: Writer, chunker: Chunker) -> None:
+    def __init__(self, writer: Writer, chunker: Chunker, pool: Executor) -> None:
         self._writer = writer
         self._chunker = chunker
+        self._pool = pool
 
     def stream(self, pieces: Iterable[Piece], block_bytes: int) -> Stored:
-        """Content of any length, in bounded memory but for 32 bytes a blob."""
-        add = self._writer.add
-        leaves = b"".join([add(blob) for blob in self._chunker.cut(pieces, block_bytes)])
-        return self._listed(leaves)
+        """Content of any length, in bounded memory but for 32 bytes a blob. The pool names blobs
+        while this thread reads and cuts the next ones."""
+        leaves: list[bytes] = []
+        naming: deque[tuple[list[Piece], Future[list[bytes]]]] = deque()
+        for blobs in _windows(self._chunker.cut(pieces, block_bytes)):
+            naming.append((blobs, self._pool.submit(self._names, blobs)))
+            if len(naming) > _WINDOWS_AHEAD:
+                leaves += self._add_named(*naming.popleft())
+        while naming:
+            leaves += self._add_named(*naming.popleft())
+        return self._listed(b"".join(leaves))
+
+    def _names(self, blobs: list[Piece]) -> list[bytes]:
+        return [self._writer.blob_id(blob) for blob in blobs]
+
+    def _add_named(self, blobs: list[Piece], work: Future[list[bytes]]) -> list[bytes]:
+        ids = work.result()
+        for blob_id, blob in zip(ids, blobs, strict=True):
+            self._writer.add_named(blob_id, blob)
+        return ids
 
     def _listed(self, leaves: bytes) -> Stored:
         step = INDIRECT_IDS * ID_SIZE
@@ -61,3 +83,17 @@ class ContentStore:
         plain = encode_root(Root(tuple(infos), private_facts))
         add = self._writer.add
         return b"".join([add(blob, tree=True) for blob in self._chunker.cut([plain])])
+
+
+def _windows(blobs: Iterable[Piece]) -> Iterator[list[Piece]]:
+    """Blobs in groups worth a task."""
+    group: list[Piece] = []
+    size = 0
+    for blob in blobs:
+        group.append(blob)
+        size += len(blob)
+        if size >= _WINDOW_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group

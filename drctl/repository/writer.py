@@ -77,10 +77,18 @@ class Writer:
 
     def add(self, blob: Blob, *, tree: bool = False) -> bytes:
         """Store a blob unless it is known. Gives its id. `blob` must not change any more."""
-        blob_id = self._repository.secrets.blob_id(blob)
+        blob_id = self.blob_id(blob)
+        self.add_named(blob_id, blob, tree=tree)
+        return blob_id
+
+    def blob_id(self, blob: Blob) -> bytes:
+        """What a blob is called. Any thread may ask."""
+        return self._repository.secrets.blob_id(blob)
+
+    def add_named(self, blob_id: bytes, blob: Blob, *, tree: bool = False) -> None:
+        """The same for a blob whose id was learnt before."""
         if not self.use(blob_id):
             self._gather(blob_id, blob, tree=tree)
-        return blob_id
 
     def _gather(self, blob_id: bytes, blob: Blob, *, tree: bool) -> None:
         gathering = (self._tree if tree else self._data) or self._new_segment(tree=tree)

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from drctl.errors import AlreadyExists, NotFound, StorageError
 from drctl.private import make_directory
 from drctl.storage.base import Buffer, ObjectInfo
+from drctl.storage.direct import write_past_cache
 
 _TEMPORARY = "tmp"
 _FOLDER_TRIES = 20
@@ -79,7 +80,7 @@ class Local:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with memoryview(data) as view:
-                written = 0
+                written = write_past_cache(descriptor, view)
                 while written < len(view):
                     written += os.write(descriptor, view[written:])
             os.fdatasync(descriptor)

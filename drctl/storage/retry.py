@@ -9,7 +9,7 @@ from tenacity import (
     retry_if_exception_type,
     stop_after_attempt,
     stop_after_delay,
-    wait_exponential_jitter,
+    wait_random_exponential,
 )
 
 from drctl.clock import Clock
@@ -36,7 +36,7 @@ class Retry:
         self._retrying = Retrying(
             retry=retry_if_exception_type(StorageFault),
             stop=stop_after_attempt(attempts) | stop_after_delay(most_seconds),
-            wait=wait_exponential_jitter(initial=first_wait_seconds, max=20.0),
+            wait=wait_random_exponential(multiplier=first_wait_seconds, max=20.0),
             sleep=clock.sleep,
             reraise=True,
         )

@@ -214,6 +214,7 @@ class S3:
             NoCredentialsError,
             PartialCredentialsError,
         )
+        from botocore.exceptions import ConnectionError as Unreachable
         from urllib3.exceptions import HTTPError
 
         try:
@@ -225,7 +226,7 @@ class S3:
                 f"{self.where}: no S3 credentials were found",
                 hint="set 'credentials' of this repository in the plan",
             ) from error
-        except (HTTPClientError, HTTPError, ConnectionError, TimeoutError) as error:
+        except (HTTPClientError, HTTPError, Unreachable, ConnectionError, TimeoutError) as error:
             raise StorageFault(
                 f"{self.where}: cannot {doing} {name}: {_plain(error)}",
                 hint="is the storage up, and reachable from here?",

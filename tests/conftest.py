@@ -1,0 +1,27 @@
+"""What all tests share: a real S3 server, started once for the whole run."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from servers import Proxy, S3Server, shared_s3
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory, request) -> Iterator[S3Server]:
+    base = tmp_path_factory.getbasetemp()
+    if hasattr(request.config, "workerinput"):
+        base = base.parent  # several processes run the tests: their directories lie in one
+    with shared_s3(base / "s3-server") as server:
+        yield server
+
+
+@pytest.fixture
+def proxy(s3_server: S3Server) -> Iterator[Proxy]:
+    made = Proxy(s3_server.port)
+    yield made
+    made.close()

@@ -1,0 +1,133 @@
+"""A directory as storage: whole or not there, private, and clear when the disk fails."""
+
+import os
+import resource
+import stat
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from drctl.errors import AlreadyExists, NotFound, StorageError
+from drctl.storage.local import Local
+
+WRITER = """
+import os, sys
+from drctl.storage.local import Local
+storage = Local(sys.argv[1])
+data = os.urandom(8 << 20)
+print("ready", flush=True)
+for i in range(10_000):
+    storage.put(f"packs/{i % 7}/{i}", data)
+"""
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Local:
+    storage = Local(str(tmp_path / "repository"))
+    storage.create()
+    return storage
+
+
+def test_what_is_made_is_private_whatever_the_mask(local, tmp_path) -> None:
+    before = os.umask(0)
+    try:
+        local.put("packs/ab/object", b"data")
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "repository", *(tmp_path / "repository").rglob("*")):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+
+
+def test_a_put_that_is_killed_leaves_whole_objects_or_none(tmp_path) -> None:
+    local = Local(str(tmp_path / "repository"))
+    local.create()
+    for wait in (0.01, 0.05, 0.1, 0.2, 0.3):
+        argv = [sys.executable, "-c", WRITER, str(tmp_path / "repository")]
+        process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(wait)
+        process.kill()
+        process.communicate()
+        for info in list(local.list()):
+            assert info.size_bytes == 8 << 20
+            local.delete(info.name)
+
+
+def test_what_killed_runs_left_is_swept_after_a_day(local, tmp_path) -> None:
+    folder = tmp_path / "repository" / "tmp"
+    folder.mkdir(mode=0o700)
+    old, new = folder / "old", folder / "new"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (time.time() - 90_000, time.time() - 90_000))
+    assert list(local.list()) == []
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_a_full_disk_is_named_with_what_to_do_and_nothing_is_left(local) -> None:
+    """A limit on the size of files stands in for the disk: the kernel refuses the same write."""
+    local.put("packs/ab/before", b"x" * 1000)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+    try:
+        with pytest.raises(StorageError, match=r"cannot write packs/ab/large"):
+            local.put("packs/ab/large", b"x" * (3 << 20))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [info.name for info in local.list()] == ["packs/ab/before"]
+    local.put("packs/ab/large", b"x" * (3 << 20))
+
+
+def test_a_missing_directory_is_never_made_by_writing(tmp_path) -> None:
+    """It may be the place where a disk belongs that is not mounted."""
+    local = Local(str(tmp_path / "not-mounted"))
+    with pytest.raises(StorageError, match="is not there") as raised:
+        local.put("config", b"data")
+    assert "mounted" in raised.value.hint
+    for call in (lambda: local.get("config"), lambda: local.head("config")):
+        with pytest.raises(StorageError) as missing:
+            call()
+        assert not isinstance(missing.value, NotFound)
+    assert not (tmp_path / "not-mounted").exists()
+
+
+def test_deleting_in_a_folder_never_disturbs_a_put_into_it(local) -> None:
+    """A delete takes an empty folder along while others put into it."""
+
+    def churn(worker: int) -> None:
+        for i in range(300):
+            name = f"packs/ab/{worker}-{i}"
+            local.put(name, b"data")
+            assert local.get(name) == b"data"
+            if i % 3:
+                local.delete(name)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(churn, range(4)))
+    assert len(list(local.list("packs/"))) == 400
+
+
+def test_of_many_putting_one_name_exactly_one_wins(local) -> None:
+    def put(worker: int) -> bool:
+        try:
+            local.put("refs/same", b"%d" % worker)
+        except AlreadyExists:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(put, range(64)))
+    assert won.count(True) == 1
+    assert local.get("refs/same") == b"%d" % won.index(True)
+
+
+@pytest.mark.parametrize("size", [(1 << 20) - 1, 1 << 20, (1 << 20) + 1, (5 << 20) + 4095])
+def test_large_objects_come_back_whole_past_the_cache(local, size) -> None:
+    data = os.urandom(size)
+    local.put("packs/ab/large", memoryview(data))
+    assert local.get("packs/ab/large") == data

@@ -5,8 +5,10 @@ snapshot says that it was not; the tree as a whole is not frozen. For that, take
 file system and name it here.
 """
 
+import grp
 import json
 import os
+import pwd
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -168,8 +170,6 @@ def _root(path: str, base: str) -> bytes:
 
 
 def _user(uid: int) -> str:
-    import pwd
-
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -177,8 +177,6 @@ def _user(uid: int) -> str:
 
 
 def _group(gid: int) -> str:
-    import grp
-
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:

@@ -11,6 +11,7 @@ _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*")
 _BYTES = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
 _BINARY = {"k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+_MOST_DIGITS = 30  # of a number that anybody means; more would overflow
 _AGO = re.compile(r"(.+?)\s+ago")
 
 _SECOND = re.compile(r"\d:\d\d:\d\d([.,]\d+)?")
@@ -26,7 +27,7 @@ def parse_duration(text: str) -> float:
         raise ValueError(f"'{text}' is not a duration such as 90s, 15m, 1h30m or 35d")
     while rest:
         part = _DURATION_PART.match(rest)
-        if not part:
+        if not part or len(part[1]) > _MOST_DIGITS:
             raise ValueError(f"'{text}' is not a duration such as 90s, 15m, 1h30m or 35d")
         seconds += float(part[1]) * _SECONDS[part[2]]
         rest = rest[part.end() :]
@@ -36,7 +37,7 @@ def parse_duration(text: str) -> float:
 def parse_size(text: str) -> int:
     """Bytes: `512`, `10MiB`, `1.5 GB`, `64k`. Without the `i` the steps are of 1000."""
     found = _SIZE.fullmatch(text.strip())
-    if not found or (found[3] and not found[2]):
+    if not found or len(found[1]) > _MOST_DIGITS or (found[3] and not found[2]):
         raise ValueError(f"'{text}' is not a size such as 512k, 10MiB or 1.5GB")
     step = (_BINARY if found[3] else _BYTES)[found[2].lower()]
     return round(float(found[1]) * step)
@@ -53,12 +54,12 @@ def parse_instant(text: str, now_ns: int) -> int:
     if ago:
         return now_ns - round(parse_duration(ago[1]) * 1e9)
     try:
-        instant = datetime.fromisoformat(text.strip())
-    except ValueError as error:
+        instant = datetime.fromisoformat(text.strip()).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise ValueError(
             f"'{text}' is not a time such as 2026-03-01T12:00:00Z, '2026-03-01 12:00' or '2h ago'"
         ) from error
-    elapsed = instant.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    elapsed = instant - datetime(1970, 1, 1, tzinfo=UTC)
     begins_ns = (elapsed // timedelta(microseconds=1)) * 1000
     to_the_second = _SECOND.search(text)
     if not to_the_second:

@@ -54,6 +54,11 @@ def open_as_reader(storage: Storage, identity: Identity, randomness: Randomness)
     try:
         data = storage.get(name)
     except NotFound as error:
+        if own.hex() in [r.fingerprint for r in config.recipients]:
+            raise IntegrityError(
+                f"{storage.where}: {name} is lost, though identity {identity.name} is a recipient",
+                hint="another repository of the plan may hold it: give --from",
+            ) from error
         others = ", ".join(r.name for r in config.recipients)
         raise KeyUnavailable(
             f"identity {identity.name} is no recipient of {storage.where}",

@@ -202,3 +202,15 @@ def test_a_path_is_shown_as_it_is_where_it_can_be(path, shown) -> None:
 def test_one_is_one_and_others_are_many() -> None:
     words = [count(number, "entry", "entries") for number in (0, 1, 2)]
     assert words == ["0 entries", "1 entry", "2 entries"]
+
+
+@pytest.mark.parametrize("text", ["9" * 400, "9" * 400 + "GiB"])
+def test_a_size_beyond_all_sense_is_refused_like_any_other(text) -> None:
+    with pytest.raises(ValueError, match="is not a size"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize("text", ["9" * 400 + "d ago", "9999-12-31T23:59:59-01:00", "0001-01-01"])
+def test_a_time_beyond_all_sense_is_refused_like_any_other(text) -> None:
+    with pytest.raises(ValueError, match="is not a"):
+        parse_instant(text, 0)

@@ -73,6 +73,14 @@ def _keys(plan: Plan, base: str) -> Told:
             place = repository.path and os.path.join(base, repository.path)
             if place and _is_below(path, place):
                 yield ("keys", kind), f"it lies in repository '{name}': keep it elsewhere"
+        if kind == "identity" and os.path.exists(path):
+            yield (
+                ("keys", kind),
+                (
+                    "it lies on this host, which it need not for backups: who takes the host reads "
+                    "them all, and a fire takes both: keep it elsewhere"
+                ),
+            )
 
 
 def _assets(plan: Plan, base: str) -> Told:

@@ -122,16 +122,22 @@ class Index:
 
     # -- what was written before is loaded whole ----------------------------------------------
 
-    def add(self, plain: bytes) -> None:
-        """A decoded index object. A pack that is known already is not counted twice.
-        Raises IntegrityError."""
+    def add(self, plain: bytes) -> bool:
+        """A decoded index object. A pack that is known already is not counted twice. False: it
+        names lost packs, which were left out. Raises IntegrityError."""
         columns = decode_columns(plain)
         names = [columns.packs[i : i + ID_SIZE] for i in range(0, len(columns.packs), ID_SIZE)]
-        if not any(name in self._packs or self._is_lost(name) for name in names):
+        whole = not any(self._is_lost(name) for name in names)
+        if whole and not any(name in self._packs for name in names):
             self._add_segments(columns, names)
-            return
+            return True
         for pack in decode(plain):
             self.add_pack(pack)
+        return whole
+
+    def take_lost(self) -> None:
+        """From here on lost packs are taken in as well, so that what needs them can be named."""
+        self._present = None
 
     def add_pack(self, pack: PackTable) -> None:
         """One pack's table of contents, unless the pack is known."""

@@ -81,18 +81,25 @@ class Repository:
         only_present: bool = False,
     ) -> Index:
         """All index objects. One that is damaged is told to `damaged`, and what it held is read
-        from the packs instead. For `only_present` see Index."""
-        index = Index(self._present_packs() if only_present else None)
+        from the packs instead. Packs that are lost come last, so that a blob is looked for where
+        it was stored again; with `only_present` they are left out."""
+        index = Index(self._present_packs())
         found = [names.digest_of(info.name) for info in self.storage.list(names.INDEX)]
         whole = True
+        with_lost = []
         for plain in (pool.map if pool else map)(self._index_or_error, found):
             try:
-                index.add(_raise_or_give(plain))
+                if not index.add(_raise_or_give(plain)):
+                    with_lost.append(plain)
             except IntegrityError as error:
                 whole = False
                 damaged(f"{error.what}; what it held is read from the packs instead")
         if not whole:
             self.index_from_packs(index, damaged)
+        if not only_present:
+            index.take_lost()
+            for plain in with_lost:
+                index.add(_raise_or_give(plain))
         return index
 
     def _present_packs(self) -> frozenset[bytes]:

@@ -37,6 +37,16 @@ def test_a_key_in_a_repository_is_told(findings, good, kind, where) -> None:
     ]
 
 
+def test_an_identity_that_lies_on_the_host_is_told(findings, good, tmp_path) -> None:
+    text = f"{good}keys: {{identity: 'file:{tmp_path}/identity.key'}}\n"
+    assert findings(text) == []
+    (tmp_path / "identity.key").touch()
+    assert findings(text) == [
+        "14:8: keys.identity: it lies on this host, which it need not for backups: who takes the "
+        "host reads them all, and a fire takes both: keep it elsewhere"
+    ]
+
+
 @pytest.mark.parametrize("where", ["file:keys/k", "file:localkey", "env:KEY", "command:pass key"])
 def test_a_key_elsewhere_is_not_told(findings, good, where) -> None:
     assert findings(f"{good}keys: {{credential: '{where}'}}\n") == []

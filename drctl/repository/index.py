@@ -33,12 +33,21 @@ class Place:
     compression: int
 
 
+@dataclass(frozen=True, slots=True)
+class Present:
+    """Ids of the packs and of the sessions that a storage holds. A pack that is not among them is
+    lost, and so is one whose session is: nobody can open it any more."""
+
+    packs: frozenset[bytes]
+    sessions: frozenset[bytes]
+
+
 class Index:
     """Grows only. Not thread safe for growing; reading from many threads is safe then."""
 
-    def __init__(self, present: frozenset[bytes] | None = None) -> None:
-        """With `present`, packs that are not among these are left out: a run must not lean on
-        blobs whose pack is lost, so it stores them again."""
+    def __init__(self, present: Present | None = None) -> None:
+        """With `present`, lost packs are left out: a run must not lean on blobs that cannot be
+        read any more, so it stores them again."""
         self._present = present
         self._blobs = BlobTable()
         self._sessions: dict[bytes, int] = {}
@@ -126,8 +135,8 @@ class Index:
         """A decoded index object. A pack that is known already is not counted twice. False: it
         names lost packs, which were left out. Raises IntegrityError."""
         columns = decode_columns(plain)
-        names = [columns.packs[i : i + ID_SIZE] for i in range(0, len(columns.packs), ID_SIZE)]
-        whole = not any(self._is_lost(name) for name in names)
+        names = _split(columns.packs, ID_SIZE)
+        whole = not self._are_lost(names, _split(columns.sessions, SESSION_ID_BYTES))
         if whole and not any(name in self._packs for name in names):
             self._add_segments(columns, names)
             return True
@@ -141,7 +150,9 @@ class Index:
 
     def add_pack(self, pack: PackTable) -> None:
         """One pack's table of contents, unless the pack is known."""
-        if pack.name in self._packs or self._is_lost(pack.name):
+        if pack.name in self._packs or self._are_lost(
+            [pack.name], [s.session for s in pack.segments]
+        ):
             return
         for segment in pack.segments:
             ordinal = self.new_segment(segment.session, segment.number)
@@ -151,15 +162,16 @@ class Index:
                 self.add_blob(blob_id, ordinal, offset, length)
                 offset += length
 
-    def _is_lost(self, pack: bytes) -> bool:
-        return self._present is not None and pack not in self._present
+    def _are_lost(self, packs: list[bytes], sessions: list[bytes]) -> bool:
+        """Whether any of these is."""
+        here = self._present
+        return here is not None and not (
+            here.packs.issuperset(packs) and here.sessions.issuperset(sessions)
+        )
 
     def _add_segments(self, c: Columns, names: list[bytes]) -> None:
         base = len(self._number)
-        sessions = [
-            self._session_ordinal(c.sessions[i : i + SESSION_ID_BYTES])
-            for i in range(0, len(c.sessions), SESSION_ID_BYTES)
-        ]
+        sessions = [self._session_ordinal(name) for name in _split(c.sessions, SESSION_ID_BYTES)]
         per_pack = zip(names, numbers("I", c.pack_segments), strict=True)
         packs = (repeat(self._pack_ordinal(name), count) for name, count in per_pack)
         self._session.extend(sessions[i] for i in numbers("I", c.session))
@@ -187,6 +199,10 @@ class Index:
 
     def _pack_ordinal(self, name: bytes) -> int:
         return _ordinal(self._packs, self._pack_names, name)
+
+
+def _split(ids: bytes, size: int) -> list[bytes]:
+    return [ids[i : i + size] for i in range(0, len(ids), size)]
 
 
 def _ordinal(known: dict[bytes, int], names: list[bytes], name: bytes) -> int:

@@ -12,7 +12,7 @@ from drctl.codec.recipients import Identity, Recipient
 from drctl.codec.table import PackTable
 from drctl.errors import IntegrityError
 from drctl.repository import names
-from drctl.repository.index import Index
+from drctl.repository.index import Index, Present
 from drctl.storage.base import ObjectInfo, Storage
 
 _TAIL_GUESS_BYTES = 64 * 1024  # holds the table of contents of most packs
@@ -83,7 +83,7 @@ class Repository:
         """All index objects. One that is damaged is told to `damaged`, and what it held is read
         from the packs instead. Packs that are lost come last, so that a blob is looked for where
         it was stored again; with `only_present` they are left out."""
-        index = Index(self._present_packs())
+        index = Index(self._present(pool))
         found = [names.digest_of(info.name) for info in self.storage.list(names.INDEX)]
         whole = True
         with_lost = []
@@ -102,8 +102,12 @@ class Repository:
                 index.add(_raise_or_give(plain))
         return index
 
-    def _present_packs(self) -> frozenset[bytes]:
-        return frozenset(_digest_bytes(info.name) for info in self.storage.list(names.PACKS))
+    def _present(self, pool: Executor | None) -> Present:
+        packs, sessions = (pool.map if pool else map)(self._ids, (names.PACKS, names.SESSIONS))
+        return Present(packs, sessions)
+
+    def _ids(self, folder: str) -> frozenset[bytes]:
+        return frozenset(_digest_bytes(info.name) for info in self.storage.list(folder))
 
     def _index_or_error(self, digest: str) -> bytes | IntegrityError:
         try:

@@ -102,7 +102,7 @@ repositories:
   local: {site: main, path: repo/local, keep: {last: 1}}
   near: {site: main, path: near, copy_of: local}
   far: {site: dr, path: far, copy_of: local}
-keys: {credential: file:repo/local/key}
+keys: {credential: file:repo/local/key, identity: file:plan.yaml}
 assets:
   uploads: {files: {paths: [repo]}, rpo: 30m, schedule: hourly}
   again: {files: {paths: [repo]}, schedule: hourly}
@@ -120,4 +120,4 @@ def test_no_finding_is_left_out_of_the_document(findings) -> None:
     told = findings(TROUBLED.replace("FAR", "b")) + findings(TROUBLED.replace("FAR", "a"))
     silent = [line for line in told if not any(finding in line for finding in FINDINGS)]
     assert silent == []
-    assert len(FINDINGS) == 10
+    assert len(FINDINGS) == 11

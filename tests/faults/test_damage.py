@@ -1,0 +1,164 @@
+"""Damage at rest: whatever becomes of an object's bytes, nobody ever gets wrong data.
+
+A restore gives what was saved, or says which object is damaged; a verification says it too.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from itertools import combinations
+
+import pytest
+from small_site import History, Kept, Objects, make_history, memory_of, random_tree
+
+from drctl.errors import DrctlError
+from drctl.repository import lifecycle
+from drctl.storage.base import Storage
+
+KINDS = ("config", "keys", "sessions", "packs", "index", "refs", "snapshots")
+NAMES_AN_OBJECT = re.compile(
+    r"config|(keys|sessions|packs|index|refs|snapshots)/[0-9a-f]{2}|there is no drctl repository"
+)
+TRIES = 700  # of each kind of damage to each kind of object
+
+
+def of_kind(objects: Objects, kind: str) -> list[str]:
+    found = [name for name in objects if name.split("/")[0] == kind]
+    assert found
+    return found
+
+
+def restores_right_or_tells(history: History, storage: Storage, name: str) -> str:
+    """What a restore says, "" when all of it is back. Any wrong byte fails here, and so does an
+    error of a kind that drctl does not know."""
+    kept = Kept()
+    try:
+        done = history.site.restore(storage, name, kept)
+    except DrctlError as error:
+        told = error.what
+    else:
+        told = "; ".join(problem.what for problem in done.problems)
+        assert (done.damaged > 0) == bool(told)
+    wanted = history.trees[name]
+    for path, content in kept.files.items():
+        assert content == wanted[path], f"wrong data in {path}"
+    if not told:
+        assert kept.files.keys() == wanted.keys()
+    assert not told or NAMES_AN_OBJECT.search(told), f"names no object: {told}"
+    return told
+
+
+def verification_tells(history: History, storage: Storage) -> str:
+    try:
+        wrong = history.site.verified(storage)
+    except DrctlError as error:
+        wrong = [error.what]
+    told = "; ".join(wrong)
+    assert not told or NAMES_AN_OBJECT.search(told), f"names no object: {told}"
+    return told
+
+
+def flips(data: bytes, most: int) -> Iterator[tuple[str, bytes]]:
+    """One bit wrong: in every byte of a small object, in every k-th of a large one."""
+    for at in range(0, len(data), 1 + len(data) // most):
+        yield f"bit of byte {at}", data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :]
+
+
+def cuts(data: bytes, most: int) -> Iterator[tuple[str, bytes]]:
+    """Cut short, and lengthened."""
+    for length in range(0, len(data), 1 + len(data) // most):
+        yield f"cut at {length}", data[:length]
+    yield "one byte more", data + b"\0"
+    yield "twice", data + data
+
+
+def gaps(data: bytes, most: int) -> Iterator[tuple[str, bytes]]:
+    """Blocks that read as zeros or are lost, as a failing disk leaves them."""
+    step = 1 + len(data) // most
+    for at in range(0, len(data), step):
+        length = 1 + (at * 7) % 700
+        lost = data[at : at + length]
+        if lost.strip(b"\0"):
+            yield f"zeros at {at}", data[:at] + bytes(len(lost)) + data[at + length :]
+        yield f"{length} bytes lost at {at}", data[:at] + data[at + length :]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("damage", [flips, cuts, gaps])
+def test_no_damaged_byte_gives_wrong_data_or_stays_unnoticed(tiny, kind, damage) -> None:
+    objects = of_kind(tiny.objects, kind)
+    tried = 0
+    for name in objects:
+        for what, data in damage(tiny.objects[name], TRIES // len(objects)):
+            storage = memory_of({**tiny.objects, name: data})
+            for snapshot in tiny.trees:
+                restores_right_or_tells(tiny, storage, snapshot)
+            if not harmless(kind, tiny.objects[name], data):
+                assert verification_tells(tiny, storage), f"{name}: {what}: nobody noticed"
+            tried += 1
+    assert tried >= 200
+
+
+def harmless(kind: str, before: bytes, after: bytes) -> bool:
+    """The config is JSON: its own proof may be written in other letters, with other white space
+    behind it, and mean the same."""
+    return kind == "config" and before.strip().lower() == after.strip().lower()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_removed_object_is_named_or_not_needed(tiny, kind) -> None:
+    for name in of_kind(tiny.objects, kind):
+        left = {other: data for other, data in tiny.objects.items() if other != name}
+        for snapshot in tiny.trees:
+            told = restores_right_or_tells(tiny, memory_of(left), snapshot)
+            assert not (told and kind in {"index", "refs"}), "the packs tell it all"
+        if kind == "packs":
+            assert name in verification_tells(tiny, memory_of(left))
+        if kind in {"refs", "sessions"}:
+            assert verification_tells(tiny, memory_of(left))
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_objects_that_changed_places_are_noticed(tiny, kind) -> None:
+    pairs = list(combinations(of_kind(tiny.objects, kind), 2))
+    assert pairs
+    for one, other in pairs:
+        swapped = {**tiny.objects, one: tiny.objects[other], other: tiny.objects[one]}
+        for snapshot in tiny.trees:
+            restores_right_or_tells(tiny, memory_of(swapped), snapshot)
+        assert verification_tells(tiny, memory_of(swapped)), f"{one} and {other}"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_object_of_another_repository_is_never_taken_for_ones_own(
+    tiny, kind, pool, tmp_path
+) -> None:
+    """The other one has the same recipients, and a tree whose names are the same."""
+    site = type(tiny.site)(tmp_path, pool)
+    other = make_history(site, random_tree(7, 6, 600), random_tree(8, 6, 600))
+    for name, theirs in zip(of_kind(tiny.objects, kind), of_kind(other.objects, kind), strict=True):
+        for place in {name, theirs}:
+            mixed = memory_of({**tiny.objects, place: other.objects[theirs]})
+            for snapshot in tiny.trees:
+                restores_right_or_tells(tiny, mixed, snapshot)
+
+
+def test_without_any_index_everything_still_comes_back(tiny) -> None:
+    left = {n: data for n, data in tiny.objects.items() if not n.startswith(("index/", "refs/"))}
+    for snapshot, tree in tiny.trees.items():
+        assert tiny.site.restored(memory_of(left), snapshot) == tree
+
+
+@pytest.mark.parametrize("kind", ["packs", "index", "refs", "sessions"])
+def test_a_backup_after_a_loss_leans_on_nothing_that_is_lost(tiny, kind) -> None:
+    """A host without the private key cannot see all damage, but it sees what is not there."""
+    for name in of_kind(tiny.objects, kind):
+        left = memory_of({n: data for n, data in tiny.objects.items() if n != name})
+        made = tiny.site.backup(left)
+        assert tiny.site.restored(left, made.name) == tiny.trees[tiny.newest]
+
+
+def test_a_lost_config_is_made_again_by_init(tiny) -> None:
+    left = memory_of({name: data for name, data in tiny.objects.items() if name != "config"})
+    lifecycle.create(left, tiny.site.credential, os.urandom)
+    tiny.must_be_whole(left)

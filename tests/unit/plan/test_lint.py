@@ -41,10 +41,8 @@ def test_an_identity_that_lies_on_the_host_is_told(findings, good, tmp_path) -> 
     text = f"{good}keys: {{identity: 'file:{tmp_path}/identity.key'}}\n"
     assert findings(text) == []
     (tmp_path / "identity.key").touch()
-    assert findings(text) == [
-        "14:8: keys.identity: it lies on this host, which it need not for backups: who takes the "
-        "host reads them all, and a fire takes both: keep it elsewhere"
-    ]
+    (told,) = findings(text)
+    assert told.startswith("14:8: keys.identity: it lies on this host, which it need not")
 
 
 @pytest.mark.parametrize("where", ["file:keys/k", "file:localkey", "env:KEY", "command:pass key"])

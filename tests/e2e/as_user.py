@@ -14,6 +14,17 @@ import pkgutil
 import sys
 
 import drctl
+from drctl.codec import keys, recipients, seal
+
+
+def warm_up() -> None:
+    """Some libraries import parts of themselves at their first use."""
+    identity = recipients.new_identity("nobody", os.urandom)
+    closed = keys.encode_identity(identity, "warm", os.urandom)
+    recipient = keys.decode_identity(closed, "warm").recipient()
+    identity.open(recipient.seal(b"secret", b""), b"")
+    meta = seal.seal_meta(bytes(32), bytes(16), b"12345678", b"plain", os.urandom)
+    seal.open_meta(bytes(32), bytes(16), b"12345678", meta)
 
 
 def main() -> None:
@@ -23,6 +34,7 @@ def main() -> None:
             importlib.import_module(module.name)
     for name in ("utf-8-sig", "unicode_escape", "idna", "ascii"):
         codecs.lookup(name)
+    warm_up()
     run = sys.modules["drctl.cli.main"].main
     if what != "drctl":
         spec = importlib.util.spec_from_file_location("entered", what)

@@ -36,6 +36,8 @@ def golden(tmp_path: Path):
     """A copy of the golden repository with its plan and keys, and a way to run drctl on it."""
     top = tmp_path / "golden"
     shutil.copytree(HERE / "v1", top)
+    for name in ("writer.key", "identity.key"):
+        (top / name).chmod(0o600)  # a clone has no private files
 
     def drctl(*words: str | Path) -> str:
         done = subprocess.run(

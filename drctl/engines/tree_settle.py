@@ -14,6 +14,7 @@ from drctl.model import Entry, Kind, Problem
 
 At = int | tuple[int, bytes]  # a descriptor of the thing; or of a directory, with a name in it
 
+FOREIGN = "it belongs to others, and only root can give it to them"
 _SAFE_NS = (1 << 31) * 10**9  # until 2038 every file system holds a time that is not negative
 _FINE_NS = 1_000_000_001  # a time that only a file system with nanoseconds holds
 
@@ -34,7 +35,9 @@ class Troubles:
     def problems(self) -> tuple[Problem, ...]:
         """One for each kind, with the first path that had it."""
         return tuple(
-            Problem(path, what if count == 1 else f"{what} (as of {count - 1} more)")
+            Problem(
+                path, what if count == 1 else f"{what} (as of {count - 1} more)", what == FOREIGN
+            )
             for (what, path), count in zip(self._first.items(), self._count.values(), strict=True)
         )
 
@@ -83,7 +86,7 @@ class Settler:
             return entry.mode & ~(stat.S_ISUID | stat.S_ISGID)
         if self._is_root or (entry.uid == self.uid and may_gid):
             return entry.mode
-        self.troubles.add(entry.path, "it belongs to others, and only root can give it to them")
+        self.troubles.add(entry.path, FOREIGN)
         foreign = stat.S_ISUID if entry.uid != self.uid else 0
         return entry.mode & ~(foreign if may_gid else foreign | stat.S_ISGID)
 

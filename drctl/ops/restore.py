@@ -17,7 +17,7 @@ from drctl.codec.entries import Root
 from drctl.codec.limits import SMALL_BYTES
 from drctl.engines.base import Target
 from drctl.errors import IntegrityError
-from drctl.events import EntryProblem, Phase, Progress, Reporter
+from drctl.events import EntryProblem, Notice, Phase, Progress, Reporter
 from drctl.model import Entry, Kind, Problem, Snapshot
 from drctl.repository import catalog
 from drctl.repository.reader import Reader, is_wanted
@@ -257,6 +257,9 @@ def _read_ahead(run: _Run, ids: Sequence[bytes]) -> Iterator[memoryview]:
 
 def _tell_problem(run: _Run, problem: Problem, *, is_damage: bool = False) -> None:
     told = EntryProblem(show_path(problem.path), problem.what)
+    if problem.expected:
+        run.report.emit(Notice("warning", f"{told.path}: {told.what}"))
+        return
     run.problems.append(told)
     run.damaged += is_damage
     run.report.emit(told)

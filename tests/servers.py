@@ -125,11 +125,12 @@ def end(server: S3Server) -> None:
 
 class Proxy:
     """Carries bytes to a server on this machine. `cut_after`: it breaks off each connection after
-    so many bytes from the server; `is_down`: it takes no connections."""
+    so many bytes from the server, until it has done so `most_cuts` times."""
 
     def __init__(self, port: int) -> None:
         self._to = port
         self.cut_after: int | None = None
+        self.most_cuts = sys.maxsize
         self.cuts = 0
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
@@ -154,7 +155,8 @@ class Proxy:
         carried = 0
         with contextlib.suppress(OSError):  # one side went away: so does the other
             while data := source.recv(1 << 16):
-                left = None if self.cut_after is None else max(0, self.cut_after - carried)
+                is_whole = self.cut_after is None or self.cuts >= self.most_cuts
+                left = None if is_whole else max(0, self.cut_after - carried)
                 if is_answer and left is not None and len(data) > left:
                     self.cuts += 1
                     to.sendall(data[:left])

@@ -11,7 +11,7 @@ an entry that cannot be read is a Problem and makes the run partial, where the e
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from typing import Annotated, Literal, Protocol
 
 from pydantic import BaseModel, BeforeValidator
 
@@ -181,17 +181,85 @@ class Target(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What a probe found. `facts` are counted values such as rows by table."""
+    """What an engine's own integrity checks found; `what` is one sentence."""
 
     ok: bool
     what: str
-    facts: dict[str, str]
+
+
+class Standing(Protocol):
+    """A restored asset that is up, as long as its probe's context is open."""
+
+    def health(self) -> Health:
+        """Is it whole? Asked of the database itself: its own checks of pages and indexes."""
+        ...
+
+    def counts(self) -> dict[str, int]:
+        """What it holds: `rows.<table>` of a database, `entries` and `bytes` of a tree. The same
+        names as in the snapshot's private fact `counts`, which was taken at the consistent
+        point."""
+        ...
+
+    def query(self, sql: str) -> tuple[tuple[str, ...], ...]:
+        """Rows as text. Raises UsageError where the engine speaks no SQL, TargetRefused with the
+        database's own words when it refuses the query."""
+        ...
+
+    def newest_mark_ns(self) -> int | None:
+        """The instant in the newest marker row, or None where there is none."""
+        ...
 
 
 class Probe(Protocol):
-    """Asks a restored thing whether it is up and whole."""
+    """Puts a restored asset up, privately: a server listens on a Unix socket only, and reaches
+    nothing of production."""
 
-    def check(self) -> Health: ...
+    def open(self) -> AbstractContextManager[Standing]:
+        """Leaving the context takes it down. Raises TargetRefused when it does not come up."""
+        ...
+
+
+class Marker(Protocol):
+    """Writes a row into the live source, so that a restored copy tells how fresh it is."""
+
+    def write(self, at_ns: int) -> None:
+        """Commit one marker row. Raises SourceError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """How far a restore replays an asset's log. `latest`: to its end; `immediate`: no further than
+    the snapshot needs. Otherwise `value` is the point: a time (nanoseconds since 1970), an LSN, a
+    name, a transaction or a GTID."""
+
+    kind: Literal["latest", "immediate", "time", "lsn", "name", "transaction", "gtid"] = "latest"
+    value: str = ""
+    timeline: str = "latest"
+
+
+@dataclass(frozen=True, slots=True)
+class LogPiece:
+    """A piece of a log file: `size` bytes from `offset`. `whole`: the file ends with it."""
+
+    name: str  # of its object, which `Log.read` takes
+    file: str
+    offset: int
+    size: int
+    whole: bool
+    stored_at_ns: int  # by the storage's clock
+
+
+class Log(Protocol):
+    """An asset's log (WAL, binlog) in the repository that is restored from."""
+
+    def pieces(self) -> tuple[LogPiece, ...]:
+        """By file and offset. One range may be there twice: any of them is right."""
+        ...
+
+    def read(self, piece: LogPiece) -> bytes:
+        """Raises IntegrityError naming the object, StorageError."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,15 +270,17 @@ class Surroundings:
     report: Reporter
     base: str  # the plan's directory, for relative paths
     scratch: str  # a private directory on a disk with room; emptied by the engine
+    log: Log | None = None  # where the engine keeps one, and something is being restored
+    goal: Goal = Goal()
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
     """One kind of asset: the plan's key for it, and how its parts are made.
 
-    `source(settings, asset, surroundings)`, `target(settings, to, private_facts, surroundings)` and
-    `probe(settings, at)`: settings is an instance of `settings`, `to` and `at` are where a person
-    wants the asset, as typed.
+    `source(settings, asset, surroundings)`, `target(settings, to, private_facts, surroundings)`,
+    `probe(settings, at, surroundings)` and `marker(settings, asset, surroundings)`: settings is an
+    instance of `settings`, `to` and `at` are where a person wants the asset, as typed.
     """
 
     kind: str
@@ -218,3 +288,4 @@ class Engine:
     source: Callable[..., Source]
     target: Callable[..., Target]
     probe: Callable[..., Probe]
+    marker: Callable[..., Marker] | None = None

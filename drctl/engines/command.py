@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from drctl.engines.base import Engine, Health, PlainItem, Surroundings
 from drctl.engines.single import SingleTarget
-from drctl.errors import SourceError
+from drctl.errors import SourceError, TargetRefused, UsageError
 from drctl.model import Entry, Kind
 from drctl.signals import held_back
 from drctl.units import parse_duration, parse_size
@@ -286,16 +286,29 @@ def target(
 
 
 class Probe:
-    """Looks whether the output is there; see engines.base.Probe."""
+    """The output is up when it is there; see engines.base.Probe and Standing."""
 
-    def __init__(self, settings: Settings, at: str) -> None:
+    def __init__(self, settings: Settings, at: str, _around: Surroundings) -> None:
         self._path = os.path.join(at, settings.name) if os.path.isdir(at) else at
 
-    def check(self) -> Health:
+    @contextmanager
+    def open(self) -> Iterator["Probe"]:
         if not os.path.isfile(self._path):
-            return Health(False, f"{self._path} is not there", {})
+            raise TargetRefused(f"{self._path} is not there")
+        yield self
+
+    def health(self) -> Health:
         size = os.path.getsize(self._path)
-        return Health(size > 0, f"{size} bytes", {"bytes": str(size)})
+        return Health(size > 0, f"{size} bytes")
+
+    def counts(self) -> dict[str, int]:
+        return {"bytes": os.path.getsize(self._path)}
+
+    def query(self, sql: str) -> tuple[tuple[str, ...], ...]:
+        raise UsageError("a command's output answers no SQL")
+
+    def newest_mark_ns(self) -> int | None:
+        return None
 
 
 ENGINE = Engine("command", Settings, Source, target, Probe)

@@ -20,9 +20,9 @@ from drctl.engines.patterns import compile_patterns
 from drctl.engines.tree_look import Directory, reason
 from drctl.engines.tree_read import TreeItem, Walk
 from drctl.engines.tree_write import TreeTarget
-from drctl.errors import SourceError
+from drctl.errors import SourceError, TargetRefused, UsageError
 from drctl.model import sort_key
-from drctl.units import show_path
+from drctl.units import count, show_path
 
 
 class Settings(BaseModel):
@@ -191,18 +191,33 @@ def target(
 
 
 class Probe:
-    """Counts what stands at a place; see engines.base.Probe."""
+    """A tree is up when it is there; see engines.base.Probe and Standing."""
 
-    def __init__(self, _: Settings, at: str) -> None:
+    def __init__(self, _: Settings, at: str, _around: Surroundings) -> None:
         self._at = os.fsencode(at)
 
-    def check(self) -> Health:
+    @contextmanager
+    def open(self) -> Iterator["Probe"]:
+        if not os.path.lexists(self._at):
+            raise TargetRefused(f"{show_path(self._at)} is not there")
+        yield self
+
+    def health(self) -> Health:
+        entries = self.counts()["entries"]
+        return Health(entries > 0, count(entries, "entry", "entries"))
+
+    def counts(self) -> dict[str, int]:
         entries = size_bytes = 0
         for top, directories, names in os.walk(self._at):
             entries += len(directories) + len(names)
             size_bytes += sum(os.lstat(os.path.join(top, name)).st_size for name in names)
-        facts = {"entries": str(entries), "bytes": str(size_bytes)}
-        return Health(entries > 0, f"{entries} entries, {size_bytes} bytes", facts)
+        return {"entries": entries, "bytes": size_bytes}
+
+    def query(self, sql: str) -> tuple[tuple[str, ...], ...]:
+        raise UsageError("a tree of files answers no SQL")
+
+    def newest_mark_ns(self) -> int | None:
+        return None
 
 
 ENGINE = Engine("files", Settings, Source, target, Probe)

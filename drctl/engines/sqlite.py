@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from drctl.engines.base import Engine, Health, PlainItem, Surroundings
 from drctl.engines.single import SingleTarget
 from drctl.engines.tree_look import reason
-from drctl.errors import IntegrityError, SourceError
+from drctl.errors import IntegrityError, SourceError, TargetRefused
 from drctl.events import Notice
 from drctl.model import Entry, Kind
 from drctl.units import parse_duration
@@ -255,24 +255,45 @@ class _DatabaseTarget(SingleTarget):
 
 
 class Probe:
-    """Asks the database itself; see engines.base.Probe."""
+    """Opens the restored database; see engines.base.Probe."""
 
-    def __init__(self, settings: Settings, at: str) -> None:
+    def __init__(self, settings: Settings, at: str, _around: Surroundings) -> None:
         name = os.path.basename(settings.path)
         self._path = os.path.join(at, name) if os.path.isdir(at) else at
 
-    def check(self) -> Health:
+    @contextmanager
+    def open(self) -> Iterator["_Standing"]:
         try:
             uri = f"file:{quote(os.path.abspath(self._path))}?mode=ro"
             with closing(sqlite3.connect(uri, uri=True)) as database:
-                found = integrity(database)
-                facts = rows_by_table(database)
+                database.execute("select count(*) from sqlite_master")
+                yield _Standing(database)
         except sqlite3.Error as error:
-            return Health(False, f"{self._path}: {error}", {})
-        return Health(not found, found or "integrity_check: ok", facts)
+            raise TargetRefused(f"{self._path}: {error}") from error
 
 
-def rows_by_table(database: sqlite3.Connection) -> dict[str, str]:
+class _Standing:
+    """An open database; see engines.base.Standing."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def health(self) -> Health:
+        found = integrity(self._database)
+        return Health(not found, found or "integrity_check: ok")
+
+    def counts(self) -> dict[str, int]:
+        return rows_by_table(self._database)
+
+    def query(self, sql: str) -> tuple[tuple[str, ...], ...]:
+        rows = self._database.execute(sql).fetchall()
+        return tuple(tuple("" if value is None else str(value) for value in row) for row in rows)
+
+    def newest_mark_ns(self) -> int | None:
+        return None
+
+
+def rows_by_table(database: sqlite3.Connection) -> dict[str, int]:
     """`rows.<table>` -> count. Table names are data here, so they are quoted as SQL wants."""
     tables = database.execute(
         "select name from sqlite_master where type = 'table' and name not like 'sqlite_%'"
@@ -281,7 +302,7 @@ def rows_by_table(database: sqlite3.Connection) -> dict[str, str]:
     for (name,) in tables:
         quoted = '"' + name.replace('"', '""') + '"'
         row = database.execute(f"select count(*) from {quoted}").fetchone()  # noqa: S608
-        counts[f"rows.{name}"] = str(row[0])
+        counts[f"rows.{name}"] = row[0]
     return counts
 
 

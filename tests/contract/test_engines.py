@@ -146,7 +146,9 @@ def test_what_comes_back_is_what_was_read(case, tmp_path) -> None:
     before = case.read_all()
     to = tmp_path / "back" if case.engine.kind == "files" else tmp_path / "back.file"
     case.restore(before, to)
-    assert case.engine.probe(case.settings, str(to)).check().ok
+    with case.engine.probe(case.settings, str(to), case.around()).open() as standing:
+        assert standing.health().ok
+        assert all(standing.counts().values())
     if case.engine.kind == "sqlite":
         with closing(sqlite3.connect(to)) as database:
             assert integrity(database) == ""

@@ -159,12 +159,17 @@ class Wiring:
         source = engine(kind).source(settings, name, self._surroundings(scratch))
         return Asset(name, kind, source, found[name].compression, found[name].tags)  # type: ignore[attr-defined]
 
-    def target(self, kind: str, to: str) -> Target:
-        """Where an asset of this kind is put back."""
-        return engine(kind).target(None, to, {}, self._surroundings(""))
+    def target(self, kind: str, to: str, private_facts: dict[str, str]) -> Target:
+        """Where an asset of this kind is put back; `private_facts`: what its snapshot tells."""
+        return engine(kind).target(None, to, private_facts, self._surroundings(""))
 
     def _surroundings(self, scratch: str) -> Surroundings:
-        return Surroundings(self.clock, self.report, self.loaded.base, scratch)
+        base = self.loaded.base
+
+        def secret(reference: str) -> str:
+            return resolve(reference, base)
+
+        return Surroundings(self.clock, self.report, base, scratch, secret=secret)
 
     # -- state --------------------------------------------------------------------------------
 

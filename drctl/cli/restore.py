@@ -46,14 +46,15 @@ def command(
     """
     opened = open_for_reading(context, repository, identity_path)
     picked = opened.pick(snapshot, instant(opened.wiring, at))
-    wanted = opened.paths(opened.root(picked), paths)
+    root = opened.root(picked)
+    wanted = opened.paths(root, paths)
     context.interrupted_hint = f"{to} is not whole: remove it and restore again"
     _announce(opened, picked, to)
     done = restore(
         picked,
         opened.repository,
         opened.reader,
-        opened.wiring.target(picked.engine, to),
+        opened.wiring.target(picked.engine, to, root.private_facts),
         opened.pool,
         opened.wiring.clock,
         opened.wiring.report,

@@ -8,14 +8,16 @@ of one. A source that cannot read its asset whole raises SourceError, and then n
 an entry that cannot be read is a Problem and makes the run partial, where the engine allows that.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol
 
-from pydantic import BaseModel, BeforeValidator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, WithJsonSchema
 
 from drctl.clock import Clock
+from drctl.errors import KeyUnavailable
 from drctl.events import Reporter
 from drctl.model import Entry, Problem
 
@@ -29,6 +31,33 @@ def _flag(value: object) -> object:
 
 
 Flag = Annotated[bool, BeforeValidator(_flag)]
+
+REFERENCE_PATTERN = (
+    r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|command:\s*\S.*|credential:[^/\n]*[^/\n.][^/\n]*)$"
+)
+
+
+def check_reference(text: str) -> str:
+    """The text itself. Raises ValueError that does not repeat it: it may be the secret."""
+    if not re.fullmatch(REFERENCE_PATTERN, text):
+        raise ValueError(
+            "a secret must not stand in the plan: write where it lies, as env:NAME, file:PATH, "
+            "command:PROGRAM ARGUMENT... or credential:NAME"
+        )
+    return text
+
+
+# What a plan says of a secret: where it lies. `Surroundings.secret` gives the secret itself.
+SecretRef = Annotated[
+    str,
+    AfterValidator(check_reference),
+    WithJsonSchema({"type": "string", "pattern": REFERENCE_PATTERN}),
+]
+
+
+def no_secret(reference: str) -> str:
+    """For surroundings in which nothing needs a secret."""
+    raise KeyUnavailable(f"{reference.partition(':')[0]}: no secret can be had here")
 
 
 class Content(Protocol):
@@ -272,6 +301,7 @@ class Surroundings:
     scratch: str  # a private directory on a disk with room; emptied by the engine
     log: Log | None = None  # where the engine keeps one, and something is being restored
     goal: Goal = Goal()
+    secret: Callable[[str], str] = no_secret  # of a SecretRef. Raises KeyUnavailable
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from pydantic import (
 )
 
 from drctl.engines import ENGINES
+from drctl.engines.base import SecretRef
 from drctl.plan.schedule import LONGEST_SECONDS, SCHEDULE_PATTERN, parse_schedule
-from drctl.plan.secrets import REFERENCE_PATTERN, check_reference
 from drctl.units import DURATION_PATTERN, parse_duration
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -56,7 +56,6 @@ def _form(pattern: str) -> WithJsonSchema:
 
 Duration = Annotated[str, AfterValidator(_duration), _form(DURATION_PATTERN)]
 ScheduleText = Annotated[str, AfterValidator(_schedule), _form(SCHEDULE_PATTERN)]
-SecretRef = Annotated[str, AfterValidator(check_reference), _form(REFERENCE_PATTERN)]
 Name = Annotated[str, AfterValidator(_name)]
 Endpoint = Annotated[str, AfterValidator(_endpoint), _form(r"^(https?://[^/\s]+/?)?$")]
 # The validator stands last, so that it is asked first and the bounds reach the schema.

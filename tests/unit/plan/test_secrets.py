@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from drctl.engines.base import check_reference
 from drctl.errors import KeyUnavailable
-from drctl.plan.secrets import check_reference, path_of, resolve
+from drctl.plan.secrets import path_of, resolve
 
 SECRET = "hunter2-correct-horse"
 

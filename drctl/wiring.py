@@ -1,18 +1,19 @@
 """The only place that builds objects from a plan and stacks wrappers around them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from drctl.clock import Clock, Randomness, SystemClock, system_randomness
 from drctl.codec import keys
 from drctl.codec.keys import WriterCredential
+from drctl.codec.logpiece import stream_id
 from drctl.codec.recipients import Identity
 from drctl.engines import engine
-from drctl.engines.base import Surroundings, Target
+from drctl.engines.base import LATEST, Goal, Log, LogSink, Surroundings, Target
 from drctl.errors import KeyUnavailable, PlanError, UsageError
 from drctl.events import Reporter
 from drctl.ops.backup import Around, Asset
@@ -21,6 +22,7 @@ from drctl.plan.model import RepositoryPart, S3Place, engine_of
 from drctl.plan.secrets import path_of, resolve
 from drctl.private import make_directory
 from drctl.repository import lifecycle, names
+from drctl.repository.log import LogWriter
 from drctl.repository.repository import Repository
 from drctl.repository.state import StateFile, exclusive
 from drctl.storage.base import Storage
@@ -150,18 +152,38 @@ class Wiring:
 
     # -- assets -------------------------------------------------------------------------------
 
-    def asset(self, name: str, scratch: str) -> Asset:
-        """Raises UsageError for an asset that the plan does not have."""
+    def asset(self, name: str, scratch: str, repository: Repository | None = None) -> Asset:
+        """To be stored in `repository`. Raises UsageError for an asset that is not in the plan."""
         found = self.loaded.plan.assets
         if name not in found:
             raise UsageError(f"the plan has no asset '{name}'", hint=f"it has {_list(found)}")
         kind, settings = engine_of(found[name])
-        source = engine(kind).source(settings, name, self._surroundings(scratch))
+        around = self._surroundings(scratch)
+        if repository:
+            around = replace(around, open_log=self.log_of(name, repository))
+        source = engine(kind).source(settings, name, around)
         return Asset(name, kind, source, found[name].compression, found[name].tags)  # type: ignore[attr-defined]
 
-    def target(self, kind: str, to: str, private_facts: dict[str, str]) -> Target:
-        """Where an asset of this kind is put back; `private_facts`: what its snapshot tells."""
-        return engine(kind).target(None, to, private_facts, self._surroundings(""))
+    def log_of(self, asset: str, repository: Repository) -> Callable[[str], LogSink]:
+        """What opens the sink of an asset's log, given what identifies the source for ever."""
+
+        def open_log(source: str) -> LogSink:
+            return LogWriter(repository, stream_id(repository.secrets, asset, source))
+
+        return open_log
+
+    def target(
+        self,
+        kind: str,
+        to: str,
+        private_facts: dict[str, str],
+        log: Log | None = None,
+        goal: Goal = LATEST,
+    ) -> Target:
+        """Where an asset of this kind is put back; `private_facts`: what its snapshot tells, `log`:
+        what continues it up to `goal`."""
+        around = replace(self._surroundings(""), log=log, goal=goal)
+        return engine(kind).target(None, to, private_facts, around)
 
     def _surroundings(self, scratch: str) -> Surroundings:
         base = self.loaded.base

@@ -55,7 +55,7 @@ def _one(
     wiring: Wiring, repository: Repository, name: str, pool: ThreadPoolExecutor
 ) -> BackupResult:
     with wiring.around(name, repository, pool) as (around, scratch):
-        return backup(wiring.asset(name, scratch), around)
+        return backup(wiring.asset(name, scratch, repository), around)
 
 
 def _copy(wiring: Wiring, pool: ThreadPoolExecutor) -> dict[str, DrctlError]:

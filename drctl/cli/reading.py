@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 from drctl.cli.context import Context
 from drctl.codec.entries import Root
+from drctl.codec.recipients import Identity
+from drctl.engines.base import LATEST, Goal, Target
 from drctl.errors import UsageError
 from drctl.events import Notice
 from drctl.model import Snapshot
 from drctl.ops.select import wanted_paths
 from drctl.repository import catalog
+from drctl.repository.log import LogReader
 from drctl.repository.reader import Reader
 from drctl.repository.repository import Repository
 from drctl.units import parse_instant
@@ -26,6 +29,7 @@ class Opened:
     reader: Reader
     found: catalog.Catalog
     pool: ThreadPoolExecutor
+    identity: Identity
 
     def pick(self, wanted: str, at_ns: int | None = None) -> Snapshot:
         """See catalog.pick."""
@@ -34,6 +38,12 @@ class Opened:
     def root(self, snapshot: Snapshot) -> Root:
         """The root of a snapshot's entries."""
         return self.reader.root(catalog.manifest(self.repository, snapshot.name).root)
+
+    def target(self, snapshot: Snapshot, root: Root, to: str, goal: Goal = LATEST) -> Target:
+        """Where a snapshot is put back, with the log that continues it."""
+        stream = snapshot.facts.get("log_stream")
+        log = LogReader(self.repository, self.identity, stream) if stream else None
+        return self.wiring.target(snapshot.engine, to, root.private_facts, log, goal)
 
     def paths(self, root: Root, typed: tuple[str, ...]) -> list[bytes]:
         """What a person typed, as paths of the snapshot's entries. Raises UsageError."""
@@ -56,7 +66,7 @@ def open_for_reading(context: Context, repository: str | None, identity_path: st
     found = catalog.load(opened, pool)
     for what in found.damaged:
         damaged(what)
-    return Opened(wiring, opened, Reader(opened, index, identity), found, pool)
+    return Opened(wiring, opened, Reader(opened, index, identity), found, pool, identity)
 
 
 def instant(wiring: Wiring, text: str | None) -> int | None:

@@ -54,7 +54,7 @@ def command(
         picked,
         opened.repository,
         opened.reader,
-        opened.wiring.target(picked.engine, to, root.private_facts),
+        opened.target(picked, root, to),
         opened.pool,
         opened.wiring.clock,
         opened.wiring.report,

@@ -9,4 +9,5 @@ SEGMENT_TARGET_BYTES = MIB  # a segment is closed once it holds so much
 SEGMENT_MAX_BYTES = 16 * MIB  # a decoder refuses more
 PACK_TARGET_BYTES = 16 * MIB
 TABLE_MAX_BYTES = 1 << 30  # of a decompressed index or table of contents
+LOG_PIECE_MAX_BYTES = 16 * MIB  # pieces of a log also end at multiples of it
 INDIRECT_IDS = 2048  # a longer list of blobs is itself cut into blobs of so many ids

@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, WithJsonSchema
 from drctl.clock import Clock
 from drctl.errors import KeyUnavailable
 from drctl.events import Reporter
+from drctl.logpieces import LogPiece
 from drctl.model import Entry, Problem
 
 
@@ -58,6 +59,9 @@ SecretRef = Annotated[
 def no_secret(reference: str) -> str:
     """For surroundings in which nothing needs a secret."""
     raise KeyUnavailable(f"{reference.partition(':')[0]}: no secret can be had here")
+
+
+Buffer = bytes | bytearray | memoryview
 
 
 class Content(Protocol):
@@ -267,16 +271,7 @@ class Goal:
     timeline: str = "latest"
 
 
-@dataclass(frozen=True, slots=True)
-class LogPiece:
-    """A piece of a log file: `size` bytes from `offset`. `whole`: the file ends with it."""
-
-    name: str  # of its object, which `Log.read` takes
-    file: str
-    offset: int
-    size: int
-    whole: bool
-    stored_at_ns: int  # by the storage's clock
+LATEST = Goal()
 
 
 class Log(Protocol):
@@ -291,6 +286,33 @@ class Log(Protocol):
         ...
 
 
+class LogSink(Protocol):
+    """Where an engine stores its asset's log, piece by piece, as the database writes it."""
+
+    @property
+    def stream(self) -> str:
+        """What a capture tells as its fact `log_stream`: the log that continues the snapshot."""
+        ...
+
+    def pieces(self, file: str = "") -> tuple[LogPiece, ...]:
+        """What is stored: all of it, or of one file. Raises StorageError."""
+        ...
+
+    def append(self, file: str, offset: int, data: Buffer, *, whole: bool = False) -> None:
+        """Store what stands in a file at `offset`; durable when it returns. Raises StorageError."""
+        ...
+
+    def differs(self, piece: LogPiece, plain: Buffer) -> bool:
+        """Whether a stored piece holds something else than what the file has from its offset."""
+        ...
+
+    def is_whole(self, file: str) -> bool: ...
+
+    def clean(self, file: str) -> int:
+        """Delete what a longer piece of the file covers. Gives how many pieces went."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What an engine may use of the world around it."""
@@ -300,8 +322,10 @@ class Surroundings:
     base: str  # the plan's directory, for relative paths
     scratch: str  # a private directory on a disk with room; emptied by the engine
     log: Log | None = None  # where the engine keeps one, and something is being restored
-    goal: Goal = Goal()
+    goal: Goal = LATEST
     secret: Callable[[str], str] = no_secret  # of a SecretRef. Raises KeyUnavailable
+    # The sink of the log that one source writes, named by what identifies it for ever.
+    open_log: Callable[[str], LogSink] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from itertools import islice
 from drctl.codec import documents
 from drctl.errors import AlreadyExists, IntegrityError
 from drctl.events import Phase, Progress, Reporter
-from drctl.repository import names
+from drctl.repository import log, names
 from drctl.storage.base import ObjectInfo, Storage
 
 _AHEAD = 16  # objects under way, a pack being about 16 MiB
@@ -73,6 +73,8 @@ def check_object(where: str, name: str, data: bytes) -> None:
     if name.startswith(names.HASHED):
         if sha256(data).hexdigest() != names.digest_of(name):
             raise IntegrityError(f"{where}: {name} is not what was written")
+        if name.startswith(names.LOG):
+            log.check(where, name, data)
         return
     try:
         if name == names.CONFIG:

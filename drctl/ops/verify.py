@@ -21,12 +21,14 @@ from drctl.model import Snapshot
 from drctl.ops.replicate import check_object
 from drctl.repository import catalog, names
 from drctl.repository.index import Index
+from drctl.repository.log import LogReader, session_of
 from drctl.repository.reader import Reader
 from drctl.repository.repository import Repository
 from drctl.storage.base import ObjectInfo, Storage
 from drctl.units import show_path
 
 Wrong = Callable[[str], None]  # takes one sentence about one thing that is wrong
+Prove = Callable[[str, bytes], None]  # takes an object's name and bytes
 
 
 @dataclass(slots=True)
@@ -44,15 +46,15 @@ class VerifyResult:
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """`read_percent` of the packs is read whole; `seed` makes the choice repeatable."""
+    """`read_percent` of the packs and logs is read whole; `seed` makes the choice repeatable."""
 
     read_percent: float
     seed: int
 
     def takes(self, name: str) -> bool:
-        """Everything small, and a share of the packs: another share with another seed."""
+        """Everything small, and a share of the rest: another share with another seed."""
         share = crc32(f"{self.seed}:{name}".encode()) % 10_000
-        return not name.startswith(names.PACKS) or share < self.read_percent * 100
+        return not name.startswith((names.PACKS, names.LOG)) or share < self.read_percent * 100
 
 
 def verify(
@@ -67,14 +69,27 @@ def verify(
     the storage itself fails."""
     result = VerifyResult(storage.where)
     wrong = _collector(result, report)
-    reader = None
+    prove = None
     if repository:
         index, snapshots = _structure(repository, pool, report, result, wrong)
         if identity:
             reader = Reader(repository, index, identity)
             _content(reader, snapshots, report, result, wrong)
-    _scrub(storage, reader, effort, pool, report, result, wrong)
+            prove = _opener(reader, LogReader(repository, identity, ""))
+    _scrub(storage, prove, effort, pool, report, result, wrong)
     return result
+
+
+def _opener(reader: Reader, log: LogReader) -> Prove:
+    """With an identity, what holds data is opened too."""
+
+    def prove(name: str, data: bytes) -> None:
+        if name.startswith(names.PACKS):
+            reader.check_pack(name, data)
+        elif name.startswith(names.LOG):
+            log.prove(name, data)
+
+    return prove
 
 
 def _collector(result: VerifyResult, report: Reporter) -> Wrong:
@@ -91,14 +106,14 @@ def _collector(result: VerifyResult, report: Reporter) -> Wrong:
 
 def _scrub(
     storage: Storage,
-    reader: Reader | None,
+    prove: Prove | None,
     effort: Effort,
     pool: Executor,
     report: Reporter,
     result: VerifyResult,
     wrong: Wrong,
 ) -> None:
-    """Read objects whole: their names prove them, and with an identity packs are opened too."""
+    """Read objects whole: their names prove them, and with an identity data is opened too."""
     report.emit(Phase(f"reading {effort.read_percent:g}% of the packs in {storage.where}"))
     chosen = [info for info in storage.list() if effort.takes(info.name)]
     total = sum(info.size_bytes for info in chosen)
@@ -107,8 +122,8 @@ def _scrub(
         try:
             data = storage.get(info.name)
             check_object(storage.where, info.name, data)
-            if reader and info.name.startswith(names.PACKS):
-                reader.check_pack(info.name, data)
+            if prove:
+                prove(info.name, data)
         except (IntegrityError, NotFound, KeyUnavailable) as error:
             return error.what
         return ""
@@ -139,6 +154,7 @@ def _structure(
     index = repository.load_index(wrong, pool)
     sizes = {info.name: info.size_bytes for info in repository.storage.list(names.PACKS)}
     _check_places(repository, index, sizes, wrong)
+    _check_log(repository, wrong)
     found = catalog.load(repository, pool)
     for damaged in found.damaged:
         wrong(damaged)
@@ -166,6 +182,19 @@ def _check_places(
     for name in sizes:
         if not index.knows_pack(bytes.fromhex(names.digest_of(name))):
             _check_unindexed(repository, name, wrong)
+
+
+def _check_log(repository: Repository, wrong: Wrong) -> None:
+    """The session of every piece of a log is there: without it nobody opens the piece."""
+    there = {names.digest_of(info.name) for info in repository.storage.list(names.SESSIONS)}
+    for info in repository.storage.list(names.LOG):
+        try:
+            session = session_of(repository.where, info.name)
+        except IntegrityError as error:
+            wrong(error.what)
+            continue
+        if session not in there:
+            wrong(f"{repository.where}: sessions/{session} is missing, though {info.name} needs it")
 
 
 def _check_unindexed(repository: Repository, name: str, wrong: Wrong) -> None:

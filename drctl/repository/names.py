@@ -6,11 +6,11 @@ from drctl.storage.base import Buffer
 
 CONFIG = "config"
 KEYS, SESSIONS, PACKS = "keys/", "sessions/", "packs/"
-INDEX, REFS, SNAPSHOTS = "index/", "refs/", "snapshots/"
+INDEX, REFS, SNAPSHOTS, LOG = "index/", "refs/", "snapshots/", "log/"
 
 # Whoever copies a repository copies in this order, so that the copy is valid at every instant.
-COPY_ORDER = (CONFIG, KEYS, SESSIONS, PACKS, INDEX, REFS, SNAPSHOTS)
-HASHED = (PACKS, INDEX, REFS, SNAPSHOTS)
+COPY_ORDER = (CONFIG, KEYS, SESSIONS, LOG, PACKS, INDEX, REFS, SNAPSHOTS)
+HASHED = (PACKS, INDEX, REFS, SNAPSHOTS, LOG)
 
 
 def hashed(folder: str, data: Buffer) -> str:

@@ -1,0 +1,89 @@
+"""Pieces of a database's log (WAL, binlog) in a repository, and what can be said of them without
+opening any: which of them give a file, which are covered by others, which nobody needs any more."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+
+@dataclass(frozen=True, slots=True)
+class LogPiece:
+    """A piece of a log file: `size` bytes from `offset`. `whole`: the file ends with it."""
+
+    name: str  # of its object, which `Log.read` takes
+    file: str
+    offset: int
+    size: int
+    whole: bool
+    stored_at_ns: int  # by the storage's clock
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.size
+
+
+@dataclass(frozen=True, slots=True)
+class LogFile:
+    """The least pieces that, one after the other, give a file from its beginning. A piece may reach
+    into the next one. `whole`: they give all of it."""
+
+    file: str
+    pieces: tuple[LogPiece, ...]
+
+    @property
+    def size(self) -> int:
+        return self.pieces[-1].end if self.pieces else 0
+
+    @property
+    def whole(self) -> bool:
+        return bool(self.pieces) and self.pieces[-1].whole
+
+
+def by_file(pieces: Iterable[LogPiece]) -> dict[str, LogFile]:
+    """Each file with as much of it as the pieces give without a gap, in the order of names."""
+    ordered = sorted(pieces, key=lambda piece: (piece.file, piece.offset))
+    groups = groupby(ordered, key=lambda piece: piece.file)
+    return {file: LogFile(file, _chain(list(group))) for file, group in groups}
+
+
+def _chain(pieces: list[LogPiece]) -> tuple[LogPiece, ...]:
+    """Each time the piece that reaches furthest, so that a whole one spares all the others."""
+    chain: list[LogPiece] = []
+    at = 0
+    while not (chain and chain[-1].whole):
+        here = [p for p in pieces if p.offset <= at and (p.end > at or (p.whole and p.end == at))]
+        if not here:
+            break
+        chain.append(max(here, key=_reach))
+        at = chain[-1].end
+    return tuple(chain)
+
+
+def _reach(piece: LogPiece) -> tuple[int, bool, int]:
+    return piece.end, piece.whole, piece.size
+
+
+def superseded(pieces: Iterable[LogPiece]) -> list[LogPiece]:
+    """Pieces whose whole range another single piece holds, so that nobody needs them. Of twins the
+    first by name stays: two that clean at once must not each take the other's."""
+    found = []
+    ordered = sorted(pieces, key=lambda piece: (piece.file, piece.offset, piece.name))
+    for _, group in groupby(ordered, key=lambda piece: piece.file):
+        of_file = list(group)
+        found += [p for p in of_file if any(_covers(other, p) for other in of_file)]
+    return found
+
+
+def _covers(other: LogPiece, piece: LogPiece) -> bool:
+    if other is piece or other.offset > piece.offset or other.end < piece.end:
+        return False
+    if piece.whole and not other.whole:
+        return False
+    is_twin = (other.offset, other.size, other.whole) == (piece.offset, piece.size, piece.whole)
+    return not is_twin or other.name < piece.name
+
+
+def outlived(pieces: Iterable[LogPiece], first: str) -> list[LogPiece]:
+    """Pieces of files before `first`, the oldest that a kept snapshot needs (its fact `log_first`).
+    A timeline's history is a few bytes, and needed for ever."""
+    return [p for p in pieces if p.file < first and not p.file.endswith(".history")]

@@ -22,3 +22,18 @@ def write_new(path: str, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def replace(path: str, text: str) -> None:
+    """Give a file other content: readers see the old or the new, also after a crash. Raises
+    OSError."""
+    new = f"{path}.new"
+    with suppress(FileNotFoundError):
+        os.unlink(new)  # a killed run left it
+    write_new(new, text)
+    os.replace(new, path)
+    directory = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -15,7 +15,7 @@ from drctl.codec.recipients import Identity
 from drctl.engines import engine
 from drctl.engines.base import LATEST, Goal, Log, LogSink, Surroundings, Target
 from drctl.errors import KeyUnavailable, PlanError, UsageError
-from drctl.events import Reporter
+from drctl.events import Notice, Reporter
 from drctl.ops.backup import Around, Asset
 from drctl.plan import LoadedPlan
 from drctl.plan.model import RepositoryPart, S3Place, engine_of
@@ -111,12 +111,16 @@ class Wiring:
     def as_writer(self, name: str, *, fresh: bool = False) -> Repository:
         """A repository opened with the host's writer credential; `fresh`: without the cache."""
         storage = self.storage(name) if fresh else self.cached_storage(name)
-        return lifecycle.open_as_writer(storage, self.credential(), self.randomness)
+        credential = self.credential()
+        return lifecycle.open_as_writer(storage, credential, self.randomness, self._warn)
 
     def as_reader(self, name: str, identity: Identity, *, fresh: bool = False) -> Repository:
         """A repository opened with nothing but an identity; `fresh`: without the cache."""
         storage = self.storage(name) if fresh else self.cached_storage(name)
         return lifecycle.open_as_reader(storage, identity, self.randomness)
+
+    def _warn(self, what: str) -> None:
+        self.report.emit(Notice("warning", what))
 
     # -- keys ---------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from drctl.errors import KeyUnavailable
+from drctl.errors import KeyUnavailable, UsageError
 from drctl.events import Reporter
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from drctl.plan import LoadedPlan
     from drctl.wiring import Wiring
 
+NEW_PASSPHRASE = "DRCTL_NEW_PASSPHRASE"  # noqa: S105 - the variable's name
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -110,6 +111,32 @@ class Context:
             )
         typed: str = click.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True)
         return typed
+
+    def new_passphrase(self) -> str:
+        """DRCTL_NEW_PASSPHRASE, or what a person types twice. Raises KeyUnavailable."""
+        given = os.environ.get(NEW_PASSPHRASE)
+        if given:
+            return given
+        if not os.isatty(0):
+            raise KeyUnavailable(
+                "a new passphrase is needed, and there is no terminal to ask at",
+                hint=f"set {NEW_PASSPHRASE}, or run it in a terminal",
+            )
+        typed: str = click.prompt(
+            "New passphrase", hide_input=True, confirmation_prompt=True, err=True
+        )
+        return typed
+
+    def confirm(self, what: str, yes: bool) -> None:
+        """Go on only if a person, or `--yes`, says so. Raises UsageError."""
+        if yes:
+            return
+        if not os.isatty(0):
+            raise UsageError(
+                "this has to be confirmed, and there is no terminal to ask at", hint="give --yes"
+            )
+        click.echo(what, err=True)
+        click.confirm("Go on?", abort=True, err=True)
 
     # -- results ------------------------------------------------------------------------------
 

@@ -7,10 +7,11 @@ import click
 
 from drctl import private
 from drctl.cli.context import Context, output_options, pass_context
+from drctl.cli.keyfiles import write_private
 from drctl.codec import keys
 from drctl.codec.keys import WriterCredential
 from drctl.codec.recipients import Recipient, new_identity
-from drctl.errors import AlreadyExists, KeyUnavailable
+from drctl.errors import AlreadyExists
 from drctl.plan.starter import starter
 from drctl.repository import lifecycle
 from drctl.storage.local import Local
@@ -102,16 +103,6 @@ def _repositories(wiring: Wiring, credential: WriterCredential, done: _Done) -> 
                 made = False  # another init was quicker
         lifecycle.open_as_writer(storage, credential, wiring.randomness)
         done.add(f"repository {name}", storage.where, made=made)
-
-
-def write_private(path: str, text: str) -> None:
-    """A new key or plan that only its owner reads. Raises KeyUnavailable."""
-    try:
-        private.write_new(path, text)
-    except OSError as error:
-        raise KeyUnavailable(
-            f"{path}: cannot be written: {error.strerror}", hint="look at its directory's rights"
-        ) from error
 
 
 def _text(done: _Done, wiring: Wiring) -> str:

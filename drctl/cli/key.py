@@ -4,14 +4,20 @@ import os
 
 import click
 
-from drctl.cli.context import Context, identity_option, output_options, pass_context
-from drctl.cli.init import write_private
+from drctl.cli.context import (
+    Context,
+    from_option,
+    identity_option,
+    output_options,
+    pass_context,
+)
+from drctl.cli.keyfiles import read_recipient, rewrite_private, write_private
+from drctl.cli.recipient import command as recipient_commands
 from drctl.codec import keys
 from drctl.codec.recipients import new_identity
 from drctl.errors import TargetRefused
 from drctl.report.results import table
 from drctl.repository import lifecycle
-from drctl.wiring import PASSPHRASE
 
 
 @click.group()
@@ -98,10 +104,44 @@ def passphrase(context: Context, identity_path: str | None) -> None:
 
     path = identity_path or context.wiring().identity_path()
     identity = context.identity(context.wiring(), path)
-    given = os.environ.get("DRCTL_NEW_PASSPHRASE")
-    if given is None:
-        os.environ.pop(PASSPHRASE, None)
-        given = context.passphrase("New passphrase", confirm=True)
-    write_private(f"{path}.new", keys.encode_identity(identity, given, system_randomness))
-    os.replace(f"{path}.new", path)
+    text = keys.encode_identity(identity, context.new_passphrase(), system_randomness)
+    rewrite_private(path, text)
     context.result({"identity": path}, f"{path} has a new passphrase")
+
+
+@command.command()
+@click.argument("file")
+@output_options
+@pass_context
+def public(context: Context, file: str) -> None:
+    """Print the public half of the identity in FILE, which 'key recipient add' takes. No secret."""
+    recipient = read_recipient(file)
+    document = {"name": recipient.name, "fingerprint": recipient.fingerprint}
+    context.result(
+        {**document, "file": keys.encode_recipient(recipient)},
+        keys.encode_recipient(recipient).rstrip(),
+    )
+
+
+@command.command()
+@click.argument("file")
+@from_option
+@identity_option
+@output_options
+@pass_context
+def credential(
+    context: Context, file: str, repository: str | None, identity_path: str | None
+) -> None:
+    """Write a writer credential to FILE, from the repository: for a new host, or a lost one."""
+    wiring = context.wiring()
+    name = repository or wiring.primary()
+    opened = wiring.as_reader(name, context.identity(wiring, identity_path), fresh=True)
+    write_private(file, keys.encode_credential(lifecycle.credential_of(opened)))
+    names = [r.name for r in opened.recipients]
+    context.result(
+        {"credential": file, "recipients": names},
+        f"{file} lets a host back up to {opened.where}, sealed to {', '.join(names)}",
+    )
+
+
+command.add_command(recipient_commands, "recipient")

@@ -21,6 +21,7 @@ from drctl.errors import KeyUnavailable
 
 CREDENTIAL_FORMAT = "drctl writer credential 1"
 IDENTITY_FORMAT = "drctl identity 1"
+RECIPIENT_FORMAT = "drctl recipient 1"
 KEY_BYTES = 32
 REPOSITORY_ID_BYTES = 16
 
@@ -151,9 +152,16 @@ def decode_identity(text: str, passphrase: str) -> Identity:
     return identity
 
 
+def encode_recipient(recipient: Recipient) -> str:
+    """The text of a file that holds no secret: who is to become a recipient hands it over."""
+    document = {"format": RECIPIENT_FORMAT, "recipient": recipient_document(recipient)}
+    return json.dumps(document, indent=1) + "\n"
+
+
 def identity_recipient(text: str) -> Recipient:
-    """The public half of an identity file, which needs no passphrase."""
-    document = _document(text, IDENTITY_FORMAT)
+    """The public half of an identity file, which needs no passphrase, or a recipient file's."""
+    is_public = f'"{RECIPIENT_FORMAT}"' in text
+    document = _document(text, RECIPIENT_FORMAT if is_public else IDENTITY_FORMAT)
     try:
         return recipient_from(document["recipient"])
     except (KeyError, ValueError, TypeError) as error:

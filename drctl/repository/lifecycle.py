@@ -1,5 +1,7 @@
 """Making a repository, and opening one: with a writer credential or with an identity alone."""
 
+from collections.abc import Callable
+
 from drctl.clock import Randomness
 from drctl.codec import documents
 from drctl.codec.documents import Config
@@ -38,12 +40,27 @@ def exists(storage: Storage) -> bool:
 
 
 def open_as_writer(
-    storage: Storage, credential: WriterCredential, randomness: Randomness
+    storage: Storage,
+    credential: WriterCredential,
+    randomness: Randomness,
+    outdated: Callable[[str], None] = lambda _: None,
 ) -> Repository:
     """With the writer credential. New data is sealed to the credential's recipients, whatever the
-    repository claims: who can write to the storage must not be able to add a reader."""
-    _read_config(storage, credential.secrets)
+    repository claims: who can write to the storage must not be able to add a reader. When the
+    two differ, `outdated` is told."""
+    config = _read_config(storage, credential.secrets)
+    if set(config.recipients) != set(credential.recipients):
+        claimed = ", ".join(r.name for r in config.recipients)
+        outdated(
+            f"{storage.where} is for {claimed}, this host's writer credential is not: give it the "
+            "new one, or run 'drctl key recipient apply'"
+        )
     return Repository(storage, credential.secrets, credential.recipients, randomness)
+
+
+def credential_of(repository: Repository) -> WriterCredential:
+    """A writer credential for a repository that an identity opened."""
+    return WriterCredential(repository.secrets, repository.recipients)
 
 
 def open_as_reader(storage: Storage, identity: Identity, randomness: Randomness) -> Repository:

@@ -14,6 +14,9 @@ rsync    rsync
 setfacl  acl
 setfattr attr
 sqlite3  sqlite3
+mariadbd        mariadb-server-core
+mariadb-backup  mariadb-backup
+mariadb-binlog  mariadb-client
 "
 
 say() { printf 'scripts/%s: %s\n' "$script" "$*" >&2; }

@@ -1,9 +1,9 @@
 """What drctl can protect: one file a kind, one line here."""
 
-from drctl.engines import command, files, sqlite
+from drctl.engines import command, files, mariadb, sqlite
 from drctl.engines.base import Engine
 
-ENGINES: tuple[Engine, ...] = (files.ENGINE, command.ENGINE, sqlite.ENGINE)
+ENGINES: tuple[Engine, ...] = (files.ENGINE, command.ENGINE, sqlite.ENGINE, mariadb.ENGINE)
 
 
 def engine(kind: str) -> Engine:

@@ -1,0 +1,169 @@
+"""A logical dump: SQL that another version, or another machine, reads.
+
+Two files: `databases.sql` is what people keep, all of one moment; `system.sql` is users and their
+rights as portable statements. A dump counts when its program ended with status 0 and its last line
+is the trailer; a dump that stops in the middle has none.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from msgspec.structs import replace
+
+from drctl.engines.base import PlainItem, Surroundings
+from drctl.engines.child import Child, exit_words, running
+from drctl.engines.mariadb_client import Access, ask, program, program_version, series
+from drctl.engines.tree_look import reason
+from drctl.errors import SourceError
+from drctl.model import Entry, Kind
+
+DUMP = ("mariadb-dump", "mysqldump")
+PACKAGE = "mariadb-client"
+TRAILER = b"-- Dump completed"
+_PIECE_BYTES = 1 << 20
+_ALL = (
+    "--single-transaction",
+    "--quick",
+    "--routines",
+    "--events",
+    "--triggers",
+    "--hex-blob",
+    "--master-data=2",
+    "--default-character-set=utf8mb4",
+    "--max-allowed-packet=1G",
+)
+_OWN = ("information_schema", "performance_schema", "mysql", "sys")
+
+
+class DumpSource:
+    """Dumps every database; see engines.base.Source."""
+
+    def __init__(self, access: Access, asset: str, around: Surroundings) -> None:
+        self._access = access
+        self._asset = asset
+        self._around = around
+
+    @contextmanager
+    def open(self) -> Iterator["_Capture"]:
+        with self._access.connect() as server:
+            version, has_binlog = (str(x) for x in ask(server, "select @@version, @@log_bin")[0])
+            names = [str(row[0]) for row in ask(server, "show databases")]
+        tool = self._tool(version)
+        databases = [name for name in names if name not in _OWN]
+        if not databases:
+            raise SourceError(
+                f"{self._asset}: {self._access.settings.shown} shows no database to dump",
+                hint="grant what docs/engines/mariadb.md names",
+            )
+        facts = {"mariadb": version, "databases": str(len(databases))}
+        dump = _Dump(self._access, self._asset, tool)
+        options = tuple(x for x in _ALL if has_binlog == "1" or "master-data" not in x)
+        yield _Capture(dump, (*options, "--databases", "--", *databases), self._around, facts)
+
+    def _tool(self, version: str) -> str:
+        """An older program may leave out what it does not know of."""
+        found = program(*DUMP, package=PACKAGE)
+        own = program_version(found)
+        if not own or series(own) < series(version):
+            raise SourceError(
+                f"{self._asset}: {found} is of version {own or 'unknown'}, the server of "
+                f"{version}: an older program does not know all that is to be dumped",
+                hint="install the client of the server's series, or a newer one",
+            )
+        return found
+
+
+class _Capture:
+    """The two dumps; their beginning is the consistent point, so that they hold all that was
+    committed before it. See engines.base.Capture."""
+
+    def __init__(
+        self, dump: "_Dump", words: tuple[str, ...], around: Surroundings, facts: dict[str, str]
+    ) -> None:
+        self.consistent_at_ns = around.clock.now_ns()
+        self.facts = facts
+        self.private_facts = {"form": "dump", "mariadb": facts["mariadb"]}
+        self._dump = dump
+        self._words = words
+
+    def items(self) -> Iterator[PlainItem]:
+        yield from self._item(b"databases.sql", self._words)
+        yield from self._item(b"system.sql", ("--system=users", "--insert-ignore"))
+
+    def _item(self, name: bytes, words: tuple[str, ...]) -> Iterator[PlainItem]:
+        """When the consumer asks for the next item, this one has proven itself."""
+        entry = Entry(
+            name, int(Kind.FILE), 0o600, os.geteuid(), os.getegid(), self.consistent_at_ns
+        )
+        with self._dump.begin(words) as child:
+            output = _Output(child, entry)
+            yield PlainItem(entry, _Content(output))
+            self._dump.conclude(child, output)
+
+
+class _Dump:
+    """The program that dumps, and how it proves that it did."""
+
+    def __init__(self, access: Access, asset: str, tool: str) -> None:
+        self._access = access
+        self._asset = asset
+        self._tool = tool
+
+    @contextmanager
+    def begin(self, words: tuple[str, ...]) -> Iterator[Child]:
+        with self._access.option_file() as descriptor:
+            argv = (self._tool, f"--defaults-file=/dev/fd/{descriptor}", *words)
+            try:
+                with running(argv, stdout=-1, pass_fds=(descriptor,)) as child:
+                    yield child
+            except OSError as error:
+                raise SourceError(f"{self._asset}: {self._tool}: {reason(error)}") from error
+
+    def conclude(self, child: Child, output: "_Output") -> None:
+        """Raises SourceError unless status and trailer are right."""
+        status = child.wait()
+        if status:
+            how = exit_words(status)
+        elif TRAILER not in output.tail:
+            how = f"ended without the line '{TRAILER.decode()}'"
+        else:
+            return
+        raise SourceError(
+            f"{self._asset}: {os.path.basename(self._tool)} {how}; it said:\n{child.words}",
+            hint="nothing was kept; the grants are in docs/engines/mariadb.md",
+        )
+
+
+class _Content:
+    """Always streamed: nobody knows how long it is."""
+
+    size_hint = -1
+    block_bytes = 0
+
+    def __init__(self, output: "_Output") -> None:
+        self._output = output
+
+    def load(self, entry: Entry) -> tuple[Entry, bytes]:
+        data = b"".join(self._output)
+        return self._output.entry, data
+
+    def stream(self, entry: Entry) -> "_Output":
+        return self._output
+
+
+class _Output:
+    """What the program prints, in pieces; see engines.base.Stream. `tail`: the end of it."""
+
+    def __init__(self, child: Child, entry: Entry) -> None:
+        self._child = child
+        self.entry = entry
+        self.tail = b""
+
+    def __iter__(self) -> Iterator[bytes]:
+        size = 0
+        while piece := self._child.output.read(_PIECE_BYTES):
+            size += len(piece)
+            self.tail = (self.tail + piece)[-100:]
+            yield piece
+        self.entry = replace(self.entry, size=size)

@@ -1,0 +1,336 @@
+"""MariaDB, a real one, under load: what was committed comes back; what goes wrong is told."""
+
+import datetime
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mariadb_servers import PASSWORD, MariaDB, Writer, make_template, started
+
+from drctl.clock import SystemClock
+from drctl.engines.base import Standing, Surroundings
+from drctl.engines.child import find_program
+from drctl.engines.mariadb import ENGINE, Settings
+from drctl.events import Silent
+
+PLAN = """\
+version: 1
+name: test
+objectives: {{rpo: 2h}}
+sites:
+  here: {{failure_domain: a}}
+repositories:
+  local: {{site: here, path: local}}
+keys: {{credential: file:keys/writer.key}}
+assets:
+  shop:
+    mariadb: {{host: {socket}, user: drctl, password: file:password{more}}}
+    schedule: hourly
+"""
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_template(tmp_path_factory.mktemp("mariadb"))
+
+
+@pytest.fixture
+def server(template: Path) -> Iterator[MariaDB]:
+    with started(template) as made:
+        yield made
+
+
+@pytest.fixture
+def shop(bare, server: MariaDB):
+    """A site whose one asset is the server."""
+    bare.plan(PLAN.format(socket=server.socket, more=""))
+    password = bare.top / "password"
+    password.write_text(PASSWORD + "\n")
+    password.chmod(0o600)
+    bare.run("init")
+    return bare
+
+
+@pytest.fixture
+def writer(server: MariaDB) -> Iterator[Writer]:
+    made = Writer(server)
+    made.begin()
+    yield made
+    made.end()
+
+
+def standing(at: Path) -> "Standing":
+    """What the engine's own probe says of restored files."""
+    around = Surroundings(SystemClock(), Silent(), "/", "/")
+    return ENGINE.probe(Settings(), str(at), around).open()
+
+
+def ids(found) -> list[int]:
+    return [int(row[0]) for row in found.query("select id from app.log order by id")]
+
+
+def instant_ns(snapshot) -> int:
+    at = datetime.datetime.fromisoformat(snapshot["consistent_at"])
+    whole = int(at.replace(microsecond=0).timestamp())
+    return whole * 10**9 + at.microsecond * 1000
+
+
+def test_a_base_under_load_holds_what_was_committed_before_its_instant_and_nothing_after(
+    shop, server, writer
+) -> None:
+    server.ask("create database `od d-é`")
+    server.ask("create table `od d-é`.`tä/b` (a int) engine=aria")
+    server.ask("insert into `od d-é`.`tä/b` values (1), (2)")
+    writer.wait_for(100)
+    made = shop.json("backup")["snapshots"][0]
+    writer.wait_for(50)
+    writer.end()
+    at_ns = instant_ns(made)
+    done = shop.run("restore", "shop", "--to", "back")
+    assert "preparing" in done.stderr
+    with standing(shop.top / "back") as found:
+        rows = ids(found)
+        assert found.health().ok, found.health()
+        counts = found.counts()
+    assert rows == list(range(1, len(rows) + 1))
+    assert writer.confirmed_before(at_ns) <= len(rows) <= writer.begun_before(at_ns + 1000)
+    assert counts["rows.od d-é.tä/b"] == 2
+    assert counts["rows.app.log"] == len(rows)
+    assert made["facts"]["gtid"].startswith("0-7-")
+    scratch = next((shop.top / "state").glob("*/shop.scratch"))
+    assert list(scratch.iterdir()) == [], "the copy was left behind"
+
+
+def settle(server) -> None:
+    """Everything that is in memory alone goes to the disk, and the redo log begins anew."""
+    server.ask("set global innodb_max_dirty_pages_pct = 0")
+    deadline = time.monotonic() + 60
+    while int(server.ask("show status like 'innodb_buffer_pool_pages_dirty'")[0][1]):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_an_unchanged_table_costs_next_to_nothing_and_a_changed_page_a_block(shop, server) -> None:
+    server.ask("create database app")
+    server.ask("create table app.big (id int primary key auto_increment, v varchar(500))")
+    server.ask("insert into app.big (v) select sha2(rand(), 512) from app.seq_1_to_40000")
+    settle(server)
+    first = shop.json("backup")["snapshots"][0]
+    server.ask("update app.big set v = 'changed' where id in (10, 19000, 39000)")
+    settle(server)
+    second = shop.json("backup")["snapshots"][0]
+    assert first["added_bytes"] > 2_000_000
+    assert second["added_bytes"] < 400_000
+
+
+def test_a_marker_written_into_the_live_server_is_found_in_the_restored_one(shop, server) -> None:
+    around = Surroundings(SystemClock(), Silent(), str(shop.top), "/", secret=lambda _: PASSWORD)
+    settings = Settings(host=server.socket, user="drctl", password="env:WHATEVER")
+    assert ENGINE.marker
+    marker = ENGINE.marker(settings, "shop", around)
+    marker.write(1_000_000_000_000_000_001)
+    marker.write(1_000_000_000_000_000_002)
+    shop.run("backup")
+    marker.write(1_000_000_000_000_000_003)
+    shop.run("restore", "shop", "--to", "back")
+    with standing(shop.top / "back") as found:
+        assert found.newest_mark_ns() == 1_000_000_000_000_000_002
+
+
+def test_a_damaged_page_is_found_by_the_probe(shop, server) -> None:
+    server.ask("create database app")
+    server.ask("create table app.big (id int primary key auto_increment, v varchar(500))")
+    server.ask("insert into app.big (v) select repeat('y', 400) from app.seq_1_to_2000")
+    shop.run("backup")
+    shop.run("restore", "shop", "--to", "back")
+    table = shop.top / "back/app/big.ibd"
+    with table.open("r+b") as file:
+        file.seek(16384 * 10 + 4000)
+        file.write(b"damage" * 100)
+    with standing(shop.top / "back") as found:
+        assert not found.health().ok
+
+
+def test_a_wrong_password_is_told_without_the_password_and_leaves_no_snapshot(shop) -> None:
+    (shop.top / "password").write_text("wrong-one\n")
+    done = shop.run("backup", code=4)
+    assert "Access denied" in done.stderr
+    assert "docs/engines/mariadb.md" in done.stderr
+    assert "wrong-one" not in done.stdout + done.stderr
+    assert shop.snapshots() == []
+
+
+def test_a_server_that_is_not_there_is_told(shop, server) -> None:
+    server.stop()
+    done = shop.run("backup", code=4)
+    assert server.socket in done.stderr
+    assert shop.snapshots() == []
+
+
+def test_missing_grants_are_told_with_where_they_are_named(shop, server) -> None:
+    server.ask("revoke reload on *.* from drctl@localhost")
+    done = shop.run("backup", code=4)
+    assert "docs/engines/mariadb.md" in done.stderr
+    assert shop.snapshots() == []
+
+
+def test_a_server_killed_while_it_is_copied_leaves_no_snapshot(shop, server, stop_at_end) -> None:
+    server.ask("create database app")
+    server.ask("create table app.big (id int primary key auto_increment, v longblob)")
+    for _ in range(8):
+        server.ask("insert into app.big (v) values (repeat('z', 8000000))")
+    gate = shop.top / "gate"
+    run_through_a_gate(shop, gate)
+    backup = shop.start("backup")
+    stop_at_end.append(backup)
+    gate_is_reached(gate)
+    server.kill()
+    (gate / "go").touch()
+    _, said = backup.communicate(timeout=60)
+    assert backup.returncode == 4, said
+    assert "mariadb-backup" in said
+    assert shop.snapshots() == []
+    server.start()
+    shop.run("backup")
+    shop.run("restore", "shop", "--to", "back")
+    with standing(shop.top / "back") as found:
+        assert found.counts()["rows.app.big"] == 8
+
+
+def run_through_a_gate(shop, gate: Path) -> None:
+    """The real mariadb-backup, stopped just before it begins until a file says go."""
+    gate.mkdir()
+    script = gate / "mariadb-backup"
+    script.write_text(
+        "#!/bin/sh\n"
+        f'[ "$1" = --version ] || {{ touch {gate}/reached; '
+        f"while [ ! -e {gate}/go ]; do sleep 0.05; done; }}\n"
+        f'exec {find_program("mariadb-backup")} "$@"\n'
+    )
+    script.chmod(0o755)
+    shop.variables["PATH"] = f"{gate}:{os.environ['PATH']}"
+
+
+def gate_is_reached(gate: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not (gate / "reached").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo 'mariadb-backup based on MariaDB server 10.6.4-MariaDB' >&2", "10.6.4-MariaDB"),
+        ('exec {real} "$@"; : ', ""),
+        ('case $1 in --version) exec {real} "$@";; esac; exit 0', "completed OK!"),
+        ('case $1 in --version) exec {real} "$@";; esac; {real} "$@"; exit 1', "status 1"),
+    ],
+    ids=["another-series", "sound", "no-trailer", "trailer-but-status-1"],
+)
+def test_only_a_copy_of_the_right_version_with_status_and_trailer_is_kept(
+    shop, script, said
+) -> None:
+    folder = shop.top / "programs"
+    folder.mkdir()
+    program = folder / "mariadb-backup"
+    program.write_text("#!/bin/sh\n" + script.format(real=find_program("mariadb-backup")) + "\n")
+    program.chmod(0o755)
+    shop.variables["PATH"] = f"{folder}:{os.environ['PATH']}"
+    done = shop.run("backup", code=4 if said else 0)
+    assert said in done.stderr
+    assert len(shop.snapshots()) == (0 if said else 1)
+
+
+def test_a_restore_into_a_data_directory_in_use_is_refused(shop, server) -> None:
+    shop.run("backup")
+    before = sorted(path.name for path in server.datadir.iterdir())
+    done = shop.run("restore", "shop", "--to", server.datadir, code=9)
+    assert "is not empty" in done.stderr
+    assert sorted(path.name for path in server.datadir.iterdir()) == before
+    assert server.ask("select 1") == [(1,)]
+
+
+def test_a_password_is_in_no_argument_no_environment_and_no_file(shop, server) -> None:
+    """Seen from inside the program that gets it."""
+    folder = shop.top / "programs"
+    folder.mkdir()
+    seen = shop.top / "seen"
+    program = folder / "mariadb-backup"
+    program.write_text(
+        "#!/bin/sh\n"
+        f"{{ tr '\\0' '\\n' </proc/$$/cmdline; tr '\\0' '\\n' </proc/$$/environ; }} >>{seen}\n"
+        f'exec {find_program("mariadb-backup")} "$@"\n'
+    )
+    program.chmod(0o755)
+    shop.variables["PATH"] = f"{folder}:{os.environ['PATH']}"
+    shop.run("backup")
+    assert "--backup" in seen.read_text()
+    assert "any" not in seen.read_text()
+    assert "correct horse" not in seen.read_text()
+
+
+# -- logical dumps --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dumped(shop, server):
+    shop.plan(PLAN.format(socket=server.socket, more=", dump: true"))
+    server.ask("create database app")
+    server.ask("create table app.t (id int primary key, v blob)")
+    server.ask("insert into app.t values (1, x'00ff27'), (2, null)")
+    server.ask("create procedure app.p() select 42")
+    server.ask("create database `--result-file=stolen`")
+    server.ask("create user reader@localhost identified by 'r'")
+    server.ask("grant select on app.* to reader@localhost")
+    return shop
+
+
+def test_a_dump_loads_into_another_server_with_its_users_and_routines(
+    dumped, template, server
+) -> None:
+    dumped.run("backup")
+    dumped.run("restore", "shop", "--to", "back")
+    assert sorted(p.name for p in (dumped.top / "back").iterdir()) == [
+        "databases.sql",
+        "system.sql",
+    ]
+    with started(template) as other:
+        for name in ("databases.sql", "system.sql"):
+            load(other, dumped.top / "back" / name)
+        assert other.ask("select id, hex(v) from app.t order by id") == [(1, "00FF27"), (2, None)]
+        assert other.ask("call app.p()") == [(42,)]
+        assert other.ask("show databases like '--%'") == [("--result-file=stolen",)]
+        assert any("`app`" in row[0] for row in other.ask("show grants for reader@localhost"))
+
+
+def load(server: MariaDB, path: Path) -> None:
+    argv = [str(find_program("mariadb")), "--no-defaults", f"--socket={server.socket}", "-uroot"]
+    with path.open("rb") as file:
+        subprocess.run(argv, stdin=file, check=True)
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ('{real} "$@" | head -c 900', "ended without the line '-- Dump completed'"),
+        ('{real} "$@"; exit 3', "failed with exit status 3"),
+        ("[ $1 != --version ] || echo 'mysqldump Distrib 10.3.9-MariaDB'", "10.3.9-MariaDB"),
+    ],
+    ids=["cut", "status", "older-client"],
+)
+def test_a_dump_that_is_not_proven_is_not_kept(dumped, script, said) -> None:
+    folder = dumped.top / "programs"
+    folder.mkdir()
+    program = folder / "mariadb-dump"
+    real = find_program("mariadb-dump")
+    sound = "" if "10.3.9" in script else f'[ "$1" != --version ] || exec {real} "$@"\n'
+    program.write_text(f"#!/bin/sh\n{sound}{script.format(real=real)}\n")
+    program.chmod(0o755)
+    dumped.variables["PATH"] = f"{folder}:{os.environ['PATH']}"
+    done = dumped.run("backup", code=4)
+    assert said in done.stderr
+    assert dumped.snapshots() == []

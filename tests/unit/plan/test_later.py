@@ -5,7 +5,7 @@ import pytest
 from drctl.plan.later import NOT_YET
 
 TOP = ["groups", "recovery", "checks", "drills", "notify", "metrics"]
-ENGINES = ["postgres", "mariadb", "redis", "s3bucket", "btrfs"]
+ENGINES = ["postgres", "redis", "s3bucket", "btrfs"]
 
 
 @pytest.mark.parametrize("key", TOP)

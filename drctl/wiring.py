@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from typing import Any
 
 from drctl.clock import Clock, Randomness, SystemClock, system_randomness
 from drctl.codec import keys
@@ -166,7 +167,9 @@ class Wiring:
         if repository:
             around = replace(around, open_log=self.log_of(name, repository))
         source = engine(kind).source(settings, name, around)
-        return Asset(name, kind, source, found[name].compression, found[name].tags)  # type: ignore[attr-defined]
+        part: Any = found[name]
+        in_order = engine(kind).in_order
+        return Asset(name, kind, source, part.compression, part.tags, in_order)
 
     def log_of(self, asset: str, repository: Repository) -> Callable[[str], LogSink]:
         """What opens the sink of an asset's log, given what identifies the source for ever."""

@@ -17,6 +17,7 @@ sqlite3  sqlite3
 mariadbd        mariadb-server-core
 mariadb-backup  mariadb-backup
 mariadb-binlog  mariadb-client
+initdb          postgresql-15
 "
 
 say() { printf 'scripts/%s: %s\n' "$script" "$*" >&2; }
@@ -41,7 +42,7 @@ quietly() {
 
 # The same surroundings everywhere: a caller's locale, mask or git hook must not change a result.
 calm_surroundings() {
-  export LC_ALL=C.UTF-8 LANG=C.UTF-8 PATH="$PATH:/usr/sbin:/sbin"
+  export LC_ALL=C.UTF-8 LANG=C.UTF-8 PATH="$PATH:/usr/sbin:/sbin:/usr/lib/postgresql/15/bin"
   unset LANGUAGE CDPATH PYTHONPATH PYTHONHOME PYTHONSTARTUP
   unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE DRCTL_PLAN DRCTL_PASSPHRASE
   umask 022
@@ -147,7 +148,7 @@ with_unpacked() {
   local directory=$1
   shift
   [ -d "$directory" ] || { "$@"; return; }
-  PATH="$directory/usr/bin:$directory/bin:$directory/usr/sbin:$PATH" \
+  PATH="$directory/usr/bin:$directory/bin:$directory/usr/sbin:$PATH:$directory/usr/lib/postgresql/15/bin" \
     LD_LIBRARY_PATH=$(joined "$directory"/{usr/lib,lib}/*-linux-*) "$@"
 }
 

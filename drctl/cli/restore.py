@@ -11,6 +11,7 @@ from drctl.cli.context import (
     output_options,
     pass_context,
 )
+from drctl.cli.goals import goal_of, goal_options
 from drctl.cli.reading import Opened, instant, open_for_reading
 from drctl.errors import ExitCode
 from drctl.events import Notice
@@ -23,7 +24,8 @@ from drctl.units import count, show_bytes, show_instant, show_seconds
 @click.command()
 @click.argument("snapshot", metavar="ASSET|SNAPSHOT")
 @click.option("--to", "to", required=True, metavar="TARGET", help="Where it is put.")
-@click.option("--at", metavar="TIME", help="The newest snapshot of the asset not after TIME.")
+@click.option("--at", metavar="TIME", help="As it was at TIME; without a log, the newest before.")
+@goal_options
 @click.option("--path", "paths", multiple=True, metavar="PATH", help="Only this; may be repeated.")
 @from_option
 @identity_option
@@ -34,6 +36,8 @@ def command(
     snapshot: str,
     to: str,
     at: str | None,
+    until: str | None,
+    timeline: str,
     paths: tuple[str, ...],
     repository: str | None,
     identity_path: str | None,
@@ -42,10 +46,13 @@ def command(
 
     A tree goes below the directory TARGET, which must be empty or not exist. A database or a
     command's output goes to the file TARGET, or into the directory TARGET. Nothing that exists is
-    ever overwritten.
+    ever overwritten. Of a database whose log is kept, the log is replayed: to its end, or up to
+    --at or --until.
     """
     opened = open_for_reading(context, repository, identity_path)
-    picked = opened.pick(snapshot, instant(opened.wiring, at))
+    at_ns = instant(opened.wiring, at)
+    picked = opened.pick(snapshot, at_ns)
+    goal = goal_of(picked.engine, at_ns, until, timeline)
     root = opened.root(picked)
     wanted = opened.paths(root, paths)
     context.interrupted_hint = f"{to} is not whole: remove it and restore again"
@@ -54,7 +61,7 @@ def command(
         picked,
         opened.repository,
         opened.reader,
-        opened.target(picked, root, to),
+        opened.target(picked, root, to, goal),
         opened.pool,
         opened.wiring.clock,
         opened.wiring.report,

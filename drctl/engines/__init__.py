@@ -1,9 +1,15 @@
 """What drctl can protect: one file a kind, one line here."""
 
-from drctl.engines import command, files, mariadb, sqlite
+from drctl.engines import command, files, mariadb, postgres, sqlite
 from drctl.engines.base import Engine
 
-ENGINES: tuple[Engine, ...] = (files.ENGINE, command.ENGINE, sqlite.ENGINE, mariadb.ENGINE)
+ENGINES: tuple[Engine, ...] = (
+    files.ENGINE,
+    command.ENGINE,
+    sqlite.ENGINE,
+    mariadb.ENGINE,
+    postgres.ENGINE,
+)
 
 
 def engine(kind: str) -> Engine:

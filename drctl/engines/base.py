@@ -343,3 +343,5 @@ class Engine:
     target: Callable[..., Target]
     probe: Callable[..., Probe]
     marker: Callable[..., Marker] | None = None
+    in_order: bool = True  # its items come in order; otherwise they are put in order afterwards
+    has_log: bool = False  # a restore goes on from the snapshot along a log, up to a Goal

@@ -31,6 +31,7 @@ class Asset:
     source: Source
     level: int = 3  # of zstd
     tags: tuple[str, ...] = ()
+    in_order: bool = True  # see engines.base.Engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,8 @@ def backup(asset: Asset, around: Around) -> BackupResult:
         before = around.state.read()
         intake = Intake(store, writer, before, state, around.pool, around.clock, around.report)
         with _keeping_what_was_stored(writer, around.report):
-            infos = store.tree(intake.entries(capture.items()))
+            take = intake.entries if asset.in_order else intake.entries_put_in_order
+            infos = store.tree(take(capture.items()))
             root = store.root(infos, capture.private_facts)
             refs = writer.finish()
         made = _manifest(asset, around, capture, intake.tally)

@@ -68,8 +68,18 @@ class Intake:
 
     def entries(self, items: Iterator[Item]) -> Iterator[Entry]:
         """The entries of a snapshot, in order, their content handed to the writing run."""
+        yield from self._told(self._taken(merge(items, self._before)))
+
+    def entries_put_in_order(self, items: Iterator[Item]) -> Iterator[Entry]:
+        """The same for items that come in no order. All entries, not their content, are in memory
+        at once, so this is for sources of thousands of files, not of millions."""
+        known = {before.entry.path: before for before in self._before}
+        taken = self._taken((item, known.get(item.path)) for item in items)
+        yield from self._told(iter(sorted(taken, key=lambda r: sort_key(r.entry.path))))
+
+    def _told(self, taken: Iterator[Remembered]) -> Iterator[Entry]:
         tally, remember = self.tally, self._after.add
-        for remembered in self._in_order(items):
+        for remembered in taken:
             entry = remembered.entry
             remember(remembered)
             tally.entries += 1
@@ -80,11 +90,11 @@ class Intake:
                 self._tell()
             yield entry
 
-    def _in_order(self, items: Iterator[Item]) -> Iterator[Remembered]:
+    def _taken(self, items: Iterator[tuple[Item, Remembered | None]]) -> Iterator[Remembered]:
         """What becomes of each item. Some batches are being named at a time."""
         waiting: deque[_Batch] = deque()
         batch = _Batch()
-        for item, known in merge(items, self._before):
+        for item, known in items:
             self._take(batch, item, known)
             if batch.is_full:
                 waiting.append(self._begin(batch))

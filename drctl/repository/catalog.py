@@ -93,8 +93,22 @@ def pick(catalog: Catalog, wanted: str, at_ns: int | None, assets: tuple[str, ..
     )
 
 
+def usable_from(found: Snapshot) -> int:
+    """The instant from which on it serves. Replaying a log to an instant can only begin with a
+    snapshot that was whole before it, so an engine with a log tells when that was."""
+    told = found.facts.get("usable_from_ns", "")
+    return int(told) if told.isdigit() else found.consistent_at_ns
+
+
+def _newest_sound(found: list[Snapshot]) -> Snapshot:
+    """One with corrupt pages never stands in front of a sound one: the sound one's log leads to
+    the same instant, without the corruption."""
+    sound = [s for s in found if s.facts.get("corrupt_pages", "0") == "0"]
+    return (sound or found)[-1]
+
+
 def _not_after(found: Snapshot, at_ns: int | None) -> Snapshot:
-    if at_ns is not None and found.consistent_at_ns > at_ns:
+    if at_ns is not None and usable_from(found) > at_ns:
         raise UsageError(
             f"snapshot {found.short} is newer than the time asked for",
             hint="name the asset instead of a snapshot, or leave out --at",
@@ -111,11 +125,11 @@ def _newest(
             hint="; ".join(catalog.damaged) or "run 'drctl backup' first, or give --from",
         )
     if at_ns is None:
-        return found[-1]
-    before = [s for s in found if s.consistent_at_ns <= at_ns]
+        return _newest_sound(list(found))
+    before = [s for s in found if usable_from(s) <= at_ns]
     if not before:
         raise UsageError(
             f"no snapshot of {asset} is as old as the time asked for",
             hint=f"the oldest is of {show_instant(found[0].consistent_at_ns)}",
         )
-    return before[-1]
+    return _newest_sound(before)

@@ -138,6 +138,12 @@ def bare(tmp_path: Path) -> Site:
 
 
 @pytest.fixture
+def new_site() -> Callable[[Path], Site]:
+    """A site somewhere else, with nothing in it."""
+    return Site
+
+
+@pytest.fixture
 def site(bare: Site) -> Site:
     """Initialised, no snapshot yet."""
     bare.run("init")

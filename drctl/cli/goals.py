@@ -1,0 +1,50 @@
+"""How far a restore goes: `--at`, `--until` and `--timeline`, as a Goal."""
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar, cast
+
+import click
+
+from drctl.engines import engine
+from drctl.engines.base import Goal
+from drctl.errors import UsageError
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_KINDS = ("lsn", "name", "transaction", "gtid")
+_Kind = Literal["latest", "immediate", "time", "lsn", "name", "transaction", "gtid"]
+
+
+def goal_options(function: _F) -> _F:
+    """--until POINT and --timeline NUMBER."""
+    function = click.option(
+        "--timeline",
+        default="latest",
+        metavar="NUMBER",
+        help="Timeline to follow: a number, latest or current.",
+    )(function)
+    return click.option(
+        "--until",
+        metavar="POINT",
+        help="Replay the log up to lsn:, name:, transaction: or gtid:POINT; or 'immediate'.",
+    )(function)
+
+
+def goal_of(kind: str, at_ns: int | None, until: str | None, timeline: str) -> Goal:
+    """What a person asks for. An engine with a log goes to its end, to the time, or to the point;
+    with a point, the time only picks the snapshot. Raises UsageError."""
+    if not engine(kind).has_log:
+        if until or timeline != "latest":
+            raise UsageError(f"a snapshot of the engine {kind} has no log to replay")
+        return Goal()
+    if until is None:
+        return Goal("time", str(at_ns), timeline) if at_ns is not None else Goal(timeline=timeline)
+    if until in {"immediate", "latest"}:
+        return Goal(cast(_Kind, until), timeline=timeline)
+    word, _, value = until.partition(":")
+    if word not in _KINDS or not value:
+        raise UsageError(
+            f"--until: '{until}' is no point of a log",
+            hint="give lsn:0/3000028, name:before-migration, transaction:1234, gtid:0-1-100 or "
+            "immediate; for a time there is --at",
+        )
+    return Goal(cast(_Kind, word), value, timeline)

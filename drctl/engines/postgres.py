@@ -1,0 +1,108 @@
+"""PostgreSQL: a running cluster as its files, with the WAL that makes them one state.
+
+Two ways to read it: in place beside the server (`local`), or over the replication protocol
+(`remote`); `auto` takes the first where the data directory is there and may be read.
+"""
+
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from drctl.engines.base import Engine, Surroundings
+from drctl.engines.postgres_capture import Capture, private_facts
+from drctl.engines.postgres_client import Client, Cluster, Settings
+from drctl.engines.postgres_local import LocalCapture
+from drctl.engines.postgres_probe import Marker, Probe
+from drctl.engines.postgres_remote import RemoteCapture
+from drctl.engines.postgres_target import target
+from drctl.errors import SourceError
+from drctl.events import Notice
+
+if TYPE_CHECKING:
+    import psycopg
+
+_HOLD = "drctl_backup_"
+
+
+class Source:
+    """A base snapshot of a running cluster; see engines.base.Source."""
+
+    def __init__(self, settings: Settings, asset: str, around: Surroundings) -> None:
+        self._settings = settings
+        self._asset = asset
+        self._around = around
+        self._client = Client(settings, asset, around)
+
+    @contextmanager
+    def open(self) -> Iterator[Capture]:
+        with ExitStack() as stack:
+            sql = stack.enter_context(self._client.connect())
+            cluster = self._client.cluster(sql)
+            self._advise(cluster)
+            about = (self._asset, cluster, private_facts(sql), self._around)
+            top = self._data_directory(sql, cluster)
+            if top:
+                yield LocalCapture(top, stack.enter_context(self._holding_wal()), *about)
+                return
+            wire = stack.enter_context(self._client.replication())
+            holding = stack.enter_context(self._holding_wal())
+            yield RemoteCapture(wire, holding, self._client, *about)
+
+    def _advise(self, cluster: Cluster) -> None:
+        if not cluster.checksums:
+            what = f"{self._asset}: page checksums are off, so corruption of its disk goes unseen"
+            self._around.report.emit(Notice("warning", f"{what}: see pg_checksums --enable"))
+
+    @contextmanager
+    def _holding_wal(self) -> "Iterator[psycopg.Connection[Any]]":
+        """A connection whose temporary slot keeps the WAL of this backup; both go together, also
+        when we are killed. Where no slot is to be had, wal_keep_size must do."""
+        import psycopg
+
+        with self._client.connect() as connection:
+            name = f"{_HOLD}{os.getpid()}"
+            call = "select pg_create_physical_replication_slot(%s, true, true)"
+            try:
+                connection.execute(call, (name,))
+            except psycopg.Error as error:
+                what = f"{self._asset}: no slot keeps its WAL while it is read: {error}".strip()
+                self._around.report.emit(Notice("warning", what))
+            yield connection
+
+    def _data_directory(self, sql: "psycopg.Connection[Any]", cluster: Cluster) -> bytes:
+        """Where its files can be read in place; empty: they are asked for over the wire."""
+        mode = self._settings.mode
+        if mode == "remote" or (mode == "auto" and cluster.in_recovery):
+            return b""
+        row = sql.execute(
+            "select setting, extract(epoch from pg_postmaster_start_time())::bigint"
+            " from pg_settings where name = 'data_directory'"
+        ).fetchone()
+        top = os.fsencode(row[0]) if row and row[0] else b""
+        if top and not cluster.in_recovery and _is_it(top, int(row[1] if row else 0), cluster):
+            return top
+        if mode == "auto":
+            return b""
+        raise SourceError(
+            f"{self._asset}: its data directory cannot be read in place",
+            hint="run drctl there as root or as the server's user, grant pg_read_all_settings to "
+            "the role, or set 'mode: remote'; a standby is read remotely, too",
+        )
+
+
+def _is_it(top: bytes, started: int, cluster: Cluster) -> bool:
+    """Whether what lies there belongs to the server that we talk to, and may be read by us. A path
+    alone proves nothing: the server may be on another host."""
+    try:
+        with open(top + b"/global/pg_control", "rb") as control:
+            (system_id,) = struct.unpack("<Q", control.read(8))
+        with open(top + b"/postmaster.pid", "rb") as pid:
+            lines = pid.read().split(b"\n")
+    except (OSError, struct.error):
+        return False
+    return str(system_id) == cluster.system_id and abs(int(lines[2]) - started) <= 2
+
+
+ENGINE = Engine("postgres", Settings, Source, target, Probe, Marker, in_order=False, has_log=True)

@@ -1,0 +1,183 @@
+"""Talking to a running PostgreSQL: connections, what it is, and its words as our errors."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from drctl.engines.base import Flag, SecretRef, Surroundings
+from drctl.errors import SourceError
+
+if TYPE_CHECKING:
+    import psycopg
+    from psycopg import pq
+
+OLDEST_VERSION = 130000
+_CONNECT_SECONDS = 15
+
+
+class Settings(BaseModel):
+    """What the plan says under `postgres`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field(default="", description="Directory of its Unix socket, or a host's name.")
+    port: int = Field(default=5432, ge=1, le=65535, description="Its port.")
+    database_role: str = Field(default="", description="Role to connect as; empty: the OS user.")
+    dbname: str = Field(default="postgres", description="Database to connect to.")
+    password: SecretRef | None = Field(default=None, description="Reference to the password.")
+    mode: str = Field(
+        default="auto", pattern="^(auto|local|remote)$", description="auto, local or remote."
+    )
+    stream: Flag = Field(default=False, description="Its WAL is kept by 'drctl stream'.")
+    slot: str = Field(
+        default="drctl", pattern="^[a-z0-9_]{1,63}$", description="Slot that keeps WAL for it."
+    )
+
+    @field_validator("port", mode="before")
+    @classmethod
+    def _port(cls, value: object) -> object:
+        if isinstance(value, str) and not value.isdigit():
+            raise ValueError(f"a port is a number, not '{value}'")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What a running cluster says of itself."""
+
+    version: int  # such as 150018
+    system_id: str
+    timeline: int
+    segment_bytes: int
+    page_bytes: int
+    checksums: bool
+    in_recovery: bool
+
+    @property
+    def major(self) -> int:
+        return self.version // 10000
+
+    def segment(self, lsn: int, timeline: int | None = None) -> str:
+        """The name of the WAL segment that holds a position."""
+        number = lsn // self.segment_bytes
+        each = 0x1_0000_0000 // self.segment_bytes
+        return f"{timeline or self.timeline:08X}{number // each:08X}{number % each:08X}"
+
+
+def lsn_of(text: str) -> int:
+    """`0/3000028` as a number. Raises ValueError."""
+    high, slash, low = text.partition("/")
+    if not slash:
+        raise ValueError(f"'{text}' is not a position in the log such as 0/3000028")
+    return (int(high, 16) << 32) + int(low, 16)
+
+
+def show_lsn(lsn: int) -> str:
+    return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
+
+
+class Client:
+    """One cluster that is up, and how to reach it."""
+
+    def __init__(self, settings: Settings, asset: str, around: Surroundings) -> None:
+        self.settings = settings
+        self.asset = asset
+        self._around = around
+
+    @property
+    def where(self) -> str:
+        host = self.settings.host or "the local socket"
+        return f"{self.asset}: PostgreSQL at {host}, port {self.settings.port}"
+
+    def parameters(self) -> dict[str, Any]:
+        """What libpq is told, the password among it. Raises KeyUnavailable."""
+        own = self.settings
+        given = {
+            "host": own.host,
+            "port": own.port,
+            "user": own.database_role,
+            "dbname": own.dbname,
+            "password": self._around.secret(own.password) if own.password else "",
+            "application_name": "drctl",
+            "connect_timeout": _CONNECT_SECONDS,
+        }
+        return {key: value for key, value in given.items() if value}
+
+    @contextmanager
+    def connect(self, dbname: str = "") -> Iterator["psycopg.Connection[Any]"]:
+        """A connection for SQL, each statement its own transaction. Its errors, and those of what
+        is done in it, come as SourceError."""
+        import psycopg
+
+        parameters = {**self.parameters(), **({"dbname": dbname} if dbname else {})}
+        try:
+            with psycopg.connect(**parameters, autocommit=True) as connection:
+                yield connection
+        except psycopg.Error as error:
+            raise self.error(error) from error
+
+    @contextmanager
+    def replication(self) -> Iterator["pq.abc.PGconn"]:
+        """A connection for the replication protocol."""
+        import psycopg
+        from psycopg import pq
+        from psycopg.conninfo import make_conninfo
+
+        given = make_conninfo(**self.parameters(), replication="true")
+        connection = pq.PGconn.connect(given.encode())
+        try:
+            if connection.status != pq.ConnStatus.OK:
+                raise self.error(psycopg.OperationalError(told(connection.error_message)))
+            yield connection
+        finally:
+            with suppress(psycopg.Error):
+                connection.finish()
+
+    def cluster(self, connection: "psycopg.Connection[Any]") -> Cluster:
+        """What it is. Raises SourceError for one that cannot be backed up."""
+        row = connection.execute(
+            "select current_setting('server_version_num')::int, s.system_identifier::text,"
+            " c.timeline_id, i.bytes_per_wal_segment, i.database_block_size,"
+            " i.data_page_checksum_version > 0, pg_is_in_recovery(), current_setting('wal_level')"
+            " from pg_control_system() s, pg_control_checkpoint() c, pg_control_init() i"
+        ).fetchone()
+        assert row  # noqa: S101 - it always gives one
+        *known, wal_level = row
+        found = Cluster(*known)
+        if found.version < OLDEST_VERSION:
+            raise SourceError(f"{self.where}: version {found.major} is too old; 13 is the oldest")
+        if wal_level == "minimal":
+            raise SourceError(
+                f"{self.where}: wal_level is minimal: it cannot be copied while it runs",
+                hint="set wal_level = replica in postgresql.conf and restart it",
+            )
+        return found
+
+    def error(self, error: Exception) -> SourceError:
+        """The database's own words, and what helps."""
+        state = getattr(error, "sqlstate", None) or ""
+        text = str(error).strip()
+        return SourceError(f"{self.where}: {text}", hint=_hint(state, text))
+
+
+def _hint(state: str, text: str) -> str:
+    """What a tired person can do about it."""
+    if "no password supplied" in text or state in {"28P01", "28000"} or "authentication" in text:
+        return "set 'password' in the plan to where it lies, and look at pg_hba.conf"
+    if state == "42501" or "permission denied" in text or "must be" in text:
+        return "the role lacks a grant: docs/engines/postgres.md lists them"
+    if "no pg_hba.conf entry" in text:
+        return "pg_hba.conf must let the role in, for 'replication' too"
+    if state == "53400" or "max_replication_slots" in text or "max_wal_senders" in text:
+        return "raise max_wal_senders and max_replication_slots in postgresql.conf"
+    if not state:
+        return "is it running, and are 'host' and 'port' right?"
+    return "nothing was kept, and earlier snapshots stay"
+
+
+def told(message: bytes) -> str:
+    """What libpq said, as text."""
+    return message.decode("utf-8", "backslashreplace").strip()

@@ -1,0 +1,65 @@
+"""What lies where in a PostgreSQL data directory, and what of it a base backup leaves out.
+
+The exclusions are those of pg_basebackup (src/backend/backup/basebackup.c): what a starting server
+makes anew, and what would mislead it.
+"""
+
+import re
+
+BLOCK_BYTES = 32 * 1024  # a multiple of every page size: a changed page costs one block of these
+
+CONTROL = b"global/pg_control"
+LABEL = b"backup_label"
+TABLESPACES = b"pg_tblspc"
+WAL = b"pg_wal"
+
+# Directories that a running server fills and a starting one expects, empty.
+_EMPTY = frozenset(
+    (WAL, b"pg_dynshmem", b"pg_notify", b"pg_replslot", b"pg_serial", b"pg_snapshots",
+     b"pg_stat_tmp", b"pg_subtrans")
+)  # fmt: skip
+_LEFT_OUT = frozenset(
+    (b"postmaster.pid", b"postmaster.opts", b"backup_label", b"backup_label.old",
+     b"tablespace_map", b"tablespace_map.old", b"backup_manifest", b"postgresql.auto.conf.tmp",
+     b"current_logfiles.tmp", b"recovery.signal", b"standby.signal")
+)  # fmt: skip
+_PASSING = re.compile(rb"(pgsql_tmp.*|pg_internal\.init.*|t[0-9]+_[0-9]+(_[a-z]+)?(\.[0-9]+)?)")
+_RELATION = re.compile(
+    rb"((global|base/[0-9]+|pg_tblspc/[0-9]+/PG_[^/]+/[0-9]+)/)([0-9]+)(_(fsm|vm|init))?(\.([0-9]+))?"
+)
+SEGMENT_PAGES = 131072  # of a relation's file: 1 GiB of 8 KiB pages
+SEGMENT = re.compile(r"[0-9A-F]{24}")
+HISTORY = re.compile(r"[0-9A-F]{8}\.history")
+
+
+def is_emptied(path: bytes) -> bool:
+    """A directory that is kept without what is in it."""
+    return path in _EMPTY
+
+
+def is_left_out(path: bytes) -> bool:
+    """A file that a starting server makes anew, or that would mislead it."""
+    name = path.rsplit(b"/", 1)[-1]
+    return path in _LEFT_OUT or _PASSING.fullmatch(name) is not None
+
+
+def is_relation(path: bytes) -> bool:
+    """A file that is made of pages."""
+    return _RELATION.fullmatch(path) is not None
+
+
+def first_block(path: bytes) -> int:
+    """The number of a relation file's first page in its relation."""
+    found = _RELATION.fullmatch(path)
+    return int(found[7] or 0) * SEGMENT_PAGES if found else 0
+
+
+def unlogged(names: set[bytes]) -> set[bytes]:
+    """Of the names in a database's directory, those of unlogged relations that a starting server
+    makes anew from their `_init` forks."""
+    init = {name[: -len(b"_init")] for name in names if name.endswith(b"_init")}
+    return {name for name in names if _base(name) in init and not name.endswith(b"_init")}
+
+
+def _base(name: bytes) -> bytes:
+    return name.split(b".", 1)[0].split(b"_", 1)[0]

@@ -1,0 +1,192 @@
+"""A base snapshot read in place, beside the server: pg_backup_start, the files, pg_backup_stop.
+
+The WAL from the start to the end is part of the snapshot, so that it restores to a server that
+starts, whatever else is lost. pg_control is read last.
+"""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from drctl.engines import postgres_layout as layout
+from drctl.engines.base import Item, PlainItem
+from drctl.engines.postgres_capture import Capture, Owner, bytes_item
+from drctl.engines.postgres_client import lsn_of
+from drctl.engines.postgres_files import FileItem, Proof, entry_of
+from drctl.engines.tree_look import reason
+from drctl.errors import SourceError
+from drctl.model import Kind
+
+if TYPE_CHECKING:
+    import psycopg
+
+_READERS = 2
+_SETTLE_TRIES = 20
+
+
+class LocalCapture(Capture):
+    """The files of a cluster on this machine; see engines.base.Capture."""
+
+    mode = "local"
+
+    def __init__(self, top: bytes, connection: "psycopg.Connection[Any]", *about: Any) -> None:
+        super().__init__(*about)
+        self._top = top
+        self._sql = connection
+        self._label = b""
+        self._spaces: dict[str, str] = {}
+        self._proof = Proof(self.cluster.page_bytes, 0, enabled=self.cluster.checksums)
+
+    def items(self) -> Iterator[Item]:
+        started = self._start()
+        self._proof.before_lsn = started
+        with ThreadPoolExecutor(_READERS, "drctl-pages") as pool:
+            yield from self._tree(b".", pool)
+            ended = self._stop(started)
+            yield bytes_item(layout.LABEL, self._label, self._owner())
+            yield bytes_item(layout.CONTROL, self._control(), self._owner())
+            yield from self._wal(started, ended, pool)
+        self.corrupt_pages = sum(map(len, self._proof.bad.values()))
+
+    # -- start and stop -----------------------------------------------------------------------
+
+    def _start(self) -> int:
+        """Raises SourceError. From here on full pages are in the WAL."""
+        old = self.cluster.version < 150000
+        call = "pg_start_backup(%s, true, false)" if old else "pg_backup_start(%s, true)"
+        row = self._sql.execute(f"select {call}::text", (self.label,)).fetchone()
+        assert row  # noqa: S101 - it always gives one
+        return lsn_of(row[0])
+
+    def _stop(self, started: int) -> int:
+        """The cluster's state is that of the end. No writer is held up by it."""
+        old = self.cluster.version < 150000
+        call = "pg_stop_backup(false, false)" if old else "pg_backup_stop(false)"
+        before = self.server_now_ns(self._sql)
+        row = self._sql.execute(f"select lsn::text, labelfile from {call}").fetchone()  # noqa: S608
+        assert row  # noqa: S101 - it always gives one
+        self._label = row[1].encode()
+        ended = lsn_of(row[0])
+        self.reached(started, ended, before, self.server_now_ns(self._sql))
+        return ended
+
+    # -- files --------------------------------------------------------------------------------
+
+    def _tree(self, path: bytes, pool: ThreadPoolExecutor) -> Iterator[Item]:
+        """A directory and what is below, without what a backup leaves out."""
+        found = self._stat(path)
+        if found is None:
+            return
+        yield PlainItem(entry_of(path, found, Kind.DIRECTORY))
+        if layout.is_emptied(path):
+            if path == layout.WAL:
+                yield PlainItem(entry_of(b"pg_wal/archive_status", found, Kind.DIRECTORY))
+            return
+        names = self._names(path)
+        for name in sorted(names - layout.unlogged(names)):
+            below = name if path == b"." else path + b"/" + name
+            if not layout.is_left_out(below) and below != layout.CONTROL:
+                yield from self._thing(below, pool)
+
+    def _thing(self, path: bytes, pool: ThreadPoolExecutor) -> Iterator[Item]:
+        real = self._real(path)
+        if os.path.islink(real):
+            yield from self._link(path, real, pool)
+        elif os.path.isdir(real):
+            yield from self._tree(path, pool)
+        else:
+            yield from self._file(path, real, pool)
+
+    def _link(self, path: bytes, real: bytes, pool: ThreadPoolExecutor) -> Iterator[Item]:
+        """A tablespace, or pg_wal elsewhere: a directory like any other in the snapshot."""
+        if path == layout.WAL:
+            yield from self._tree(path, pool)
+        elif os.path.dirname(path) == layout.TABLESPACES:
+            self._spaces[os.fsdecode(os.path.basename(path))] = os.fsdecode(os.readlink(real))
+            self.private_facts["tablespaces"] = self.as_json(self._spaces)
+            yield from self._tree(path, pool)
+
+    def _file(self, path: bytes, real: bytes, pool: ThreadPoolExecutor) -> Iterator[Item]:
+        with self._opened(real) as descriptor:
+            if descriptor >= 0:
+                now_ns = self.around.clock.now_ns()
+                seed = int(self.cluster.system_id)
+                yield FileItem(path, descriptor, self._proof, pool, now_ns, seed)
+
+    def _real(self, path: bytes) -> bytes:
+        return self._top if path == b"." else self._top + b"/" + path
+
+    def _stat(self, path: bytes) -> os.stat_result | None:
+        """None: it went meanwhile, as a dropped database does."""
+        try:
+            return os.stat(self._real(path))
+        except FileNotFoundError:
+            return None
+
+    def _names(self, path: bytes) -> set[bytes]:
+        """What is in a directory; of a tablespace only what this version of the server keeps."""
+        try:
+            names = set(os.listdir(self._real(path)))
+        except FileNotFoundError:
+            return set()
+        except OSError as error:
+            raise self._unreadable(path, error) from error
+        if os.path.dirname(path) == layout.TABLESPACES:
+            return {n for n in names if n.startswith(b"PG_%d_" % self.cluster.major)}
+        return names
+
+    @contextmanager
+    def _opened(self, real: bytes) -> Iterator[int]:
+        """-1: it went meanwhile."""
+        try:
+            descriptor = os.open(real, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            yield -1
+            return
+        except OSError as error:
+            raise self._unreadable(real, error) from error
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _unreadable(self, path: bytes, error: OSError) -> SourceError:
+        return SourceError(
+            f"{self.asset}: {os.fsdecode(path)}: {reason(error)}",
+            hint="run drctl as root or as the server's user, or set 'mode: remote'",
+        )
+
+    def _owner(self) -> Owner:
+        found = os.stat(self._real(b"PG_VERSION"))
+        return Owner(found.st_uid, found.st_gid, self.consistent_at_ns)
+
+    def _control(self) -> bytes:
+        """Two readings that agree: nobody was writing it meanwhile."""
+        last = b""
+        for _ in range(_SETTLE_TRIES):
+            with open(self._real(layout.CONTROL), "rb") as file:
+                now = file.read()
+            if now == last:
+                return now
+            last = now
+        raise SourceError(f"{self.asset}: pg_control changes too fast to be read")
+
+    # -- WAL ----------------------------------------------------------------------------------
+
+    def _wal(self, started: int, ended: int, pool: ThreadPoolExecutor) -> Iterator[Item]:
+        """The segments from the start to the end: what a restore needs at least."""
+        for name in self.segments(started, ended):
+            path = layout.WAL + b"/" + name.encode()
+            with self._opened(self._real(path)) as descriptor:
+                if descriptor < 0:
+                    raise SourceError(
+                        f"{self.asset}: {name} is gone from pg_wal before it was saved",
+                        hint="raise wal_keep_size, or let the role replicate: a slot keeps it",
+                    )
+                yield FileItem(path, descriptor, self._proof, pool, 0, 0)
+        name = f"{self.cluster.timeline:08X}.history"
+        with self._opened(self._real(b"pg_wal/" + name.encode())) as descriptor:
+            if descriptor >= 0:
+                yield FileItem(b"pg_wal/" + name.encode(), descriptor, self._proof, pool, 0, 0)

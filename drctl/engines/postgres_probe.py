@@ -1,0 +1,164 @@
+"""Asking a restored cluster, and marking a live one.
+
+The checks install nothing: amcheck is created in a transaction that is rolled back.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from drctl.engines.base import Health, Surroundings
+from drctl.engines.postgres_client import Client, Settings
+from drctl.engines.postgres_server import Server, started
+from drctl.errors import TargetRefused
+from drctl.units import count
+
+if TYPE_CHECKING:
+    import psycopg
+
+_WAIT_SECONDS = 3600.0  # for the replay of its log
+_KEEP_MARKS_NS = 7 * 86400 * 10**9
+_SYSTEM = "('pg_catalog', 'information_schema', 'pg_toast')"
+
+
+class Probe:
+    """Starts the cluster in a directory; see engines.base.Probe."""
+
+    def __init__(self, settings: Settings, at: str, _around: Surroundings) -> None:
+        self._settings = settings
+        self._at = at
+
+    @contextmanager
+    def open(self) -> Iterator["_Standing"]:
+        with started(self._at, self._settings.database_role, _WAIT_SECONDS) as server:
+            yield _Standing(server, self._settings.dbname)
+
+
+class _Standing:
+    """A cluster that is up; see engines.base.Standing."""
+
+    def __init__(self, server: Server, dbname: str) -> None:
+        self._server = server
+        self._dbname = dbname
+
+    @contextmanager
+    def _connect(self, dbname: str) -> "Iterator[psycopg.Connection[Any]]":
+        import psycopg
+
+        try:
+            with psycopg.connect(**self._server.parameters(dbname)) as connection:
+                yield connection
+        except psycopg.Error as error:
+            raise TargetRefused(f"{dbname}: {str(error).strip()}") from error
+
+    def _databases(self) -> list[str]:
+        with self._connect("template1") as connection:
+            rows = connection.execute(
+                "select datname from pg_database where datallowconn and not datistemplate"
+                " order by datname"
+            ).fetchall()
+        return [row[0] for row in rows]
+
+    def health(self) -> Health:
+        """Every heap and every B-tree index of every database is read and checked."""
+        looked = 0
+        for database in self._databases():
+            try:
+                found, wrong = self._check(database)
+            except TargetRefused as error:
+                return Health(ok=False, what=error.what)
+            if wrong:
+                return Health(ok=False, what=f"{database}: {wrong}")
+            looked += found
+        return Health(ok=True, what=f"amcheck: {count(looked, 'relation', 'relations')} whole")
+
+    def _check(self, database: str) -> tuple[int, str]:
+        with self._connect(database) as connection:
+            connection.execute("create schema drctl_probe")
+            connection.execute("create extension if not exists amcheck schema drctl_probe")
+            schema = _one(
+                connection,
+                "select quote_ident(nspname) from pg_extension e join pg_namespace n"
+                " on n.oid = extnamespace where extname = 'amcheck'",
+            )
+            indexes = connection.execute(_indexes(schema)).fetchall()
+            heaps: list[Any] = []
+            wrong: list[Any] = []
+            if connection.info.server_version >= 140000:
+                heaps = connection.execute(_HEAPS).fetchall()
+                wrong = connection.execute(_heap_check(schema)).fetchall()
+            connection.rollback()
+        told = "; ".join(f"{name}: page {page}: {what}" for name, page, what in wrong[:3])
+        return len(indexes) + len(heaps), told
+
+    def counts(self) -> dict[str, int]:
+        """`rows.<database>.<schema>.<table>`; partitions by themselves."""
+        counts = {}
+        for database in self._databases():
+            with self._connect(database) as connection:
+                for schema, table, name in connection.execute(_TABLES).fetchall():
+                    rows = _one(connection, f"select count(*) from {name}")  # noqa: S608
+                    counts[f"rows.{database}.{schema}.{table}"] = rows
+        return counts
+
+    def query(self, sql: str) -> tuple[tuple[str, ...], ...]:
+        with self._connect(self._dbname) as connection:
+            connection.execute("set transaction read only")
+            rows = connection.execute(sql.encode()).fetchall()
+        return tuple(tuple("" if v is None else str(v) for v in row) for row in rows)
+
+    def newest_mark_ns(self) -> int | None:
+        with self._connect(self._dbname) as connection:
+            if not _one(connection, "select to_regclass('drctl.marker') is not null"):
+                return None
+            found = _one(connection, "select max(at_ns) from drctl.marker")
+        return None if found is None else int(found)
+
+
+_TABLES = (
+    "select n.nspname, c.relname, c.oid::regclass::text from pg_class c"  # noqa: S608 - constants
+    f" join pg_namespace n on n.oid = c.relnamespace where n.nspname not in {_SYSTEM}"
+    " and c.relkind = 'r' and c.relpersistence = 'p' order by 1, 2"
+)
+_HEAPS = "select oid from pg_class where relkind in ('r', 'm', 't') and relpersistence = 'p'"
+
+
+def _heap_check(schema: str) -> str:
+    return (
+        "select c.oid::regclass::text, v.blkno, v.msg from pg_class c,"  # noqa: S608
+        f" lateral {schema}.verify_heapam(c.oid) v"
+        " where c.relkind in ('r', 'm', 't') and c.relpersistence = 'p'"
+    )
+
+
+def _indexes(schema: str) -> str:
+    return (
+        f"select {schema}.bt_index_check(i.indexrelid) from pg_index i"  # noqa: S608
+        " join pg_class c on c.oid = i.indexrelid join pg_am a on a.oid = c.relam"
+        " where a.amname = 'btree' and c.relpersistence = 'p' and c.relkind = 'i'"
+        " and i.indisready and i.indisvalid"
+    )
+
+
+def _one(connection: "psycopg.Connection[Any]", query: str) -> Any:
+    row = connection.execute(query.encode()).fetchone()
+    return row[0] if row else None
+
+
+class Marker:
+    """Rows in `drctl.marker` of the live cluster; see engines.base.Marker."""
+
+    def __init__(self, settings: Settings, asset: str, around: Surroundings) -> None:
+        self._client = Client(settings, asset, around)
+
+    def write(self, at_ns: int) -> None:
+        """The schema is made where it is missing and the role may make it."""
+        with self._client.connect() as connection:
+            if not _one(connection, "select to_regclass('drctl.marker') is not null"):
+                connection.execute("create schema if not exists drctl")
+                connection.execute(
+                    "create table if not exists drctl.marker (at_ns bigint not null)"
+                )
+            old = at_ns - _KEEP_MARKS_NS
+            connection.execute("delete from drctl.marker where at_ns < %s", (old,))
+            connection.execute("insert into drctl.marker values (%s)", (at_ns,))

@@ -1,0 +1,143 @@
+"""What makes a restored data directory recover: configuration, WAL, how far to go.
+
+The WAL lies in pg_wal before the server starts, so that replay needs neither drctl nor a key nor a
+network, cannot mistake a passing fault for the end of the log, and copies nothing twice.
+"""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from drctl.engines import postgres_layout as layout
+from drctl.engines.base import Goal, Log
+from drctl.engines.postgres_client import lsn_of
+from drctl.engines.postgres_server import programs
+from drctl.engines.postgres_wal import Base
+from drctl.errors import IntegrityError, TargetRefused
+from drctl.logpieces import LogFile
+
+_HEAD = (
+    "# Written by drctl: how this cluster recovers. Remove it once it is up and you are content."
+)
+_OURS = re.compile(
+    r"\s*(restore_command|archive_mode|archive_cleanup_command|recovery_end_command|recovery_target"
+    r"\w*|primary_conninfo|primary_slot_name|synchronous_standby_names)\s*="
+)
+_COMMIT = re.compile(r"desc: (?:COMMIT|ABORT|COMMIT_PREPARED|ABORT_PREPARED)\S* (\S+ \S+) UTC")
+_TARGETS = {"time": "time", "lsn": "lsn", "name": "name", "transaction": "xid"}
+_KEPT_ASIDE = ("port", "listen_addresses")
+
+
+def auto_conf(before: str, goal: Goal, timeline: str) -> str:
+    """postgresql.auto.conf: what was set, without what an earlier recovery left, and ours."""
+    kept = [line for line in before.splitlines() if not _OURS.match(line) and line.strip() != _HEAD]
+    own = {
+        "restore_command": "false",
+        "archive_mode": "off",
+        "archive_cleanup_command": "",
+        "recovery_end_command": "",
+        "primary_conninfo": "",
+        "primary_slot_name": "",
+        "synchronous_standby_names": "",
+        "recovery_target_timeline": timeline,
+        **_target(goal),
+    }
+    return "\n".join([*kept, _HEAD, *(f"{k} = {_quoted(v)}" for k, v in own.items()), ""])
+
+
+def _target(goal: Goal) -> dict[str, str]:
+    """None at all for the latest: a target that the log does not reach would end in an error."""
+    if goal.kind == "latest":
+        return {}
+    action = {"recovery_target_action": "promote"}
+    if goal.kind == "immediate":
+        return {"recovery_target": "immediate", **action}
+    value = show_time(int(goal.value)) if goal.kind == "time" else goal.value
+    return {f"recovery_target_{_TARGETS[goal.kind]}": value, **action}
+
+
+def show_time(at_ns: int) -> str:
+    """Exact to the microsecond, as commits are; what is finer is cut off."""
+    at = datetime.fromtimestamp(at_ns // 10**9, UTC)
+    return f"{at:%Y-%m-%d %H:%M:%S}.{at_ns // 1000 % 10**6:06d}+00"
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def main_conf(settings: str) -> str:
+    """postgresql.conf for a cluster whose own lay outside its data directory, as on Debian."""
+    known: dict[str, str] = json.loads(settings or "{}")
+    lines = [f"{name} = {_quoted(value)}" for name, value in sorted(known.items())]
+    head = "# Written by drctl: this cluster's configuration lay outside its data directory."
+    return "\n".join([head, *lines, ""])
+
+
+def access_conf(text: str) -> str:
+    """pg_hba.conf; without the cluster's own, only users of this machine under their own names."""
+    return text or "# Written by drctl: the cluster's own could not be read.\nlocal all all peer\n"
+
+
+# -- WAL ------------------------------------------------------------------------------------------
+
+
+def assemble(log: Log, file: LogFile, segment_bytes: int) -> bytes:
+    """A file's bytes. A segment that the server was still writing is filled up with zeros, as its
+    own would be. Raises IntegrityError."""
+    data = bytearray()
+    for piece in file.pieces:
+        data[piece.offset :] = log.read(piece)
+    if layout.SEGMENT.fullmatch(file.file):
+        if file.whole and len(data) != segment_bytes:
+            raise IntegrityError(
+                f"{file.file} is {len(data)} bytes long in the repository, not {segment_bytes}",
+                hint="it was cut before it was stored; restore up to before it, with --at",
+            )
+        data += bytes(segment_bytes - len(data))
+    return bytes(data)
+
+
+def reaches(top: str, segments: Iterable[str], major: int, goal_ns: int) -> bool:
+    """Whether the log holds a commit after an instant: then, and only then, can replay stop there;
+    otherwise PostgreSQL would refuse what it takes for a target that was missed."""
+    reader = os.path.join(programs(major), "pg_waldump")
+    for name in sorted(segments, key=lambda name: name[8:], reverse=True):
+        newest = _newest_commit(reader, os.path.join(top, "pg_wal", name))
+        if newest:
+            return newest > show_time(goal_ns).removesuffix("+00")
+    return False
+
+
+def _newest_commit(reader: str, path: str) -> str:
+    """The newest time of a commit in a segment, as text; empty: there is none. That the end of the
+    last segment does not read is how a log ends."""
+    try:
+        done = subprocess.run(
+            [reader, "--rmgr=Transaction", path],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env={"TZ": "UTC", "LC_ALL": "C", "PATH": os.defpath},
+            check=False,
+        )
+    except OSError as error:
+        raise TargetRefused(
+            f"pg_waldump cannot be run: {error.strerror}",
+            hint="it comes with the server's own programs",
+        ) from error
+    return max(_COMMIT.findall(done.stdout), default="")
+
+
+def base_of(private_facts: dict[str, str]) -> Base:
+    """What a snapshot tells of itself. Raises IntegrityError for one that tells nothing."""
+    try:
+        known = json.loads(private_facts["cluster"])
+        end = lsn_of(private_facts["wal_end"])
+        each = int(known["segment_bytes"])
+        return Base(int(known["timeline"]), each, max(0, end - 1) // each, end)
+    except (KeyError, ValueError, TypeError) as error:
+        raise IntegrityError("the snapshot does not say where its WAL begins") from error

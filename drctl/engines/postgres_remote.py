@@ -1,0 +1,314 @@
+"""A base snapshot over the replication protocol: BASE_BACKUP, as pg_basebackup calls it.
+
+Speaking the protocol ourselves needs no client program of the right version, no password in a file,
+no room for a copy: each archive's tar is read as it comes, those of tablespaces too. The server
+proves page checksums while it reads, and adds the WAL from the start to the end.
+"""
+
+import os
+import re
+import tarfile
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, cast
+
+from msgspec.structs import replace
+
+from drctl.engines import postgres_layout as layout
+from drctl.engines.base import Item, PlainItem
+from drctl.engines.postgres_capture import Capture, Owner, bytes_item
+from drctl.engines.postgres_client import Client, lsn_of, told
+from drctl.errors import SourceError
+from drctl.model import Entry, Kind
+
+if TYPE_CHECKING:
+    import psycopg
+    from psycopg import pq
+
+_PIECE_BYTES = 1 << 20
+_BAD_PAGE = re.compile(r'checksum verification failed in file "(?:\./)?([^"]+)", block (\d+)')
+_DATA_CORRUPTED = "XX001"
+_NEW_PROTOCOL = 150000
+MANIFEST = b"backup_manifest"
+
+
+class RemoteCapture(Capture):
+    """A cluster that answers the replication protocol; see engines.base.Capture."""
+
+    mode = "remote"
+
+    def __init__(
+        self,
+        wire: "pq.abc.PGconn",
+        connection: "psycopg.Connection[Any]",
+        client: Client,
+        *about: Any,
+    ) -> None:
+        super().__init__(*about)
+        self._wire = wire
+        self._sql = connection
+        self._client = client
+        self._bad: dict[bytes, list[int]] = {}
+        self._began = 0
+        self._before_ns = 0
+        self._spaces: dict[str, str] = {}
+        self._owner: Owner | None = None
+
+    def items(self) -> Iterator[Item]:
+        self._wire.notice_handler = self._notice
+        self._wire.send_query(self._command())
+        start = self._rows("where the backup starts")
+        self._began = lsn_of(start[0][0])
+        spaces = self._rows("its tablespaces")
+        if self.cluster.version >= _NEW_PROTOCOL:
+            yield from self._archives()
+        else:
+            yield from self._archives_of_old(spaces)
+        self._conclude()
+
+    def _command(self) -> bytes:
+        label = "'" + self.label.replace("'", "''") + "'"
+        if self.cluster.version >= _NEW_PROTOCOL:
+            words = f"(LABEL {label}, CHECKPOINT 'fast', WAL true, MANIFEST 'yes',"
+            return f"BASE_BACKUP {words} MANIFEST_CHECKSUMS 'SHA256')".encode()
+        return f"BASE_BACKUP LABEL {label} FAST WAL NOWAIT".encode()
+
+    # -- the protocol -------------------------------------------------------------------------
+
+    def _rows(self, what: str) -> list[list[str]]:
+        """The next result, which must be rows."""
+        from psycopg import pq
+
+        result = self._wire.get_result()
+        if result is None or result.status != pq.ExecStatus.TUPLES_OK:
+            raise self._error(f"the server does not say {what}", result)
+        return [
+            [told(result.get_value(row, column) or b"") for column in range(result.nfields)]
+            for row in range(result.ntuples)
+        ]
+
+    def _begin_copy(self) -> None:
+        from psycopg import pq
+
+        result = self._wire.get_result()
+        if result is None or result.status != pq.ExecStatus.COPY_OUT:
+            raise self._error("the server does not send the files", result)
+
+    def _messages(self) -> Iterator[memoryview]:
+        """What the server copies to us, until it has ended well so far."""
+        while True:
+            size, data = self._wire.get_copy_data(0)
+            if size < 0:
+                return
+            yield data
+
+    def _archives(self) -> Iterator[Item]:
+        """One stream: `n` begins an archive, `d` is data, `m` begins the manifest."""
+        self._begin_copy()
+        feed = _Feed(self._messages())
+        while (begun := feed.begun()) is not None:
+            name, _, path = begun.partition(b"\0")
+            if name == b"":
+                yield bytes_item(MANIFEST, feed.rest(), self._owner or Owner(0, 0, 0))
+            else:
+                yield from self._archive(feed, _prefix(name), path.rstrip(b"\0"))
+
+    def _archives_of_old(self, spaces: list[list[str]]) -> Iterator[Item]:
+        """Before version 15: a stream each, in the order of the list of tablespaces."""
+        for oid, path, *_ in spaces:
+            self._begin_copy()
+            feed = _Feed(b"d" + bytes(data) for data in self._messages())
+            prefix = f"pg_tblspc/{oid}/".encode() if oid else b""
+            yield from self._archive(feed, prefix, os.fsencode(path))
+
+    def _archive(self, feed: "_Feed", prefix: bytes, path: bytes) -> Iterator[Item]:
+        if prefix:
+            self._spaces[os.fsdecode(prefix.split(b"/")[1])] = os.fsdecode(path)
+            self.private_facts["tablespaces"] = self.as_json(self._spaces)
+        with tarfile.open(
+            fileobj=cast(Any, feed), mode="r|", bufsize=_PIECE_BYTES, errors="surrogateescape"
+        ) as archive:
+            for member in archive:
+                yield from self._member(archive, member, prefix)
+        feed.skip()
+
+    def _member(
+        self, archive: tarfile.TarFile, member: tarfile.TarInfo, prefix: bytes
+    ) -> Iterator[Item]:
+        entry = _entry(member, prefix)
+        yield from self._top(entry)
+        if entry.path == layout.CONTROL:
+            self._before_ns = self.server_now_ns(self._sql)
+        if entry.kind != Kind.FILE:
+            yield PlainItem(entry)
+        elif entry.path != b"tablespace_map":
+            content = _Member(self, archive, member, entry.path) if entry.size else None
+            yield PlainItem(entry, content)
+        # The archive forgets a member once it is read: many files must not need much memory.
+        cast(Any, archive).members = []
+
+    def _top(self, like: Entry) -> Iterator[Item]:
+        """The data directory itself, which no archive names."""
+        if not self._owner:
+            self._owner = Owner(like.uid, like.gid, like.mtime_ns)
+            yield PlainItem(Entry(b".", int(Kind.DIRECTORY), 0o700, *self._owner))
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def _conclude(self) -> None:
+        """Where the backup ended. That pages are corrupt is told at the very end, after all of
+        them were sent: it is a snapshot, and not a whole one."""
+        from psycopg import pq
+
+        ended = 0
+        while (result := self._wire.get_result()) is not None:
+            if result.status == pq.ExecStatus.TUPLES_OK and result.ntuples:
+                ended = lsn_of(told(result.get_value(0, 0) or b""))
+            elif result.status == pq.ExecStatus.FATAL_ERROR and not self._is_corruption(result):
+                raise self._error("the server broke off", result)
+        if not ended and not self._bad:
+            raise self._error("the server does not say where the backup ended", None)
+        after_ns = self.server_now_ns(self._sql)
+        self.corrupt_pages = sum(map(len, self._bad.values()))
+        self.reached(self._began, ended or self._began, self._before_ns, after_ns)
+
+    def _is_corruption(self, result: "pq.abc.PGresult") -> bool:
+        from psycopg import pq
+
+        state = told(result.error_field(pq.DiagnosticField.SQLSTATE) or b"")
+        return state == _DATA_CORRUPTED and bool(self._bad)
+
+    def _error(self, what: str, result: "pq.abc.PGresult | None") -> SourceError:
+        import psycopg
+
+        words = told(result.error_message if result else self._wire.error_message)
+        return self._client.error(psycopg.OperationalError(f"{what}: {words}" if words else what))
+
+    def _notice(self, result: "pq.abc.PGresult") -> None:
+        """The server names each page whose checksum is wrong while it sends the file."""
+        found = _BAD_PAGE.search(told(result.error_message))
+        if found:
+            path = os.fsencode(found[1])
+            self._bad.setdefault(path, []).append(int(found[2]))
+
+    def problem(self, path: bytes) -> str:
+        """What the server said of a file that it has sent."""
+        blocks = self._bad.get(path, [])
+        if not blocks:
+            return ""
+        return f"the checksum of page {blocks[0]} is wrong: the cluster is corrupt there"
+
+
+def _prefix(archive: bytes) -> bytes:
+    """`base.tar` is the data directory, `16400.tar` the tablespace of that number."""
+    name = archive.removesuffix(b".tar")
+    return b"" if name == b"base" else b"pg_tblspc/" + name + b"/"
+
+
+def _entry(member: tarfile.TarInfo, prefix: bytes) -> Entry:
+    path = prefix + os.fsencode(member.name).removeprefix(b"./").rstrip(b"/")
+    is_file = member.isreg()
+    kind = Kind.FILE if is_file else Kind.DIRECTORY  # a tablespace's link is one, too
+    mode = member.mode & 0o7777 if is_file or member.isdir() else 0o700
+    return Entry(
+        path or b".",
+        int(kind),
+        mode,
+        member.uid,
+        member.gid,
+        int(member.mtime) * 10**9,
+        member.size if is_file else 0,
+    )
+
+
+class _Member:
+    """A file of an archive that is being read; see engines.base.Content."""
+
+    def __init__(
+        self,
+        capture: RemoteCapture,
+        archive: tarfile.TarFile,
+        member: tarfile.TarInfo,
+        path: bytes,
+    ) -> None:
+        self._capture = capture
+        self._archive = archive
+        self._member = member
+        self.size_hint = member.size
+        self.block_bytes = layout.BLOCK_BYTES if layout.is_relation(path) else 0
+
+    def load(self, entry: Entry) -> tuple[Entry, bytes]:
+        stream = self.stream(entry)
+        data = b"".join(stream)
+        return stream.entry, data
+
+    def stream(self, entry: Entry) -> "_MemberStream":
+        file = self._archive.extractfile(self._member)
+        assert file  # noqa: S101 - it is a regular file
+        return _MemberStream(self._capture, file, entry)
+
+
+class _MemberStream:
+    """See engines.base.Stream."""
+
+    def __init__(self, capture: RemoteCapture, file: Any, entry: Entry) -> None:
+        self._capture = capture
+        self._file = file
+        self.entry = entry
+
+    def __iter__(self) -> Iterator[bytes]:
+        size = 0
+        try:
+            while piece := self._file.read(_PIECE_BYTES):
+                size += len(piece)
+                yield piece
+        except tarfile.ReadError as error:
+            raise self._capture._error("the server broke off", None) from error
+        if size != self.entry.size:
+            raise self._capture._error("a file ends too early", None)
+        self.entry = replace(self.entry, problem=self._capture.problem(self.entry.path))
+
+
+class _Feed:
+    """The data of one archive after the other, as tarfile reads it."""
+
+    def __init__(self, messages: Iterator[Any]) -> None:
+        self._messages = messages
+        self._next: bytes | None = None  # what begins the next archive
+        self._ended = False
+        self._held: list[memoryview] = []
+        self._held_bytes = 0
+
+    def begun(self) -> bytes | None:
+        """The next archive's name, NUL, its path; a lone NUL for the manifest; None at the end."""
+        self.skip()
+        found, self._next = self._next, None
+        return found
+
+    def read(self, size: int) -> bytes:
+        """Fewer bytes than asked for only at the archive's end."""
+        while self._held_bytes < size and self._next is None and not self._ended:
+            self._pull()
+        data = b"".join(self._held)
+        self._held = [memoryview(data)[size:]] if len(data) > size else []
+        self._held_bytes = max(0, len(data) - size)
+        return data[:size]
+
+    def _pull(self) -> None:
+        data = next(self._messages, None)
+        kind = bytes(data[:1]) if data is not None else b""
+        if data is None:
+            self._ended = True
+        elif kind == b"d":
+            self._held.append(memoryview(data)[1:])
+            self._held_bytes += len(data) - 1
+        elif kind in {b"n", b"m"}:  # of the kinds left, `p` tells progress
+            self._next = bytes(data[1:]) or b"\0"
+
+    def rest(self) -> bytes:
+        """All that is left of this archive."""
+        return b"".join(iter(lambda: self.read(_PIECE_BYTES), b""))
+
+    def skip(self) -> None:
+        """To the end of this archive."""
+        while self.read(_PIECE_BYTES):
+            pass

@@ -1,0 +1,223 @@
+"""A PostgreSQL that is started privately over a restored data directory.
+
+It listens on a Unix socket in a directory of its own, trusts only who may enter there, archives
+nothing, replicates to nobody and loads no library that this host may not have.
+"""
+
+import glob
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from drctl.errors import TargetRefused
+
+_PORT = 5432
+_LOOK_SECONDS = 0.05
+_END_SECONDS = 60.0
+_ROLES = ("postgres", "drctl")
+_WORDS_BYTES = 2000
+
+
+def programs(major: int) -> str:
+    """The directory of a version's server programs. Raises TargetRefused where there is none."""
+    found = shutil.which("pg_ctl")
+    places = [f"/usr/lib/postgresql/{major}/bin", f"/usr/pgsql-{major}/bin"]
+    places += [os.path.dirname(os.path.realpath(found))] if found else []
+    for place in places:
+        server = os.path.join(place, "postgres")
+        if os.access(server, os.X_OK) and _major_of(server) == major:
+            return place
+    others = ", ".join(sorted(glob.glob("/usr/lib/postgresql/*/bin"))) or "none"
+    raise TargetRefused(
+        f"PostgreSQL {major} is not installed here, and no other version starts this cluster",
+        hint=f"on Debian: apt-get install postgresql-{major}; found: {others}",
+    )
+
+
+def _major_of(server: str) -> int:
+    """`postgres (PostgreSQL) 15.18 (Debian ...)` is 15."""
+    done = subprocess.run([server, "--version"], capture_output=True, text=True, check=False)
+    words = done.stdout.split()
+    return int(words[2].split(".")[0].rstrip("abcdefghijklmnopqrstuvwxyz")) if len(words) > 2 else 0
+
+
+def major_at(at: str) -> int:
+    """The version of a data directory. Raises TargetRefused."""
+    try:
+        with open(os.path.join(at, "PG_VERSION"), encoding="ascii") as file:
+            return int(file.read().split(".")[0])
+    except (OSError, ValueError) as error:
+        raise TargetRefused(f"{at}: there is no PostgreSQL data directory") from error
+
+
+def runs_at(at: str) -> int:
+    """The process id of the server that runs in a data directory; 0: none does."""
+    try:
+        with open(os.path.join(at, "postmaster.pid"), encoding="utf-8") as file:
+            pid = int(file.readline())
+        os.kill(pid, 0)
+    except PermissionError:
+        return pid
+    except (OSError, ValueError):
+        return 0
+    return pid
+
+
+class Server:
+    """A server that is up, and how to reach it."""
+
+    def __init__(self, sockets: str, role: str) -> None:
+        self._sockets = sockets
+        self._role = role
+
+    def parameters(self, dbname: str) -> dict[str, Any]:
+        """For libpq."""
+        return {"host": self._sockets, "port": _PORT, "user": self._role, "dbname": dbname}
+
+
+@contextmanager
+def started(at: str, role: str, wait_seconds: float) -> Iterator[Server]:
+    """Up means: it answers, and has left recovery. Raises TargetRefused with its last words."""
+    place = programs(major_at(at))
+    if runs_at(at):
+        raise TargetRefused(f"{at}: a server runs there", hint="stop it first")
+    owner = os.stat(at).st_uid
+    _refuse_unreachable(at, owner)
+    sockets = tempfile.mkdtemp(prefix="drctl-pg-")
+    try:
+        _furnish(sockets, owner)
+        process = _start(place, at, sockets, owner)
+        try:
+            yield _up(process, sockets, role, wait_seconds)
+        finally:
+            _end(process)
+    finally:
+        shutil.rmtree(sockets, ignore_errors=True)
+
+
+def _refuse_unreachable(at: str, owner: int) -> None:
+    if owner == 0:
+        raise TargetRefused(
+            f"{at} belongs to root, and PostgreSQL does not run as root",
+            hint=f"run: chown -R postgres: {at}",
+        )
+    if os.geteuid() not in {0, owner}:
+        raise TargetRefused(f"{at} belongs to another user: only root or that user starts it")
+
+
+def _furnish(sockets: str, owner: int) -> None:
+    """Who may enter the directory is trusted."""
+    access = os.path.join(sockets, "access")
+    with open(access, "w", encoding="utf-8") as file:
+        file.write("local all all trust\n")
+    with open(os.path.join(sockets, "log"), "wb"):
+        pass
+    if os.geteuid() == 0:
+        for path in (sockets, access, os.path.join(sockets, "log")):
+            os.chown(path, owner, -1)
+
+
+def _start(place: str, at: str, sockets: str, owner: int) -> "subprocess.Popen[bytes]":
+    settings = {
+        "listen_addresses": "",
+        "unix_socket_directories": sockets,
+        "unix_socket_permissions": "0700",
+        "port": str(_PORT),
+        "hba_file": os.path.join(sockets, "access"),
+        "external_pid_file": "",
+        "shared_preload_libraries": "",
+        "session_preload_libraries": "",
+        "local_preload_libraries": "",
+        "archive_mode": "off",
+        "primary_conninfo": "",
+        "synchronous_standby_names": "",
+        "ssl": "off",
+        "huge_pages": "off",
+        "logging_collector": "off",
+        "log_destination": "stderr",
+        "autovacuum": "off",
+        "max_logical_replication_workers": "0",
+    }
+    argv = [os.path.join(place, "postgres"), "-D", at]
+    for name, value in settings.items():
+        argv += ["-c", f"{name}={value}"]
+    if not os.path.exists(os.path.join(at, "pg_ident.conf")):
+        argv += ["-c", f"ident_file={os.path.join(sockets, 'log')}"]
+    identity: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        group = pwd.getpwuid(owner).pw_gid if _has_name(owner) else os.stat(at).st_gid
+        identity = {"user": owner, "group": group, "extra_groups": []}
+    with open(os.path.join(sockets, "log"), "ab") as log:
+        return subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+            start_new_session=True,
+            **identity,
+        )
+
+
+def _has_name(uid: int) -> bool:
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
+
+
+def _up(process: "subprocess.Popen[bytes]", sockets: str, role: str, seconds: float) -> Server:
+    """Wait for it. The bootstrap superuser is whoever the cluster says it is."""
+    import psycopg
+
+    roles = [name for name in dict.fromkeys((role, *_ROLES)) if name]
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise TargetRefused(*_last_words(sockets, f"it ended with {process.returncode}"))
+        for name in roles:
+            try:
+                found = _superuser(Server(sockets, name))
+            except psycopg.Error:
+                continue  # not up yet
+            if found:
+                return Server(sockets, found)
+        time.sleep(_LOOK_SECONDS)
+    raise TargetRefused(*_last_words(sockets, f"it was not up after {seconds:.0f} s"))
+
+
+def _superuser(server: Server) -> str:
+    """Empty as long as it replays its log."""
+    import psycopg
+
+    with psycopg.connect(**server.parameters("template1"), autocommit=True) as connection:
+        row = connection.execute(
+            "select rolname from pg_roles where oid = 10 and not pg_is_in_recovery()"
+        ).fetchone()
+    return str(row[0]) if row else ""
+
+
+def _last_words(sockets: str, how: str) -> tuple[str,]:
+    with open(os.path.join(sockets, "log"), "rb") as file:
+        words = file.read()[-_WORDS_BYTES:].decode("utf-8", "backslashreplace").strip()
+    return (f"the restored PostgreSQL does not come up: {how}; it said:\n{words}",)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Fast shutdown; then the hard way."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGQUIT)
+            process.wait()

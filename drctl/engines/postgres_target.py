@@ -1,0 +1,224 @@
+"""Putting a cluster back: its files, then its WAL and how far to replay it; pg_control last.
+
+Without pg_control no server starts there, so a restore that was broken off is never taken for a
+cluster. Tablespaces go beside the target: DIR is the data directory, DIR-tablespaces/<oid> theirs.
+"""
+
+import os
+import pwd
+from concurrent.futures import ThreadPoolExecutor
+
+from msgspec.structs import replace
+
+from drctl.engines import postgres_layout as layout
+from drctl.engines import postgres_recovery as recovery
+from drctl.engines import postgres_wal as wal
+from drctl.engines.base import Goal, Log, Surroundings, Writing
+from drctl.engines.postgres_client import Settings, lsn_of
+from drctl.engines.postgres_server import major_at
+from drctl.engines.tree_write import TreeTarget
+from drctl.errors import UsageError
+from drctl.events import Notice
+from drctl.logpieces import LogFile, by_file
+from drctl.model import Entry, Kind, Problem
+
+_AUTO = b"postgresql.auto.conf"
+_HELD = frozenset({layout.CONTROL, _AUTO})
+_FETCHERS = 4
+
+
+class PostgresTarget:
+    """See engines.base.Target."""
+
+    def __init__(self, to: str, private_facts: dict[str, str], around: Surroundings) -> None:
+        self._to = os.path.realpath(to)
+        self._facts = private_facts
+        self._around = around
+        self._main = TreeTarget(self._to)
+        self._spaces: TreeTarget | None = None
+        self._owner = _owner(self._to)
+        self._held: dict[bytes, tuple[Entry, bytes]] = {}
+        self._seen: set[bytes] = set()
+
+    def prepare(self) -> None:
+        """Raises TargetRefused. What cannot be reached is told before anything is written."""
+        self._plan = self._plan_wal() if self._facts else None
+        self._main.prepare()
+
+    # -- entries ------------------------------------------------------------------------------
+
+    def put_plain(self, entry: Entry) -> Problem | None:
+        entry = self._mine(entry)
+        if entry.path.startswith(layout.TABLESPACES + b"/"):
+            return self._space(entry)
+        return self._main.put_plain(entry)
+
+    def put_small(self, entry: Entry, content: bytes | memoryview) -> Problem | None:
+        entry = self._mine(entry)
+        if entry.path in _HELD:
+            self._held[entry.path] = (entry, bytes(content))
+            return None
+        self._seen.add(entry.path)
+        target, entry = self._routed(entry)
+        return target.put_small(entry, content)
+
+    def open_large(self, entry: Entry) -> Writing:
+        self._seen.add(entry.path)
+        target, entry = self._routed(self._mine(entry))
+        return target.open_large(entry)
+
+    def _mine(self, entry: Entry) -> Entry:
+        """A cluster belongs to one user: here, to the one who will run it here."""
+        return replace(entry, uid=self._owner[0], gid=self._owner[1]) if self._owner else entry
+
+    def _routed(self, entry: Entry) -> tuple[TreeTarget, Entry]:
+        if not entry.path.startswith(layout.TABLESPACES + b"/"):
+            return self._main, entry
+        below = entry.path[len(layout.TABLESPACES) + 1 :]
+        return self._space_target(), replace(entry, path=below)
+
+    def _space(self, entry: Entry) -> Problem | None:
+        """A tablespace's directory lies beside; a link leads there."""
+        target, below = self._routed(entry)
+        if b"/" in below.path:
+            return target.put_plain(below)
+        link = os.fsencode(os.path.join(self._spaces_path, os.fsdecode(below.path)))
+        self._main.put_plain(replace(entry, kind=int(Kind.SYMLINK), link=link, xattrs=()))
+        return target.put_plain(replace(below, mode=0o700))
+
+    @property
+    def _spaces_path(self) -> str:
+        return f"{self._to}-tablespaces"
+
+    def _space_target(self) -> TreeTarget:
+        if self._spaces is None:
+            self._spaces = TreeTarget(self._spaces_path)
+            self._spaces.prepare()
+            top = Entry(b".", int(Kind.DIRECTORY), 0o700)
+            self._spaces.put_plain(self._mine(top))
+        return self._spaces
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def finish(self) -> tuple[Problem, ...]:
+        """Only some paths were restored: then it is no cluster, and nothing is added."""
+        problems: list[Problem | None] = []
+        if layout.CONTROL in self._held and self._plan is not None:
+            problems += self._configure()
+            problems += self._put_held(layout.CONTROL)
+        else:
+            for path in self._held:
+                problems += self._put_held(path)
+        for target in (self._spaces, self._main):
+            problems += target.finish() if target else ()
+        return tuple(problem for problem in problems if problem)
+
+    def _put_held(self, path: bytes) -> list[Problem | None]:
+        entry, content = self._held[path]
+        return [self._main.put_small(entry, content)]
+
+    def _configure(self) -> list[Problem | None]:
+        """WAL, then the files that say what to do with it."""
+        goal, timeline, files = self._plan or (Goal(), "latest", [])
+        problems = self._put_wal(files)
+        goal = self._reachable(goal)
+        before = self._held.get(_AUTO, (None, b""))[1].decode("utf-8", "surrogateescape")
+        made = {_AUTO: recovery.auto_conf(before, goal, timeline), b"recovery.signal": ""}
+        if b"postgresql.conf" not in self._seen:
+            made[b"postgresql.conf"] = recovery.main_conf(self._facts.get("settings", ""))
+        if b"pg_hba.conf" not in self._seen:
+            made[b"pg_hba.conf"] = recovery.access_conf(self._facts.get("host_based_access", ""))
+        if b"pg_ident.conf" not in self._seen:
+            made[b"pg_ident.conf"] = ""
+        return problems + [self._put_text(path, text) for path, text in made.items()]
+
+    def _put_text(self, path: bytes, text: str) -> Problem | None:
+        return self._put(path, text.encode("utf-8", "surrogateescape"))
+
+    def _put(self, path: bytes, data: bytes) -> Problem | None:
+        now_ns = self._around.clock.now_ns()
+        control = self._held[layout.CONTROL][0]
+        made = Entry(path, int(Kind.FILE), 0o600, control.uid, control.gid, now_ns, len(data))
+        return self._main.put_small(made, data)
+
+    # -- WAL ----------------------------------------------------------------------------------
+
+    def _plan_wal(self) -> tuple[Goal, str, list[LogFile]]:
+        """The goal, the timeline, and the files of the log that lead there. Raises UsageError,
+        StorageError (a gap)."""
+        goal, log = self._around.goal, self._around.log
+        if goal.kind == "gtid":
+            raise UsageError("PostgreSQL knows no GTID", hint="give lsn:, transaction: or name:")
+        if goal.kind == "immediate":
+            return goal, "current", []
+        base = recovery.base_of(self._facts)
+        files = by_file(log.pieces()) if log else {}
+        histories = {
+            int(name[:8], 16): wal.parse_history(_text(log, file, base.segment_bytes))
+            for name, file in files.items()
+            if log and layout.HISTORY.fullmatch(name) and file.whole
+        }
+        timeline = wal.pick_timeline(base, goal.timeline, histories)
+        last = _lsn(goal.value) if goal.kind == "lsn" else None
+        forks = histories.get(timeline, [])
+        chosen = wal.needed(base, files, timeline, forks, last)
+        chosen += [file for name, file in files.items() if layout.HISTORY.fullmatch(name)]
+        return goal, "current" if timeline == base.timeline else str(timeline), chosen
+
+    def _put_wal(self, files: list[LogFile]) -> list[Problem | None]:
+        """What the snapshot brought itself is there already."""
+        log, base = self._around.log, recovery.base_of(self._facts)
+        wanted = [f for f in files if b"pg_wal/" + f.file.encode() not in self._seen]
+
+        def one(file: LogFile) -> Problem | None:
+            assert log  # noqa: S101 - the files come from it
+            data = recovery.assemble(log, file, base.segment_bytes)
+            return self._put(b"pg_wal/" + file.file.encode(), data)
+
+        with ThreadPoolExecutor(_FETCHERS, "drctl-wal") as pool:
+            return list(pool.map(one, wanted))
+
+    def _reachable(self, goal: Goal) -> Goal:
+        """A time after the last commit means all that there is."""
+        if goal.kind != "time" or self._plan is None:
+            return goal
+        named = [f.file for f in self._plan[2] if layout.SEGMENT.fullmatch(f.file)]
+        named += [os.fsdecode(p[7:]) for p in self._seen if p.startswith(b"pg_wal/0")]
+        segments = {name for name in named if layout.SEGMENT.fullmatch(name)}
+        if recovery.reaches(self._to, segments, major_at(self._to), int(goal.value)):
+            return goal
+        text = "nothing was committed after that time in the log: all of it will be replayed"
+        self._around.report.emit(Notice("info", text))
+        return Goal(timeline=goal.timeline)
+
+
+def _text(log: Log, file: LogFile, segment_bytes: int) -> str:
+    return recovery.assemble(log, file, segment_bytes).decode("ascii", "replace")
+
+
+def _lsn(text: str) -> int:
+    try:
+        return lsn_of(text)
+    except ValueError as error:
+        raise UsageError(f"--until: {error}") from error
+
+
+def _owner(to: str) -> tuple[int, int] | None:
+    """Who the restored cluster belongs to. None: as it was on the source."""
+    if os.geteuid() != 0:
+        return os.geteuid(), os.getegid()
+    if os.path.isdir(to) and os.stat(to).st_uid != 0:
+        found = os.stat(to)
+        return found.st_uid, found.st_gid
+    try:
+        user = pwd.getpwnam("postgres")
+    except KeyError:
+        return None
+    return user.pw_uid, user.pw_gid
+
+
+def target(
+    _: Settings | None, to: str, private_facts: dict[str, str], around: Surroundings
+) -> PostgresTarget:
+    """Restores a cluster into the data directory `to`."""
+    return PostgresTarget(to, private_facts, around)

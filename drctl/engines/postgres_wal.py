@@ -1,0 +1,127 @@
+"""Which WAL a restore needs of what is in the repository, and whether it is all there.
+
+Pure reckoning over names: a segment's name is its timeline, then its number; a history file tells
+where each timeline left its parent.
+"""
+
+from dataclasses import dataclass
+
+from drctl.engines import postgres_layout as layout
+from drctl.engines.postgres_client import lsn_of
+from drctl.errors import StorageError, UsageError
+from drctl.logpieces import LogFile
+
+Forks = list[tuple[int, int]]  # (a timeline, where it was left), oldest first
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What a snapshot brings: `reached` is the number of the last segment in it."""
+
+    timeline: int
+    segment_bytes: int
+    reached: int
+    end: int  # the position where it is consistent
+
+
+def number_of(segment: str, segment_bytes: int) -> int:
+    """Which segment of the log it is, counted from the beginning of all."""
+    each = 0x1_0000_0000 // segment_bytes
+    return int(segment[8:16], 16) * each + int(segment[16:], 16)
+
+
+def parse_history(text: str) -> Forks:
+    """A timeline's history: the timelines before it, each with where it was left."""
+    forks = []
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) >= 2 and words[0].isdigit():
+            forks.append((int(words[0]), lsn_of(words[1])))
+    return forks
+
+
+def pick_timeline(base: Base, wanted: str, histories: dict[int, Forks]) -> int:
+    """The newest timeline that comes from the snapshot's own, or the one that was asked for. Raises
+    UsageError for one that does not come from it."""
+    coming = [base.timeline] + [t for t, forks in histories.items() if _comes(base, forks)]
+    if wanted == "latest":
+        return max(coming)
+    if wanted == "current":
+        return base.timeline
+    if not wanted.isdigit() or int(wanted) not in coming:
+        known = ", ".join(map(str, sorted(coming)))
+        raise UsageError(
+            f"timeline {wanted} does not come from the snapshot's", hint=f"known here: {known}"
+        )
+    return int(wanted)
+
+
+def _comes(base: Base, forks: Forks) -> bool:
+    """The timeline was left after the snapshot was consistent."""
+    return any(timeline == base.timeline and left >= base.end for timeline, left in forks)
+
+
+def needed(
+    base: Base,
+    files: dict[str, LogFile],
+    timeline: int,
+    forks: Forks,
+    last_lsn: int | None,
+) -> list[LogFile]:
+    """The segments that replay along a timeline needs after the snapshot, up to the end of the log
+    or to `last_lsn`. Raises StorageError where one is missing in the middle: PostgreSQL would take
+    the gap for the end of the log, and silently lose the rest."""
+    along = {base.timeline, timeline, *(t for t, _ in forks if t >= base.timeline)}
+    found: dict[int, dict[int, LogFile]] = {}
+    for name, file in files.items():
+        if layout.SEGMENT.fullmatch(name) and int(name[:8], 16) in along and file.size:
+            number = number_of(name, base.segment_bytes)
+            found.setdefault(number, {})[int(name[:8], 16)] = file
+    last = max(found, default=base.reached)
+    if last_lsn is not None:
+        _refuse_beyond(last_lsn, max(last, base.reached), base)
+        last = min(last, last_lsn // base.segment_bytes)
+    chosen = []
+    for number in range(base.reached, last + 1):
+        here = found.get(number, {})
+        if number > base.reached:
+            _refuse_gap(number, here, _timelines_at(number, base, timeline, forks), last)
+        chosen += list(here.values())
+    return chosen
+
+
+def _timelines_at(number: int, base: Base, timeline: int, forks: Forks) -> set[int]:
+    """The timelines that have a segment of this number as a part of the way. Where a timeline was
+    left in a segment, the next one has it, too, and either may do."""
+    way = [*(f for f in forks if f[0] >= base.timeline), (timeline, (1 << 64) - 1)]
+    found, begin = set(), 0
+    for each, left in way:
+        if begin // base.segment_bytes <= number <= left // base.segment_bytes:
+            found.add(each)
+        begin = left
+    return found
+
+
+def _refuse_gap(number: int, here: dict[int, LogFile], way: set[int], last: int) -> None:
+    usable = [file for timeline, file in here.items() if timeline in way]
+    if any(file.whole for file in usable) or (usable and number == last):
+        return
+    names = ", ".join(file.file for file in usable)
+    what = f"segment {names} is not whole" if names else f"segment number {number:X} is missing"
+    raise StorageError(
+        f"the log has a gap: {what}, though later ones are there",
+        hint="another repository of the plan may hold it (--from); or restore up to before the "
+        "gap, with --at or --until, or --until immediate for the snapshot alone",
+    )
+
+
+def _refuse_beyond(lsn: int, last: int, base: Base) -> None:
+    if lsn < base.end:
+        raise UsageError(
+            "the snapshot is newer than that position", hint="name an older snapshot by its id"
+        )
+    if lsn // base.segment_bytes > last:
+        raise UsageError(
+            "the log in the repository does not reach that position",
+            hint="leave out --until to go as far as it reaches",
+        )

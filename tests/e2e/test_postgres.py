@@ -1,0 +1,213 @@
+"""PostgreSQL: a running cluster is saved, both ways, and comes back as a server that starts."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clusters import Cluster, give, place, standing
+
+PLAN = """\
+version: 1
+name: test
+objectives: {{rpo: 2h}}
+sites:
+  here: {{failure_domain: a}}
+repositories:
+  local: {{site: here, path: repository}}
+keys: {{credential: file:keys/writer.key}}
+assets:
+  orders:
+    postgres: {settings}
+    schedule: hourly
+"""
+
+
+class Load:
+    """Commits one row after the other until it is told to end."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        cluster.sql("create table load (id bigint primary key, pad text)")
+        self.committed = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        with self.cluster.connect() as connection:
+            while not self._ended.is_set():
+                connection.execute(
+                    "insert into load values (%s, repeat('x', 300))", (self.committed + 1,)
+                )
+                self.committed += 1
+
+    def __enter__(self) -> "Load":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with place() as top:
+        made = Cluster(give(top / "live")).init().up()
+        try:
+            yield made
+        finally:
+            made.stop()
+
+
+@pytest.fixture
+def site_of(cluster: Cluster, new_site: Callable[[Path], Any]) -> Callable[..., Any]:
+    """A site beside the cluster, with a plan that protects it."""
+
+    def make(**settings: Any) -> Any:
+        site = new_site(cluster.top.parent)
+        (site.top / "home").mkdir(exist_ok=True)
+        site.plan(PLAN.format(settings=cluster.settings(**settings)))
+        site.run("init")
+        return site
+
+    return make
+
+
+@pytest.mark.parametrize("mode", ["local", "remote"])
+def test_a_cluster_under_load_comes_back_whole_and_starts(cluster, site_of, mode) -> None:
+    site = site_of(mode=mode)
+    with Load(cluster) as load:
+        before = load.committed
+        (done,) = site.json("backup")["snapshots"]
+    assert done["facts"]["mode"] == mode
+    site.run("restore", "orders", "--to", site.top / "back")
+    with standing(site.top / "back", site.top / "up") as back:
+        (count, last), *_ = back.sql("select count(*), max(id) from load")
+        assert count == last, "a row is missing in the middle"
+        assert before <= last <= load.committed
+        assert back.sql("show data_checksums") == [("on",)]
+
+
+def test_nothing_but_its_address_is_needed(cluster, new_site) -> None:
+    site = new_site(cluster.top.parent)
+    (site.top / "home").mkdir()
+    site.plan(PLAN.format(settings=f"{{host: {cluster.top}, port: 5432}}"))
+    site.variables["PGUSER"] = "drctl"
+    site.run("init")
+    site.run("backup")
+    site.run("restore", "orders", "--to", site.top / "back")
+    with standing(site.top / "back", site.top / "up") as back:
+        assert back.sql("select 1") == [(1,)]
+
+
+def test_what_did_not_change_is_neither_read_nor_stored_again(cluster, site_of) -> None:
+    site = site_of(mode="local")
+    cluster.sql("create table t as select generate_series(1, 20000) as id")
+    cluster.sql("checkpoint")
+    site.run("backup")
+    threading.Event().wait(2.1)  # younger files may change unseen, so they are read again
+    site.run("backup")
+    (again,) = site.json("backup")["snapshots"]
+    assert again["unchanged"] > 800
+    assert again["added_bytes"] < 200_000
+
+
+@pytest.mark.parametrize("mode", ["local", "remote"])
+def test_tablespaces_come_back_beside_the_target(cluster, site_of, mode) -> None:
+    space = give(cluster.top.parent / "space")
+    site = site_of(mode=mode)
+    cluster.sql(f"create tablespace fast location '{space}'")
+    cluster.sql("create table t tablespace fast as select generate_series(1, 1000) as id")
+    site.run("backup")
+    site.run("restore", "orders", "--to", site.top / "back")
+    (link,) = (site.top / "back/pg_tblspc").iterdir()
+    assert Path(os.readlink(link)).parent == site.top / "back-tablespaces"
+    cluster.stop()
+    with standing(site.top / "back", site.top / "up") as back:
+        assert back.sql("select count(*) from t") == [(1000,)]
+        assert back.sql(
+            "select pg_tablespace_location(oid) from pg_tablespace where oid > 9999"
+        ) == [(os.readlink(link),)]
+
+
+def spoil_page(cluster: Cluster) -> str:
+    """Change a byte on the disk behind the server's back. Gives the file."""
+    cluster.sql("create table t as select generate_series(1, 5000) as id")
+    cluster.sql("checkpoint")
+    ((path,),) = cluster.sql("select pg_relation_filepath('t')")
+    with (cluster.data / path).open("r+b") as file:
+        file.seek(3 * 8192 + 5000)
+        file.write(b"\xff\xfe")
+    return str(path)
+
+
+@pytest.mark.parametrize("mode", ["local", "remote"])
+def test_a_corrupt_page_is_told_and_never_displaces_a_good_snapshot(cluster, site_of, mode) -> None:
+    site = site_of(mode=mode)
+    (good,) = site.json("backup")["snapshots"]
+    path = spoil_page(cluster)
+    (bad,) = site.json("backup", code=11)["snapshots"]
+    assert bad["entry_problems"] == [
+        {"path": path, "what": "the checksum of page 3 is wrong: the cluster is corrupt there"}
+    ]
+    assert (bad["status"], bad["facts"]["corrupt_pages"]) == ("partial", "1")
+    done = site.json("restore", "orders", "--to", site.top / "back")
+    assert done["snapshot"]["id"] == good["id"]
+
+
+def test_a_restore_never_touches_what_is_there_or_runs(cluster, site_of) -> None:
+    site = site_of(mode="local")
+    site.run("backup")
+    before = sorted(p.name for p in cluster.data.iterdir())
+    done = site.run("restore", "orders", "--to", cluster.data, code=9)
+    assert "is not empty" in done.stderr
+    assert sorted(p.name for p in cluster.data.iterdir()) == before
+    assert cluster.sql("select 1") == [(1,)]
+
+
+def test_configuration_outside_the_data_directory_comes_back_as_settings(new_site) -> None:
+    """As on Debian, whose postgresql.conf lies in /etc."""
+    with place() as top:
+        cluster = Cluster(
+            give(top / "live"), conf="max_connections = 33\nwork_mem = '5MB'\n"
+        ).init()
+        etc = give(top / "etc")
+        for name in ("postgresql.conf", "pg_hba.conf", "pg_ident.conf"):
+            (cluster.data / name).rename(etc / name)
+        with (etc / "postgresql.conf").open("a") as file:
+            file.write(f"data_directory = '{cluster.data}'\nhba_file = '{etc}/pg_hba.conf'\n")
+            file.write(f"ident_file = '{etc}/pg_ident.conf'\n")
+        from clusters import start
+
+        cluster.process = start(etc, cluster.top)
+        try:
+            site = new_site(top)
+            (top / "home").mkdir()
+            site.plan(PLAN.format(settings=cluster.settings()))
+            site.run("init")
+            site.run("backup")
+        finally:
+            cluster.stop()
+        site.run("restore", "orders", "--to", top / "back")
+        with standing(top / "back", top / "up") as back:
+            assert back.sql("show max_connections") == [("33",)]
+            assert back.sql("show work_mem") == [("5MB",)]
+            assert back.sql("show data_directory") == [(str(top / "back"),)]
+
+
+def test_what_goes_wrong_says_what_to_do(cluster, site_of) -> None:
+    site = site_of(port=5999)
+    assert "is it running" in site.run("backup", code=4).stderr
+    cluster.sql("create role nobody_much login")
+    site.plan(PLAN.format(settings=cluster.settings(database_role="nobody_much")))
+    told = site.run("backup", code=4).stderr
+    assert "docs/engines/postgres.md" in told
+    cluster.stop()
+    (cluster.data / "postgresql.auto.conf").write_text("wal_level = minimal\nmax_wal_senders = 0\n")
+    cluster.up()
+    site.plan(PLAN.format(settings=cluster.settings()))
+    assert "wal_level = replica" in site.run("backup", code=4).stderr
+    assert site.snapshots() == []

@@ -14,7 +14,7 @@ from drctl.codec.keys import WriterCredential
 from drctl.codec.logpiece import stream_id
 from drctl.codec.recipients import Identity
 from drctl.engines import engine
-from drctl.engines.base import LATEST, Goal, Log, LogSink, Surroundings, Target
+from drctl.engines.base import LATEST, Follower, Goal, Log, LogSink, Surroundings, Target
 from drctl.errors import KeyUnavailable, PlanError, UsageError
 from drctl.events import Notice, Reporter
 from drctl.ops.backup import Around, Asset
@@ -170,6 +170,24 @@ class Wiring:
         part: Any = found[name]
         in_order = engine(kind).in_order
         return Asset(name, kind, source, part.compression, part.tags, in_order)
+
+    def streamed(self) -> tuple[str, ...]:
+        """The assets whose plan says that their log is kept."""
+        found = self.loaded.plan.assets.items()
+        return tuple(n for n, part in found if getattr(engine_of(part)[1], "stream", False))
+
+    def follower(self, name: str, repository: Repository, report: Reporter) -> Follower:
+        """What stores an asset's log. Raises UsageError for one whose engine keeps none."""
+        found = self.loaded.plan.assets
+        if name not in found:
+            raise UsageError(f"the plan has no asset '{name}'", hint=f"it has {_list(found)}")
+        kind, settings = engine_of(found[name])
+        make = engine(kind).follower
+        if make is None:
+            raise UsageError(f"'{name}' cannot be streamed: the engine {kind} keeps no log")
+        around = self._surroundings("")
+        around = replace(around, report=report, open_log=self.log_of(name, repository))
+        return make(settings, name, around)
 
     def log_of(self, asset: str, repository: Repository) -> Callable[[str], LogSink]:
         """What opens the sink of an asset's log, given what identifies the source for ever."""

@@ -20,6 +20,8 @@ COMMANDS = {
     "validate": "Check the plan and show what disaster recovery would say of it.",
     "schema": "Print the plan's JSON Schema, for editors.",
     "backup": "Take a snapshot of assets, all of them by default.",
+    "stream": "Store databases' logs while they are written.",
+    "wal": "Store and fetch PostgreSQL's WAL, file by file.",
     "snapshots": "List snapshots.",
     "ls": "List what a snapshot holds.",
     "diff": "Show what differs between two snapshots.",

@@ -260,6 +260,16 @@ class Marker(Protocol):
         ...
 
 
+class Follower(Protocol):
+    """Stores an asset's log in the repository while the database writes it."""
+
+    def follow(self, ended: Callable[[], bool]) -> None:
+        """Until `ended` says so, which is asked several times a second. What came in is stored
+        before it returns, however it ends. Raises SourceError, StorageError; it may be called
+        again, and goes on where the stored log ends."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Goal:
     """How far a restore replays an asset's log. `latest`: to its end; `immediate`: no further than
@@ -343,5 +353,6 @@ class Engine:
     target: Callable[..., Target]
     probe: Callable[..., Probe]
     marker: Callable[..., Marker] | None = None
+    follower: Callable[..., Follower] | None = None  # as `marker`; settings have a flag `stream`
     in_order: bool = True  # its items come in order; otherwise they are put in order afterwards
     has_log: bool = False  # a restore goes on from the snapshot along a log, up to a Goal

@@ -16,6 +16,7 @@ from drctl.engines.postgres_client import Client, Cluster, Settings
 from drctl.engines.postgres_local import LocalCapture
 from drctl.engines.postgres_probe import Marker, Probe
 from drctl.engines.postgres_remote import RemoteCapture
+from drctl.engines.postgres_stream import Follower
 from drctl.engines.postgres_target import target
 from drctl.errors import SourceError
 from drctl.events import Notice
@@ -105,4 +106,14 @@ def _is_it(top: bytes, started: int, cluster: Cluster) -> bool:
     return str(system_id) == cluster.system_id and abs(int(lines[2]) - started) <= 2
 
 
-ENGINE = Engine("postgres", Settings, Source, target, Probe, Marker, in_order=False, has_log=True)
+ENGINE = Engine(
+    "postgres",
+    Settings,
+    Source,
+    target,
+    Probe,
+    Marker,
+    Follower,
+    in_order=False,
+    has_log=True,
+)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from drctl.engines.base import Flag, SecretRef, Surroundings
 from drctl.errors import SourceError
+from drctl.units import parse_duration
 
 if TYPE_CHECKING:
     import psycopg
@@ -32,9 +33,21 @@ class Settings(BaseModel):
         default="auto", pattern="^(auto|local|remote)$", description="auto, local or remote."
     )
     stream: Flag = Field(default=False, description="Its WAL is kept by 'drctl stream'.")
+    synchronous: Flag = Field(
+        default=False, description="Store WAL at once: commits wait for the repository."
+    )
+    store_every: str = Field(default="2s", description="How often new WAL is stored, such as 2s.")
+    mark_every: str = Field(default="30s", description="How often the marker row is written.")
     slot: str = Field(
         default="drctl", pattern="^[a-z0-9_]{1,63}$", description="Slot that keeps WAL for it."
     )
+
+    @field_validator("store_every", "mark_every")
+    @classmethod
+    def _durations(cls, text: str) -> str:
+        if parse_duration(text) <= 0:
+            raise ValueError(f"'{text}': longer than nothing is wanted")
+        return text
 
     @field_validator("port", mode="before")
     @classmethod
@@ -132,6 +145,8 @@ class Client:
             if connection.status != pq.ConnStatus.OK:
                 raise self.error(psycopg.OperationalError(told(connection.error_message)))
             yield connection
+        except psycopg.Error as error:
+            raise self.error(error) from error
         finally:
             with suppress(psycopg.Error):
                 connection.finish()

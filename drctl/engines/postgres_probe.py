@@ -154,6 +154,8 @@ class Marker:
     def write(self, at_ns: int) -> None:
         """The schema is made where it is missing and the role may make it."""
         with self._client.connect() as connection:
+            # It must not wait for the very stream that writes it.
+            connection.execute("set synchronous_commit = local")
             if not _one(connection, "select to_regclass('drctl.marker') is not null"):
                 connection.execute("create schema if not exists drctl")
                 connection.execute(

@@ -1,0 +1,105 @@
+"""WAL file by file, as `archive_command` hands it out and `restore_command` asks for it.
+
+PostgreSQL runs both in the data directory, so the cluster's identity is read there.
+"""
+
+import os
+import struct
+from collections.abc import Callable
+
+from drctl.engines import postgres_layout as layout
+from drctl.engines.base import Log, LogSink
+from drctl.engines.postgres_recovery import assemble
+from drctl.engines.tree_look import reason
+from drctl.errors import SourceError, TargetRefused
+from drctl.logpieces import by_file
+
+# The first page of a segment: magic, flags, timeline, position, rest; system id, sizes.
+_PAGE = struct.Struct("<HHIQIxxxxQII")
+_LONG_HEADER = 2
+
+
+def system_id(top: str) -> str:
+    """Of the cluster in a data directory. Raises SourceError."""
+    path = os.path.join(top, "global", "pg_control")
+    try:
+        with open(path, "rb") as file:
+            return str(struct.unpack("<Q", file.read(8))[0])
+    except (OSError, struct.error) as error:
+        raise SourceError(
+            f"{path}: there is no cluster here",
+            hint="PostgreSQL runs archive_command in its data directory; by hand: cd there first",
+        ) from error
+
+
+def push(path: str, top: str, open_log: Callable[[str], LogSink]) -> bool:
+    """Store a file whole. False: it is stored already, with the same content. Raises SourceError
+    for one that is not whole, or stored with another content: a second archiver writes here."""
+    file = os.path.basename(path)
+    data, own = _read(path), system_id(top)
+    if layout.SEGMENT.fullmatch(file):
+        _check_segment(file, data, own)
+    log = open_log(own)
+    for piece in log.pieces(file):
+        if piece.end > len(data) or log.differs(piece, memoryview(data)[piece.offset :]):
+            raise SourceError(
+                f"{file} is in the repository with another content",
+                hint="two servers write the log of this asset: a restored copy of it, or a second "
+                "archiver; end that one, or give it an asset of its own",
+            )
+    if log.is_whole(file):
+        return False
+    log.append(file, 0, data, whole=True)
+    log.clean(file)
+    return True
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise SourceError(f"{path}: {reason(error)}", hint="PostgreSQL will try again") from error
+
+
+def _check_segment(file: str, data: bytes, own: str) -> None:
+    """As long as it says, and of this cluster."""
+    if len(data) < _PAGE.size:
+        raise SourceError(f"{file} is cut at {len(data)} bytes")
+    _, flags, _, _, _, found, size, _ = _PAGE.unpack_from(data)
+    if not flags & _LONG_HEADER or str(found) != own:
+        raise SourceError(f"{file} is no WAL of this cluster")
+    if len(data) != size:
+        raise SourceError(
+            f"{file} is {len(data)} bytes long, not {size}: it is cut",
+            hint="nothing was stored; look at the disk of pg_wal",
+        )
+
+
+def fetch(file: str, to: str, log: Log, segment_bytes: int) -> bool:
+    """Put a file where PostgreSQL wants it, whole or not at all. False: there is no such file.
+    Raises TargetRefused, IntegrityError, StorageError."""
+    found = by_file(log.pieces()).get(file)
+    if found is None or not found.pieces:
+        return False
+    data = assemble(log, found, segment_bytes)
+    partial = f"{to}.drctl-partial"
+    try:
+        with open(partial, "wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(partial, to)
+    except OSError as error:
+        raise TargetRefused(f"{to}: {reason(error)}", hint="make room or rights there") from error
+    return True
+
+
+def segment_bytes_of(top: str) -> int:
+    """How long a segment of the cluster in a data directory is: as long as those in pg_wal, else as
+    PostgreSQL makes them by itself."""
+    wal = os.path.join(top, "pg_wal")
+    for name in os.listdir(wal):
+        if layout.SEGMENT.fullmatch(name):
+            return os.path.getsize(os.path.join(wal, name))
+    return 16 << 20

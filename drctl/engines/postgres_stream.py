@@ -1,0 +1,380 @@
+"""Following a cluster's WAL over the replication protocol, and storing it as it comes.
+
+What the server is told to be safe is in the repository: it keeps the rest for the slot, and with
+`synchronous` its commits wait for it. A segment is stored a window (16 MiB at most) at a time. The
+window that is still being written is stored in parts, every few seconds what is new; once it is
+complete it is stored again in one piece, and the parts go.
+"""
+
+import select
+import struct
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from drctl.codec.limits import LOG_PIECE_MAX_BYTES
+from drctl.engines import postgres_layout as layout
+from drctl.engines.base import LogSink, Surroundings
+from drctl.engines.postgres_client import Client, Cluster, Settings, lsn_of, show_lsn, told
+from drctl.engines.postgres_probe import Marker
+from drctl.engines.postgres_wal import Forks, number_of, parse_history
+from drctl.errors import SourceError
+from drctl.events import Notice
+from drctl.logpieces import by_file
+from drctl.units import parse_duration
+
+if TYPE_CHECKING:
+    from psycopg import pq
+
+_DATA = struct.Struct("!cQQq")  # w, where it begins, where the server is, its time
+_ALIVE = struct.Struct("!cQqB")  # k, where the server is, its time, whether it wants an answer
+_ANSWER = struct.Struct("!cQQQqB")
+_ANSWER_SECONDS = 5.0
+_EPOCH_2000 = 946684800
+_LOOK_SECONDS = 0.2
+_REMOVED = "has already been removed"
+
+Ended = Callable[[], bool]
+
+
+class Follower:
+    """See engines.base.Follower."""
+
+    def __init__(self, settings: Settings, asset: str, around: Surroundings) -> None:
+        self._settings = settings
+        self._asset = asset
+        self._around = around
+        self._client = Client(settings, asset, around)
+        self._marker = Marker(settings, asset, around)
+        self._after_gap = False
+
+    def follow(self, ended: Ended) -> None:
+        with self._client.connect() as sql:
+            cluster = self._client.cluster(sql)
+            restart = self._slot(sql, cluster)
+        assert self._around.open_log  # noqa: S101 - a follower is given one
+        log = self._around.open_log(cluster.system_id)
+        with self._client.replication() as wire:
+            about = (self._settings, self._asset, self._around, self._client)
+            run = _Run(*about, cluster, log, wire)
+            try:
+                run.run(restart, self._marker, ended, after_gap=self._after_gap)
+            finally:
+                self._after_gap = run.met_gap
+
+    def _slot(self, sql: Any, cluster: Cluster) -> int:
+        """Where the slot keeps WAL from. It is made where it is missing; one that was lost (the
+        server gave up keeping its WAL) is made anew, and the gap is told."""
+        name = self._settings.slot
+        row = sql.execute(
+            "select restart_lsn::text, wal_status, active from pg_replication_slots"
+            " where slot_name = %s",
+            (name,),
+        ).fetchone()
+        if row and row[2]:
+            raise SourceError(
+                f"{self._asset}: slot {name} is in use: another 'drctl stream' runs",
+                hint="end that one, or give this asset a 'slot' of its own",
+            )
+        if row and row[1] == "unreserved":
+            self._warn(f"slot {name} is about to lose WAL: raise max_slot_wal_keep_size")
+        if row and row[0] is None:
+            self._warn(f"slot {name} was lost: WAL is missing; take a new backup now")
+            sql.execute("select pg_drop_replication_slot(%s)", (name,))
+            row = None
+        if row is None:
+            sql.execute("select pg_create_physical_replication_slot(%s, true)", (name,))
+            row = sql.execute(
+                "select restart_lsn::text from pg_replication_slots where slot_name = %s", (name,)
+            ).fetchone()
+        at = lsn_of(row[0])
+        return at - at % cluster.segment_bytes
+
+    def _warn(self, what: str) -> None:
+        self._around.report.emit(Notice("warning", f"{self._asset}: {what}"))
+
+
+class _Window:
+    """What is stored as one piece in the end. `begin` is its position in the log."""
+
+    def __init__(self, begin: int, end: int) -> None:
+        self.begin = begin
+        self.end = end
+        self.data = bytearray()
+        self.stored = 0  # of these bytes
+
+    @property
+    def at(self) -> int:
+        return self.begin + len(self.data)
+
+
+class _Run:
+    """One connection, from where the repository's log ends."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        asset: str,
+        around: Surroundings,
+        client: Client,
+        cluster: Cluster,
+        log: LogSink,
+        wire: "pq.abc.PGconn",
+    ) -> None:
+        self._asset = asset
+        self._around = around
+        self._client = client
+        self._cluster = cluster
+        self._log = log
+        self._wire = wire
+        self._slot = settings.slot
+        self._synchronous = settings.synchronous
+        self._interval = parse_duration(settings.store_every)
+        self._mark_every = parse_duration(settings.mark_every)
+        self._timeline = cluster.timeline
+        self._stored_at = self._answered_at = self._marked_at = 0.0
+        self._window = _Window(0, 0)
+        self._flushed = 0
+        self.met_gap = False
+
+    def run(self, restart: int, marker: Marker, ended: Ended, *, after_gap: bool) -> None:
+        """Until it is ended, or something fails. What came in is stored in either case."""
+        self._start(*self._resume(restart, after_gap=after_gap))
+        try:
+            while not ended():
+                if not self._receive():
+                    self._follow_timeline()
+                self._settle()
+                self._mark(marker)
+        finally:
+            self._store_part()
+            self._answer()
+
+    # -- where to begin -----------------------------------------------------------------------
+
+    def _resume(self, restart: int, *, after_gap: bool) -> tuple[int, int]:
+        """Timeline and position where the stored log ends: on the newest timeline that is stored
+        and from which the server's comes. After a gap: where the slot keeps WAL from."""
+        timeline = self._identified()
+        forks = self._history(timeline)
+        if after_gap:
+            return timeline, restart
+        each = self._cluster.segment_bytes
+        files = by_file(self._log.pieces())
+        known = {int(name[:8], 16) for name in files if layout.SEGMENT.fullmatch(name)}
+        mine = [t for t in (timeline, *(t for t, _ in reversed(forks))) if t in known]
+        if not mine:
+            first = forks[-1][1] if forks else restart
+            return timeline, min(first - first % each, restart)
+        newest = max(n for n in files if n.startswith(f"{mine[0]:08X}") and len(n) == 24)
+        at = number_of(newest, each) * each
+        if files[newest].whole:
+            return mine[0], at + each
+        return mine[0], at + files[newest].size - files[newest].size % LOG_PIECE_MAX_BYTES
+
+    def _identified(self) -> int:
+        """The timeline that the server is on."""
+        result = self._wire.exec_(b"IDENTIFY_SYSTEM")
+        if not result.ntuples:
+            raise self._error("it does not identify itself", result)
+        return int(result.get_value(0, 1) or b"1")
+
+    def _history(self, timeline: int) -> Forks:
+        """Store a timeline's history. Gives it."""
+        if timeline == 1:
+            return []
+        result = self._wire.exec_(f"TIMELINE_HISTORY {timeline}".encode())
+        if not result.ntuples:
+            raise self._error("it does not give its timeline's history", result)
+        name, text = told(result.get_value(0, 0) or b""), bytes(result.get_value(0, 1) or b"")
+        for piece in self._log.pieces(name):
+            if piece.size != len(text) or self._log.differs(piece, text):
+                raise self._diverged(name)
+        if not self._log.is_whole(name):
+            self._log.append(name, 0, text, whole=True)
+        return parse_history(told(text))
+
+    def _start(self, timeline: int, at: int) -> None:
+        """Begin to receive."""
+        from psycopg import pq
+
+        self._timeline = timeline
+        query = f'START_REPLICATION SLOT "{self._slot}" PHYSICAL {show_lsn(at)}'
+        result = self._wire.exec_(f"{query} TIMELINE {timeline}".encode())
+        if result.status != pq.ExecStatus.COPY_BOTH:
+            raise self._error("it does not send its WAL", result)
+        self._open(at)
+
+    def _open(self, at: int) -> None:
+        each = self._cluster.segment_bytes
+        step = min(each, LOG_PIECE_MAX_BYTES)
+        self._window = _Window(at, at - at % step + step)
+        self._flushed = at
+
+    # -- receiving ----------------------------------------------------------------------------
+
+    def _receive(self) -> bool:
+        """Take what has come. False: the server's timeline has ended."""
+        taken = False
+        while True:
+            size, data = self._wire.get_copy_data(1)
+            if size == 0:
+                if taken:
+                    return True
+                self._wait()
+                taken = True
+                continue
+            if size < 0:
+                return self._finished()
+            self._message(data)
+            taken = True
+
+    def _wait(self) -> None:
+        select.select([self._wire.socket], [], [], _LOOK_SECONDS)
+        self._wire.consume_input()
+
+    def _finished(self) -> bool:
+        """The server stopped sending: at the end of a timeline in good order, or for an error."""
+        from psycopg import pq
+
+        result = self._wire.get_result()
+        if result is not None and result.status == pq.ExecStatus.COPY_IN:
+            return False
+        raise self._error("it broke off", result)
+
+    def _follow_timeline(self) -> None:
+        """The timeline has ended where another one left it: go on with that one, from the begin of
+        the segment in which it began."""
+        self._store_part()
+        self._wire.put_copy_end()
+        result = self._wire.get_result()
+        if result is None or not result.ntuples:
+            raise self._error("it does not say which timeline follows", result)
+        timeline = int(result.get_value(0, 0) or b"0")
+        at = lsn_of(told(result.get_value(0, 1) or b""))
+        while self._wire.get_result() is not None:
+            pass
+        what = f"{self._asset}: timeline {self._timeline} was left for {timeline}"
+        self._around.report.emit(Notice("info", f"{what} at {show_lsn(at)}"))
+        self._history(timeline)
+        self._start(timeline, at - at % self._cluster.segment_bytes)
+
+    def _message(self, data: memoryview) -> None:
+        kind = bytes(data[:1])
+        if kind == b"w":
+            _, begin, _, _ = _DATA.unpack_from(data)
+            self._take(begin, data[_DATA.size :])
+        elif kind == b"k":
+            _, _, _, wants = _ALIVE.unpack_from(data)
+            if wants:
+                self._store_part()
+                self._answer()
+
+    def _take(self, begin: int, data: memoryview) -> None:
+        """Into the window, and into the next ones where it reaches beyond."""
+        while data:
+            window = self._window
+            if begin != window.at:
+                raise SourceError(
+                    f"{self._asset}: WAL came from {show_lsn(begin)}, due was {show_lsn(window.at)}"
+                )
+            part = data[: window.end - window.at]
+            window.data += part
+            begin += len(part)
+            data = data[len(part) :]
+            if window.at == window.end:
+                self._store_window()
+                self._open(window.end)
+
+    # -- storing ------------------------------------------------------------------------------
+
+    def _place(self) -> tuple[str, int]:
+        """The window's file and its offset there."""
+        begin = self._window.begin
+        name = self._cluster.segment(begin, self._timeline)
+        return name, begin % self._cluster.segment_bytes
+
+    def _store_part(self) -> None:
+        """What is new in the window."""
+        window = self._window
+        if window.stored < len(window.data):
+            file, offset = self._place()
+            new = bytes(memoryview(window.data)[window.stored :])
+            self._log.append(file, offset + window.stored, new)
+            window.stored = len(window.data)
+        self._flushed = max(self._flushed, window.at)
+        self._stored_at = time.monotonic()
+
+    def _store_window(self) -> None:
+        """All of the window in one piece. What was stored of it before must be the same: else two
+        servers write one timeline, and neither may replace what the other stored."""
+        window = self._window
+        file, offset = self._place()
+        data = bytes(window.data)
+        for piece in self._log.pieces(file):
+            inside = offset <= piece.offset and piece.end <= offset + len(data)
+            if inside and self._log.differs(piece, memoryview(data)[piece.offset - offset :]):
+                raise self._diverged(file)
+        whole = window.end % self._cluster.segment_bytes == 0
+        self._log.append(file, offset, data, whole=whole)
+        self._log.clean(file)
+        self._flushed = window.end
+        self._answer()
+
+    def _settle(self) -> None:
+        """Every few seconds, or at once where commits wait for it."""
+        now = time.monotonic()
+        is_due = self._synchronous or now - self._stored_at >= self._interval
+        if is_due and self._window.stored < len(self._window.data):
+            self._store_part()
+            self._answer()
+        elif now - self._answered_at >= _ANSWER_SECONDS:
+            self._answer()
+
+    def _answer(self) -> None:
+        """Tell the server how far its WAL is safe."""
+        import psycopg
+
+        at = self._flushed
+        now = int((time.time() - _EPOCH_2000) * 1e6)
+        try:
+            self._wire.put_copy_data(_ANSWER.pack(b"r", self._window.at, at, at, now, 0))
+            self._wire.flush()
+        except psycopg.Error:
+            return  # it is gone, which the next look tells
+        self._answered_at = time.monotonic()
+
+    def _mark(self, marker: Marker) -> None:
+        """Leave a mark in the live cluster, by which a restored one tells how fresh it is."""
+        now = time.monotonic()
+        if not self._mark_every or now - self._marked_at < self._mark_every:
+            return
+        self._marked_at = now
+        try:
+            marker.write(self._around.clock.now_ns())
+        except SourceError as error:
+            what = f"{self._asset}: no marker is written: {error.what}"
+            self._around.report.emit(Notice("warning", what))
+            self._mark_every = 0.0
+
+    # -- errors -------------------------------------------------------------------------------
+
+    def _diverged(self, file: str) -> SourceError:
+        return SourceError(
+            f"{self._asset}: {file} is in the repository with another content",
+            hint="two servers write the log of this asset: a restored copy of it, or a second "
+            "archiver; end that one, or give it an asset of its own",
+        )
+
+    def _error(self, what: str, result: "pq.abc.PGresult | None") -> SourceError:
+        import psycopg
+
+        words = told(result.error_message if result else self._wire.error_message)
+        if _REMOVED in words:
+            self.met_gap = True
+            return SourceError(
+                f"{self._asset}: the log has a gap: {words}",
+                hint="take a new backup now; set max_slot_wal_keep_size with room, and keep "
+                "'drctl stream' running",
+            )
+        return self._client.error(psycopg.OperationalError(f"{what}: {words}" if words else what))

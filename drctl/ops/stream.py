@@ -1,0 +1,79 @@
+"""The walk of a stream: follow each asset's log for as long as we run, whatever fails meanwhile."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from drctl.clock import Clock
+from drctl.engines.base import Follower
+from drctl.errors import DrctlError
+from drctl.events import Event, Notice, Reporter
+
+_FIRST_SECONDS, _MOST_SECONDS = 1.0, 30.0
+_LOOK_SECONDS = 0.5
+
+
+class OneAtATime:
+    """A reporter for several threads."""
+
+    def __init__(self, report: Reporter) -> None:
+        self._report = report
+        self._lock = threading.Lock()
+
+    def emit(self, event: Event) -> None:
+        with self._lock:
+            self._report.emit(event)
+
+
+@dataclass(slots=True)
+class Ending:
+    """Whether the streams are to end; a thread waits for it in naps."""
+
+    asked: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self) -> bool:
+        return self.asked.is_set()
+
+
+def stream(
+    followers: Sequence[tuple[str, Follower]],
+    ending: Ending,
+    clock: Clock,
+    report: Reporter,
+) -> None:
+    """Follow every asset until `ending` is asked for, each in a thread of its own. A signal that
+    comes meanwhile asks for it; what came in by then is stored."""
+    threads = [
+        threading.Thread(target=_keep_following, args=(*each, ending, clock, report), name=each[0])
+        for each in followers
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        while any(thread.is_alive() for thread in threads):
+            clock.sleep(_LOOK_SECONDS)
+    except KeyboardInterrupt:
+        report.emit(Notice("info", "ending: storing what came in"))
+    finally:
+        ending.asked.set()
+        for thread in threads:
+            thread.join()
+
+
+def _keep_following(
+    asset: str, follower: Follower, ending: Ending, clock: Clock, report: Reporter
+) -> None:
+    """Again after every failure, later each time, and at once after a stretch that went well."""
+    wait_seconds = _FIRST_SECONDS
+    while not ending():
+        began = clock.monotonic_seconds()
+        try:
+            report.emit(Notice("info", f"{asset}: following its log"))
+            follower.follow(ending)
+        except DrctlError as error:
+            hint = f" ({error.hint})" if error.hint else ""
+            report.emit(Notice("warning", f"{error.what}{hint}; trying again"))
+        if clock.monotonic_seconds() - began > _MOST_SECONDS:
+            wait_seconds = _FIRST_SECONDS
+        ending.asked.wait(wait_seconds)
+        wait_seconds = min(2 * wait_seconds, _MOST_SECONDS)

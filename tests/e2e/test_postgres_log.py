@@ -1,0 +1,399 @@
+"""PostgreSQL's WAL in the repository: what was committed comes back, to any instant, or it is told
+why not."""
+
+import random
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from clusters import Cluster, bindir, give, identity, place, standing, start
+
+PLAN = """\
+version: 1
+name: test
+objectives: {{rpo: 2h}}
+sites:
+  here: {{failure_domain: a}}
+repositories:
+  local: {{site: here, path: repository}}
+keys: {{credential: file:keys/writer.key}}
+assets:
+  orders:
+    postgres: {settings}
+    schedule: hourly
+"""
+CONF = "track_commit_timestamp = on\n"
+
+
+class Load:
+    """Commits one row after the other and keeps its own log of what was committed."""
+
+    def __init__(self, cluster: Cluster, pad: int = 100, pause: float = 0.0) -> None:
+        self.cluster = cluster
+        cluster.sql("create table if not exists load (id bigint primary key, pad text)")
+        self.committed = 0
+        self.pad, self.pause = pad, pause
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        try:
+            with self.cluster.connect() as connection:
+                while not self._ended.is_set():
+                    connection.execute(
+                        "insert into load values (%s, repeat('x', %s))",
+                        (self.committed + 1, self.pad),
+                    )
+                    self.committed += 1
+                    time.sleep(self.pause)
+        except psycopg.Error:
+            return  # the server was killed
+
+    def wait_for(self, rows: int) -> None:
+        end = time.monotonic() + 60
+        while self.committed < rows:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+    def end(self) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def __enter__(self) -> "Load":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+
+class Stage:
+    """A cluster, a site that protects it, and a stream that runs or does not."""
+
+    def __init__(self, top: Path, site: Any, conf: str) -> None:
+        self.cluster = Cluster(give(top / "live"), conf=CONF + conf).init().up()
+        self.site = site
+        self.following: subprocess.Popen[str] | None = None
+        (top / "home").mkdir()
+
+    def protect(self, **settings: Any) -> None:
+        fast = {"stream": "true", "store_every": "200ms", "mark_every": "300ms"}
+        self.site.plan(PLAN.format(settings=self.cluster.settings(**{**fast, **settings})))
+        self.site.run("init")
+
+    def follow(self) -> None:
+        self.following = self.site.start("stream")
+        end = time.monotonic() + 60
+        while not self.cluster.sql("select 1 from pg_stat_replication where state = 'streaming'"):
+            assert self.following.poll() is None, self.following.communicate()
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+    def unfollow(self) -> str:
+        """SIGTERM; gives what it said."""
+        assert self.following
+        self.following.send_signal(signal.SIGTERM)
+        _, told = self.following.communicate(timeout=60)
+        assert self.following.returncode == 0, told
+        self.following = None
+        return told
+
+    def stored_to(self, lsn: str) -> None:
+        """Wait until the log is stored up to a position."""
+        end = time.monotonic() + 60
+        query = "select flush_lsn >= %s::pg_lsn from pg_stat_replication"
+        while self.cluster.sql(query, lsn) != [(True,)]:
+            assert time.monotonic() < end, self.cluster.sql("select * from pg_stat_replication")
+            time.sleep(0.05)
+
+    def now_lsn(self) -> str:
+        return str(self.cluster.sql("select pg_current_wal_lsn()::text")[0][0])
+
+    def rows_back(self, *words: str) -> list[int]:
+        """Restore and ask what is there."""
+        name = f"back-{random.randrange(10**9)}"
+        self.site.run("restore", "orders", "--to", self.site.top / name, *words)
+        with standing(self.site.top / name, self.site.top / f"{name}-up") as back:
+            return [row[0] for row in back.sql("select id from load order by id")]
+
+    def pieces(self, file: str = "") -> list[Path]:
+        return sorted(self.site.top.glob(f"repository/log/*/{file}*/*"))
+
+    def close(self) -> None:
+        if self.following:
+            self.following.kill()
+            self.following.communicate()
+        self.cluster.stop()
+
+
+@pytest.fixture
+def stage_of(new_site: Callable[[Path], Any]) -> Iterator[Callable[..., Stage]]:
+    with place() as top:
+        made: list[Stage] = []
+
+        def make(conf: str = "", **settings: Any) -> Stage:
+            stage = Stage(top, new_site(top), conf)
+            made.append(stage)
+            stage.protect(**settings)
+            return stage
+
+        try:
+            yield make
+        finally:
+            for stage in made:
+                stage.close()
+
+
+# -- the worst day --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("synchronous", [False, True])
+def test_after_kill_9_of_the_primary_the_repository_alone_gives_back_what_was_committed(
+    stage_of, synchronous, record_property
+) -> None:
+    waits = "synchronous_standby_names = 'drctl'\nsynchronous_commit = on\n" if synchronous else ""
+    stage = stage_of(conf=waits, synchronous=str(synchronous).lower())
+    stage.follow()
+    with Load(stage.cluster) as load:
+        load.wait_for(50)
+        stage.site.run("backup")
+        load.wait_for(load.committed + 300)
+        stage.cluster.kill()
+    stage.unfollow()
+    rows = stage.rows_back()
+    lost = load.committed - len(rows)
+    record_property("rows_lost", lost)
+    assert rows == list(range(1, len(rows) + 1)), "a row is missing in the middle"
+    assert lost <= 0 if synchronous else lost < 300
+    assert len(rows) <= load.committed + 1, "one commit may be there whose answer was lost"
+
+
+def test_the_marker_tells_how_fresh_the_restored_copy_is(stage_of) -> None:
+    stage = stage_of()
+    stage.follow()
+    stage.site.run("backup")
+    time.sleep(1)
+    before = time.time_ns()
+    time.sleep(1)
+    stage.cluster.kill()
+    stage.unfollow()
+    stage.site.run("restore", "orders", "--to", stage.site.top / "back")
+    with standing(stage.site.top / "back", stage.site.top / "up") as back:
+        ((newest,),) = back.sql("select max(at_ns) from drctl.marker")
+    assert before - 10**9 < newest
+
+
+# -- any instant ----------------------------------------------------------------------------------
+
+
+def test_ten_random_instants_are_met_exactly(stage_of) -> None:
+    stage = stage_of()
+    stage.site.run("backup")
+    stage.follow()
+    with Load(stage.cluster, pause=0.005) as load:
+        load.wait_for(400)
+    known = stage.cluster.sql("select pg_xact_commit_timestamp(xmin), id from load order by id")
+    stage.stored_to(stage.now_lsn())
+    stage.unfollow()
+    first, last = known[0][0], known[-1][0]
+    for _ in range(10):
+        at: datetime = first + (last - first) * random.random()
+        expected = [row for when, row in known if when <= at]
+        assert stage.rows_back("--at", at.isoformat()) == expected
+
+
+def test_a_time_after_the_last_commit_means_all_there_is(stage_of) -> None:
+    stage = stage_of()
+    stage.site.run("backup")
+    stage.follow()
+    with Load(stage.cluster) as load:
+        load.wait_for(20)
+    stage.stored_to(stage.now_lsn())
+    stage.unfollow()
+    ((later,),) = stage.cluster.sql("select clock_timestamp() + interval '1 minute'")
+    assert len(stage.rows_back("--at", later.isoformat())) == load.committed
+
+
+def test_a_position_a_name_a_transaction_and_the_snapshot_alone_are_met(stage_of) -> None:
+    stage = stage_of()
+    stage.cluster.sql("create table load (id bigint primary key)")
+    stage.site.run("backup")
+    stage.follow()
+    sql = stage.cluster.sql
+    sql("insert into load values (1)")
+    lsn = stage.now_lsn()
+    sql("insert into load values (2)")
+    sql("select pg_create_restore_point('before-migration')")
+    ((xid,),) = sql("insert into load values (3) returning pg_current_xact_id()::text")
+    sql("insert into load values (4)")
+    stage.stored_to(stage.now_lsn())
+    stage.unfollow()
+    assert stage.rows_back("--until", "immediate") == []
+    assert stage.rows_back("--until", f"lsn:{lsn}") == [1]
+    assert stage.rows_back("--until", "name:before-migration") == [1, 2]
+    assert stage.rows_back("--until", f"transaction:{xid}") == [1, 2, 3]
+    assert stage.rows_back() == [1, 2, 3, 4]
+    away = str(stage.site.top / "away")
+    done = stage.site.run("restore", "orders", "--to", away, "--until", "lsn:F/0", code=2)
+    assert "does not reach" in done.stderr
+    assert not Path(away).exists()
+
+
+# -- what goes wrong ------------------------------------------------------------------------------
+
+
+def fill(cluster: Cluster, segments: int) -> None:
+    """Segments are 1 MiB here."""
+    for _ in range(segments):
+        cluster.sql("select pg_logical_emit_message(false, 'x', repeat('x', 900000))")
+        cluster.sql("select pg_switch_wal()")
+
+
+def test_a_gap_in_the_log_is_an_error_and_never_the_end_of_it(stage_of) -> None:
+    stage = stage_of()
+    stage.cluster.sql("create table load (id bigint primary key)")
+    stage.site.run("backup")
+    stage.follow()
+    fill(stage.cluster, 4)
+    stage.cluster.sql("insert into load values (1)")
+    stage.stored_to(stage.now_lsn())
+    stage.unfollow()
+    whole = [piece for piece in stage.pieces() if ".whole." in str(piece)]
+    whole[-2].unlink()
+    away = stage.site.top / "away"
+    done = stage.site.run("restore", "orders", "--to", away, code=5)
+    assert "the log has a gap" in done.stderr
+    assert not away.exists()
+    assert stage.rows_back("--until", "immediate") == []
+
+
+def test_a_lost_slot_is_told_and_the_stream_goes_on(stage_of) -> None:
+    stage = stage_of(conf="max_slot_wal_keep_size = 2MB\nmax_wal_size = 2MB\nmin_wal_size = 2MB\n")
+    stage.follow()
+    stage.unfollow()
+    fill(stage.cluster, 12)
+    stage.cluster.sql("checkpoint")
+    assert stage.cluster.sql("select wal_status from pg_replication_slots") == [("lost",)]
+    stage.following = stage.site.start("stream")
+    end = time.monotonic() + 60
+    while not stage.cluster.sql(
+        "select 1 from pg_replication_slots where active and wal_status = 'reserved'"
+    ):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    time.sleep(1)
+    told = stage.unfollow()
+    assert "take a new backup now" in told
+    assert "the log has a gap" in told
+    stage.site.run("backup")
+    with Load(stage.cluster) as load:
+        load.wait_for(5)
+    stage.follow()
+    stage.stored_to(stage.now_lsn())
+    stage.unfollow()
+    assert len(stage.rows_back()) == load.committed
+
+
+def test_the_way_goes_on_over_a_promotion(stage_of) -> None:
+    """A standby takes over; the stream follows it; a restore goes along both timelines."""
+    stage = stage_of()
+    stage.follow()
+    stage.site.run("backup")
+    with Load(stage.cluster) as load:
+        load.wait_for(50)
+    standby = Cluster(give(stage.site.top / "standby"))
+    subprocess.run(
+        [str(bindir() / "pg_basebackup"), "-D", str(standby.data), "-h", str(stage.cluster.top),
+         "-U", "drctl", "-R", "-X", "stream", "-c", "fast"],
+        check=True, capture_output=True, cwd="/", **identity(),
+    )  # fmt: skip
+    standby.process = start(
+        standby.data, standby.top, "-c", f"unix_socket_directories={standby.top}"
+    )
+    try:
+        ((at,),) = stage.cluster.sql("select pg_current_wal_lsn()::text")
+        while standby.sql("select pg_last_wal_replay_lsn() >= %s::pg_lsn", at) != [(True,)]:
+            time.sleep(0.05)
+        stage.unfollow()
+        stage.cluster.kill()
+        standby.sql("select pg_promote()")
+        standby.sql("select pg_create_physical_replication_slot('drctl', true)")
+        standby.sql("insert into load values (1000000)")
+        stage.cluster = standby
+        stage.protect()
+        stage.follow()
+        stage.stored_to(stage.now_lsn())
+        stage.unfollow()
+        rows = stage.rows_back()
+        assert rows == [*range(1, load.committed + 1), 1000000]
+        assert stage.rows_back("--timeline", "current") == [*range(1, load.committed + 1)]
+    finally:
+        standby.stop()
+
+
+def test_a_second_writer_of_one_timeline_is_refused(stage_of) -> None:
+    """A restored copy that was started beside the original, on the same timeline by mistake."""
+    stage = stage_of()
+    stage.follow()
+    stage.site.run("backup")
+    fill(stage.cluster, 1)
+    stage.stored_to(stage.now_lsn())
+    stage.unfollow()
+    (piece,) = [p for p in stage.pieces() if ".whole." in str(p)][-1:]
+    file = piece.parent.name.split(".")[0]
+    wal = (stage.cluster.data / "pg_wal" / file).read_bytes()
+    other = stage.site.top / "other" / file
+    other.parent.mkdir()
+    other.write_bytes(wal[:-1] + b"\xff")
+    assert "another content" in push(stage, other, code=4).stderr
+    other.write_bytes(wal)
+    push(stage, other)
+    other.write_bytes(wal[:-100])
+    assert "it is cut" in push(stage, other, code=4).stderr
+
+
+def push(stage: Stage, path: Path, code: int = 0) -> "subprocess.CompletedProcess[str]":
+    """As archive_command does: in the data directory."""
+    done = subprocess.run(
+        stage.site.argv("wal", "push", "orders", path),
+        env=stage.site.environment(), cwd=stage.cluster.data, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def test_archiving_and_fetching_file_by_file_leads_as_far(stage_of) -> None:
+    stage = stage_of()
+    stage.site.run("backup")
+    with Load(stage.cluster) as load:
+        load.wait_for(50)
+    ((closed,),) = stage.cluster.sql("select pg_walfile_name(pg_switch_wal())")
+    ready = sorted(p for p in (stage.cluster.data / "pg_wal").iterdir() if len(p.name) == 24)
+    for path in (p for p in ready if p.name <= closed):
+        push(stage, path)
+        push(stage, path)
+    assert len(stage.rows_back()) == load.committed
+    to = stage.site.top / "fetched"
+
+    def fetch(file: str, **more: str) -> int:
+        done = subprocess.run(
+            stage.site.argv("wal", "fetch", "orders", file, to),
+            env={**stage.site.environment(), **more}, cwd=stage.cluster.data, check=False,
+            capture_output=True,
+        )  # fmt: skip
+        return done.returncode
+
+    assert fetch(closed) == 0
+    assert to.read_bytes() == (stage.cluster.data / "pg_wal" / closed).read_bytes()
+    assert fetch("0000000100000000000000FF") == 1
+    assert fetch(closed, DRCTL_PASSPHRASE="wrong") == 255
+    assert re.fullmatch("[0-9A-F]{24}", closed)

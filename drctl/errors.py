@@ -7,6 +7,7 @@ DrctlError
  +-- StorageError      5   a repository's storage failed
  |    +-- NotFound         the object is not there
  |    +-- AlreadyExists    the object is there, and was not to be replaced
+ |    +-- Unreadable       the object is there, but not these bytes of it
  |    +-- StorageFault     a passing fault: trying again may help
  +-- IntegrityError    6   bytes are not what was written
  +-- KeyUnavailable    7   a key is missing, locked or not the right one
@@ -87,6 +88,11 @@ class AlreadyExists(StorageError):
     def __init__(self, name: str, where: str, *, hint: str = "") -> None:
         super().__init__(f"{where}: object {name} exists already", hint=hint)
         self.name = name
+
+
+class Unreadable(StorageError):
+    """An object that is shorter than what was asked for, or whose medium reports errors. Asking
+    again does not help, and other objects may well be sound."""
 
 
 class StorageFault(StorageError):

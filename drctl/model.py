@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -22,6 +22,10 @@ class Kind(IntEnum):
     SOCKET = 8
 
 
+Owner = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 2)]  # the one above means "leave it"
+Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 31) - 1)]
+
+
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One thing that a source holds, as it is written in the repository (docs/format.md).
 
@@ -35,16 +39,16 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """
 
     path: bytes
-    kind: int
-    mode: int = 0  # permission bits, setuid, setgid, sticky: 07777
-    uid: int = 0
-    gid: int = 0
+    kind: Annotated[int, msgspec.Meta(ge=1, le=8)]
+    mode: Annotated[int, msgspec.Meta(ge=0, le=0o7777)] = 0  # with setuid, setgid, sticky
+    uid: Owner = 0
+    gid: Owner = 0
     mtime_ns: int = 0
-    size: int = 0  # bytes
+    size: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] = 0  # bytes
     blobs: bytes = b""
     indirect: bool = False
     link: bytes = b""  # a symlink's target, a hard link's first path
-    device: tuple[int, int] | None = None  # major, minor
+    device: tuple[Number, Number] | None = None  # major, minor
     xattrs: tuple[tuple[bytes, bytes], ...] = ()  # sorted by name; ACLs are among them
     extents: tuple[int, ...] = ()
     problem: str = ""

@@ -12,7 +12,7 @@ import msgspec
 
 from drctl.codec import UNREADABLE
 from drctl.errors import IntegrityError
-from drctl.model import ID_SIZE, Entry, sort_key
+from drctl.model import ID_SIZE, Entry, Kind, sort_key
 
 _MASK = 0x1FF  # a block ends after one path in 512
 BLOCK_MOST_ENTRIES = 4096
@@ -68,7 +68,25 @@ def decode_block(plain: bytes) -> list[Entry]:
     for entry in block:
         if not is_safe_path(entry.path) or len(entry.blobs) % ID_SIZE:
             raise IntegrityError(f"a block of entries holds a path that may not be: {entry.path!r}")
+        if entry.link or entry.extents or entry.xattrs:
+            _check_rare_fields(entry)
     return block
+
+
+def _check_rare_fields(entry: Entry) -> None:
+    """What a restore hands to the system must be what the system can take."""
+    ends = [0]
+    for offset, length in zip(entry.extents[::2], entry.extents[1::2], strict=False):
+        ends.append(offset + length if offset >= ends[-1] and length >= 0 else entry.size + 1)
+    fits = (
+        b"\0" not in entry.link
+        and (entry.kind != Kind.HARDLINK or is_safe_path(entry.link))
+        and all(name and b"\0" not in name for name, _ in entry.xattrs)
+        and len(entry.extents) % 2 == 0
+        and max(ends) <= entry.size
+    )
+    if not fits:
+        raise IntegrityError(f"a block of entries holds what may not be, at {entry.path!r}")
 
 
 def is_safe_path(path: bytes) -> bool:

@@ -105,7 +105,8 @@ class _File:
         if os.geteuid() == 0:
             os.chown(self._partial, entry.uid, entry.gid)
         os.chmod(self._partial, entry.mode or 0o600)
-        os.utime(self._partial, ns=(entry.mtime_ns, entry.mtime_ns))
+        with suppress(OverflowError):  # beyond what the system can hold; the content is what counts
+            os.utime(self._partial, ns=(entry.mtime_ns, entry.mtime_ns))
 
     def abort(self) -> None:
         if self._descriptor >= 0:

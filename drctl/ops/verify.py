@@ -8,14 +8,15 @@
 Everything wrong is collected, so that one bad object does not hide another.
 """
 
-from collections.abc import Callable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from zlib import crc32
 
 from drctl.codec import documents, table
 from drctl.codec.recipients import Identity
-from drctl.errors import IntegrityError, KeyUnavailable, NotFound
+from drctl.errors import IntegrityError, KeyUnavailable, NotFound, Unreadable
 from drctl.events import Notice, Phase, Progress, Reporter
 from drctl.model import Snapshot
 from drctl.ops.replicate import check_object
@@ -124,7 +125,7 @@ def _scrub(
             check_object(storage.where, info.name, data)
             if prove:
                 prove(info.name, data)
-        except (IntegrityError, NotFound, KeyUnavailable) as error:
+        except (IntegrityError, NotFound, Unreadable, KeyUnavailable) as error:
             return error.what
         return ""
 
@@ -151,14 +152,16 @@ def _structure(
     """Indexes, packs and refs. Gives what a look at the content needs."""
     result.depth = "structure"
     report.emit(Phase(f"checking what the snapshots in {repository.where} need"))
+    # First what needs, then what is needed: a backup may be adding to both meanwhile.
+    found = catalog.load(repository, pool)
     index = repository.load_index(wrong, pool)
-    sizes = {info.name: info.size_bytes for info in repository.storage.list(names.PACKS)}
+    listed = [info for info in repository.storage.list(names.PACKS) if names.is_id(info.name)]
+    sizes = {info.name: info.size_bytes for info in listed}
     _check_places(repository, index, sizes, wrong)
     _check_log(repository, wrong)
-    found = catalog.load(repository, pool)
     for damaged in found.damaged:
         wrong(damaged)
-    present = index.segment_ids()
+    present = _numbers_by_session(index)
     for snapshot in found.snapshots:
         result.snapshots += 1
         _check_refs(repository, snapshot, present, wrong)
@@ -209,7 +212,7 @@ def _check_unindexed(repository: Repository, name: str, wrong: Wrong) -> None:
 def _check_refs(
     repository: Repository,
     snapshot: Snapshot,
-    present: set[tuple[bytes, int]],
+    present: Mapping[bytes, Sequence[int]],
     wrong: Wrong,
 ) -> None:
     who = f"{repository.where}: snapshot {snapshot.short} of {snapshot.asset}"
@@ -220,15 +223,23 @@ def _check_refs(
     except (IntegrityError, NotFound) as error:
         wrong(f"{who}: its refs do not read: {error.what}")
         return
-    needed = {
-        (session, number)
-        for session, runs in refs.segments.items()
-        for first, count in zip(runs[::2], runs[1::2], strict=True)
-        for number in range(first, first + count)
-    }
-    lost = len(needed - present)
-    if lost:
-        wrong(f"{who}: {lost} of the {len(needed)} segments that it needs are in no pack")
+    needed = found = 0
+    for session, runs in refs.segments.items():
+        there = present.get(session, ())
+        for first, count in zip(runs[::2], runs[1::2], strict=True):
+            needed += count
+            found += bisect_left(there, first + count) - bisect_left(there, first)
+    if found != needed:
+        wrong(f"{who}: {needed - found} of the {needed} segments that it needs are in no pack")
+
+
+def _numbers_by_session(index: Index) -> dict[bytes, list[int]]:
+    """The numbers of the segments that lie in packs, ascending: a run may claim more segments than
+    there could ever be, so it is looked up, not written out."""
+    numbers: dict[bytes, list[int]] = {}
+    for session, number in sorted(index.segment_ids()):
+        numbers.setdefault(session, []).append(number)
+    return numbers
 
 
 # -- content --------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from drctl.codec import documents
 from drctl.codec.documents import Manifest
-from drctl.errors import IntegrityError, StorageError, UsageError
+from drctl.errors import IntegrityError, NotFound, StorageError, UsageError
 from drctl.model import Snapshot
 from drctl.repository import names
 from drctl.repository.repository import Repository
@@ -27,11 +27,13 @@ def load(repository: Repository, pool: Executor | None = None) -> Catalog:
     """All snapshots. A damaged one never hides the others."""
     listed = [names.digest_of(info.name) for info in repository.storage.list(names.SNAPSHOTS)]
 
-    def read(digest: str) -> Snapshot | str:
+    def read(digest: str) -> Snapshot | str | None:
         try:
             return snapshot(digest, manifest(repository, digest))
         except IntegrityError as error:
             return error.what
+        except NotFound:
+            return None  # it was removed since it was listed
 
     found = list((pool.map if pool else map)(read, listed))
     good = sorted(

@@ -1,7 +1,7 @@
 """The index in memory: blob id -> segment -> pack, within 64 bytes a blob."""
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, islice, repeat
 
@@ -35,10 +35,11 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """Ids of the packs and of the sessions that a storage holds. A pack that is not among them is
-    lost, and so is one whose session is: nobody can open it any more."""
+    """Ids of the packs, with their sizes in bytes, and of the sessions that a storage holds. A pack
+    that is not among them, or is cut short, is lost, and so is one whose session is: nobody can
+    open it any more."""
 
-    packs: frozenset[bytes]
+    packs: Mapping[bytes, int]
     sessions: frozenset[bytes]
 
 
@@ -136,7 +137,8 @@ class Index:
         names lost packs, which were left out. Raises IntegrityError."""
         columns = decode_columns(plain)
         names = _split(columns.packs, ID_SIZE)
-        whole = not self._are_lost(names, _split(columns.sessions, SESSION_ID_BYTES))
+        ends = zip(names, _ends(columns), strict=True)
+        whole = not self._are_lost(ends, _split(columns.sessions, SESSION_ID_BYTES))
         if whole and not any(name in self._packs for name in names):
             self._add_segments(columns, names)
             return True
@@ -150,8 +152,9 @@ class Index:
 
     def add_pack(self, pack: PackTable) -> None:
         """One pack's table of contents, unless the pack is known."""
+        end = max((s.offset + s.stored_bytes for s in pack.segments), default=0)
         if pack.name in self._packs or self._are_lost(
-            [pack.name], [s.session for s in pack.segments]
+            [(pack.name, end)], [s.session for s in pack.segments]
         ):
             return
         for segment in pack.segments:
@@ -162,12 +165,13 @@ class Index:
                 self.add_blob(blob_id, ordinal, offset, length)
                 offset += length
 
-    def _are_lost(self, packs: list[bytes], sessions: list[bytes]) -> bool:
-        """Whether any of these is."""
+    def _are_lost(self, packs: Iterable[tuple[bytes, int]], sessions: list[bytes]) -> bool:
+        """Whether any of these is: packs with where their last segments end."""
         here = self._present
-        return here is not None and not (
-            here.packs.issuperset(packs) and here.sessions.issuperset(sessions)
-        )
+        if here is None:
+            return False
+        are_whole = all(here.packs.get(name, -1) >= end for name, end in packs)
+        return not (are_whole and here.sessions.issuperset(sessions))
 
     def _add_segments(self, c: Columns, names: list[bytes]) -> None:
         base = len(self._number)
@@ -203,6 +207,13 @@ class Index:
 
 def _split(ids: bytes, size: int) -> list[bytes]:
     return [ids[i : i + size] for i in range(0, len(ids), size)]
+
+
+def _ends(c: Columns) -> list[int]:
+    """Where the last segment of each pack ends."""
+    offsets, sizes = numbers("I", c.offset), numbers("I", c.stored)
+    lasts = (end - 1 for end in accumulate(numbers("I", c.pack_segments)))
+    return [offsets[last] + sizes[last] if offsets else 0 for last in lasts]
 
 
 def _ordinal(known: dict[bytes, int], names: list[bytes], name: bytes) -> int:

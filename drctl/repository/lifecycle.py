@@ -14,7 +14,9 @@ from drctl.storage.base import Storage
 
 
 def create(storage: Storage, credential: WriterCredential, randomness: Randomness) -> Repository:
-    """A new repository. Its config is written last. Raises AlreadyExists when one is there."""
+    """A new repository. Its config is written last. Raises AlreadyExists when one is there, and
+    StorageError when the config of another one was lost: its keys must stay as they are."""
+    _refuse_another(storage, credential.secrets.repository_id)
     secrets = credential.secrets
     for recipient in credential.recipients:
         sealed = documents.encode_sealed(
@@ -28,6 +30,20 @@ def create(storage: Storage, credential: WriterCredential, randomness: Randomnes
     config = Config(secrets.repository_id, credential.recipients)
     storage.put(names.CONFIG, documents.encode_config(config, secrets))
     return Repository(storage, secrets, credential.recipients, randomness)
+
+
+def _refuse_another(storage: Storage, repository_id: bytes) -> None:
+    for info in storage.list(names.KEYS):
+        try:
+            found = documents.check_sealed(documents.KEYS_MAGIC, storage.get(info.name)).repository
+        except IntegrityError:
+            continue  # it opens nothing any more, and may be replaced
+        if found != repository_id:
+            raise StorageError(
+                f"{storage.where} holds {info.name} of another repository, whose config is lost",
+                hint="name an empty place; with that repository's own writer credential, init "
+                "makes its config again",
+            )
 
 
 def exists(storage: Storage) -> bool:

@@ -1,5 +1,6 @@
 """Names of objects. An immutable object is named by the SHA-256 of its bytes."""
 
+import re
 from hashlib import sha256
 
 from drctl.storage.base import Buffer
@@ -11,6 +12,7 @@ INDEX, REFS, SNAPSHOTS, LOG = "index/", "refs/", "snapshots/", "log/"
 # Whoever copies a repository copies in this order, so that the copy is valid at every instant.
 COPY_ORDER = (CONFIG, KEYS, SESSIONS, LOG, PACKS, INDEX, REFS, SNAPSHOTS)
 HASHED = (PACKS, INDEX, REFS, SNAPSHOTS, LOG)
+_ID = re.compile(r"(?:[0-9a-f]{32}){1,2}")
 
 
 def hashed(folder: str, data: Buffer) -> str:
@@ -20,6 +22,12 @@ def hashed(folder: str, data: Buffer) -> str:
 def named(folder: str, digest: str) -> str:
     """Packs are many, so they lie in 256 folders."""
     return f"{folder}{digest[:2]}/{digest}" if folder == PACKS else folder + digest
+
+
+def is_id(name: str) -> bool:
+    """Whether it ends as a pack's or a session's name does. A disk may hold other files, too: what
+    a copying tool, a file server or a person left there must keep nobody from their data."""
+    return bool(_ID.fullmatch(digest_of(name)))
 
 
 def digest_of(name: str) -> str:

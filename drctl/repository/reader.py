@@ -113,7 +113,7 @@ class Reader:
         end = run[-1][1].offset + run[-1][1].stored_bytes
         name = self._name(run[0][1])
         try:
-            data = memoryview(self.repository.storage.get(name, start, end - start))
+            data = memoryview(self.repository.read(name, start, end - start))
         except NotFound as error:
             raise IntegrityError(
                 f"{error.what}, though snapshots need it",

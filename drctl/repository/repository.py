@@ -10,12 +10,13 @@ from drctl.codec import documents, pack, seal
 from drctl.codec.keys import Secrets
 from drctl.codec.recipients import Identity, Recipient
 from drctl.codec.table import PackTable
-from drctl.errors import IntegrityError
+from drctl.errors import IntegrityError, NotFound, Unreadable
 from drctl.repository import names
 from drctl.repository.index import Index, Present
 from drctl.storage.base import ObjectInfo, Storage
 
 _TAIL_GUESS_BYTES = 64 * 1024  # holds the table of contents of most packs
+_LEAST_BYTES = 64  # no pack and no session is so small
 
 
 class Repository:
@@ -40,6 +41,14 @@ class Repository:
     def where(self) -> str:
         return self.storage.where
 
+    def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        """An object's bytes, or a range of them. Damage to one object must not look like a failure
+        of the storage: others are still there."""
+        try:
+            return self.storage.get(name, offset, length)
+        except Unreadable as error:
+            raise IntegrityError(error.what, hint=error.hint) from error
+
     # -- sealed metadata ----------------------------------------------------------------------
 
     def put_meta(self, folder: str, magic: bytes, plain: bytes) -> str:
@@ -54,7 +63,7 @@ class Repository:
     def get_meta(self, folder: str, magic: bytes, digest: str) -> bytes:
         """The plain bytes of a sealed object, proven to be the one of that name."""
         name = names.named(folder, digest)
-        data = self.storage.get(name)
+        data = self.read(name)
         if sha256(data).hexdigest() != digest:
             raise IntegrityError(f"{self.where}: {name} is not what was written")
         with self.naming(name):
@@ -103,23 +112,30 @@ class Repository:
         return index
 
     def _present(self, pool: Executor | None) -> Present:
-        packs, sessions = (pool.map if pool else map)(self._ids, (names.PACKS, names.SESSIONS))
-        return Present(packs, sessions)
+        packs, sessions = (pool.map if pool else map)(self._sizes, (names.PACKS, names.SESSIONS))
+        return Present(packs, frozenset(sessions))
 
-    def _ids(self, folder: str) -> frozenset[bytes]:
-        return frozenset(_digest_bytes(info.name) for info in self.storage.list(folder))
+    def _sizes(self, folder: str) -> dict[bytes, int]:
+        """Ids and sizes of the objects in a folder. What cannot be whole is left out."""
+        return {
+            bytes.fromhex(names.digest_of(info.name)): info.size_bytes
+            for info in self.storage.list(folder)
+            if info.size_bytes >= _LEAST_BYTES and names.is_id(info.name)
+        }
 
     def _index_or_error(self, digest: str) -> bytes | IntegrityError:
         try:
             return self.get_meta(names.INDEX, documents.INDEX_MAGIC, digest)
         except IntegrityError as error:
             return error
+        except NotFound as error:
+            return IntegrityError(f"{error.what} any more")
 
     def index_from_packs(self, index: Index, damaged: Callable[[str], None]) -> list[PackTable]:
         """Add the packs that the index does not know. Gives their tables."""
         added = []
         for info in self.storage.list(names.PACKS):
-            if index.knows_pack(_digest_bytes(info.name)):
+            if not names.is_id(info.name) or index.knows_pack(_digest_bytes(info.name)):
                 continue
             try:
                 found = self.read_toc(info)
@@ -133,11 +149,11 @@ class Repository:
     def read_toc(self, info: ObjectInfo) -> PackTable:
         """A pack's own table of contents, read from its end."""
         guess = min(info.size_bytes, _TAIL_GUESS_BYTES)
-        last = self.storage.get(info.name, info.size_bytes - guess, guess)
+        last = self.read(info.name, info.size_bytes - guess, guess)
         with self.naming(info.name):
             length = pack.toc_length(last[-pack.TAIL.size :], info.size_bytes) + pack.TAIL.size
         if length > guess:
-            last = self.storage.get(info.name, info.size_bytes - length, length)
+            last = self.read(info.name, info.size_bytes - length, length)
         return self._open_toc(info.name, last[-length:], info.size_bytes)
 
     def toc_in(self, name: str, data: bytes) -> PackTable:
@@ -181,7 +197,7 @@ class Repository:
         name = names.SESSIONS + session.hex()
         with self.naming(name):
             data_key = documents.open_sealed(
-                documents.SESSION_MAGIC, self.storage.get(name), session, identity
+                documents.SESSION_MAGIC, self.read(name), session, identity
             )
         return seal.DataSeal(self.secrets.repository_id, session, data_key)
 

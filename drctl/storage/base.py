@@ -39,8 +39,8 @@ class Storage(Protocol):
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         """The object's bytes, or `length` of them from `offset`.
 
-        Raises NotFound; StorageError when the range is not wholly inside the object: never
-        fewer bytes than were asked for. A `length` of 0 gives b"".
+        Raises NotFound; Unreadable when the range is not wholly inside the object, never giving
+        fewer bytes than were asked for, or when its medium fails. A `length` of 0 gives b"".
         """
         ...
 

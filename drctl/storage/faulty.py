@@ -3,9 +3,13 @@
 import threading
 from collections.abc import Callable, Iterator
 from enum import Enum
+from typing import TypeVar
 
 from drctl.errors import StorageError, StorageFault
 from drctl.storage.base import Buffer, ObjectInfo, Storage
+
+_T = TypeVar("_T")
+_LATE_SECONDS = 0.02  # longer than any other call in memory takes
 
 
 class Fault(Enum):
@@ -14,18 +18,21 @@ class Fault(Enum):
     FAIL = "fails before doing anything, for good"
     FAIL_ONCE = "fails before doing anything, once"
     LOSE_ANSWER = "does the work, then fails"
-    TRUNCATE = "gives only half of the bytes"
-    FLIP = "gives the bytes with one bit wrong"
+    TRUNCATE = "gives, or stores, half of the bytes; a listing breaks off in the middle"
+    FLIP = "gives, or stores, the bytes with one bit wrong"
+    DELAY = "does the work late, after calls that were made later"
 
 
 class Faulty:
-    """Counts calls from 0; call number `at` has the fault. `seen` is how many there were."""
+    """Counts calls from 0; call number `at` has the fault, and with FAIL so have all after it.
+    `seen` is how many calls there were."""
 
     def __init__(self, inner: Storage, fault: Fault, at: int) -> None:
         self._inner = inner
         self._fault = fault
         self._at = at
         self._lock = threading.Lock()
+        self._never = threading.Event()
         self.seen = 0
 
     @property
@@ -35,48 +42,68 @@ class Faulty:
     def _is_chosen(self) -> bool:
         with self._lock:
             self.seen += 1
-            return self.seen - 1 == self._at
+            mine = self.seen - 1
+        return mine >= self._at if self._fault is Fault.FAIL else mine == self._at
 
-    def _around(self, doing: str, work: Callable[[], bytes | ObjectInfo | None]) -> object:
+    def _around(self, doing: str, work: Callable[[], _T], spoilt: Callable[[], _T]) -> _T:
+        """The work, or at the chosen call what becomes of it."""
         if not self._is_chosen():
             return work()
         if self._fault is Fault.FAIL:
             raise StorageError(f"{self.where}: {doing} failed as it was told to")
         if self._fault is Fault.FAIL_ONCE:
             raise StorageFault(f"{self.where}: {doing} failed as it was told to, this once")
-        found = work()
+        if self._fault is Fault.DELAY:
+            self._never.wait(_LATE_SECONDS)
+        found = spoilt()
         if self._fault is Fault.LOSE_ANSWER:
             raise StorageFault(f"{self.where}: the answer to {doing} was lost as it was told to")
-        return _spoilt(found, self._fault)
+        return found
 
     def put(self, name: str, data: Buffer, *, replace: bool = False) -> None:
-        self._around("put", lambda: self._inner.put(name, data, replace=replace))
+        def write(written: Buffer) -> None:
+            self._inner.put(name, written, replace=replace)
+
+        self._around(f"put {name}", lambda: write(data), lambda: write(self._spoilt(bytes(data))))
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
-        found = self._around("get", lambda: self._inner.get(name, offset, length))
-        assert isinstance(found, bytes)  # noqa: S101 - what a get gives
-        return found
+        def read() -> bytes:
+            return self._inner.get(name, offset, length)
+
+        return self._around(f"get {name}", read, lambda: self._spoilt(read()))
 
     def head(self, name: str) -> ObjectInfo:
-        found = self._around("head", lambda: self._inner.head(name))
-        assert isinstance(found, ObjectInfo)  # noqa: S101 - what a head gives
-        return found
+        def look() -> ObjectInfo:
+            return self._inner.head(name)
+
+        return self._around(f"head {name}", look, look)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        self._around("list", lambda: None)
-        return self._inner.list(prefix)
+        """Fails when it is asked for the first name, as a real listing does."""
+        listing = self._inner.list(prefix)
+        yield from self._around(f"list {prefix}", lambda: listing, lambda: self._broken(listing))
 
     def delete(self, name: str) -> None:
-        self._around("delete", lambda: self._inner.delete(name))
+        def remove() -> None:
+            self._inner.delete(name)
+
+        self._around(f"delete {name}", remove, remove)
 
     def close(self) -> None:
         self._inner.close()
 
+    def _spoilt(self, data: bytes) -> bytes:
+        middle = len(data) // 2
+        if self._fault is Fault.TRUNCATE:
+            return data[:middle]
+        if self._fault is Fault.FLIP and data:
+            return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+        return data
 
-def _spoilt(found: object, fault: Fault) -> object:
-    if not isinstance(found, bytes) or not found:
-        return found
-    if fault is Fault.TRUNCATE:
-        return found[: len(found) // 2]
-    middle = len(found) // 2
-    return found[:middle] + bytes([found[middle] ^ 1]) + found[middle + 1 :]
+    def _broken(self, listing: Iterator[ObjectInfo]) -> Iterator[ObjectInfo]:
+        if self._fault is not Fault.TRUNCATE:
+            yield from listing
+            return
+        infos = tuple(listing)
+        yield from infos[: len(infos) // 2]
+        raise StorageFault(f"{self.where}: the listing broke off as it was told to")

@@ -9,14 +9,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from drctl.errors import AlreadyExists, NotFound, StorageError
+from drctl.errors import AlreadyExists, NotFound, StorageError, Unreadable
 from drctl.private import make_directory
 from drctl.storage.base import Buffer, ObjectInfo
 from drctl.storage.direct import write_past_cache
 
 _TEMPORARY = "tmp"
+_NOT_OURS = frozenset({f"{_TEMPORARY}/", "lost+found/"})  # at the top; the second is the disk's
 _FOLDER_TRIES = 20
 _STALE_SECONDS = 24 * 3600  # no put takes so long: what is older was left by a killed run
+_MEDIUM = frozenset({errno.EIO, errno.EUCLEAN, errno.EBADMSG})  # of one file, not of the disk
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 _HINTS = {
     errno.ENOSPC: "the disk is full: make room there; nothing that was committed is lost",
@@ -35,6 +37,7 @@ class Local:
     def __init__(self, path: str) -> None:
         self._path = os.path.abspath(path)
         self._made: set[str] = set()
+        self._identity: tuple[int, int] | None = None  # of the directory, once it was seen
         self._counter = 0
         self._lock = threading.Lock()
 
@@ -50,6 +53,7 @@ class Local:
 
     def put(self, name: str, data: Buffer, *, replace: bool = False) -> None:
         with self._translated(f"write {name}"):
+            self._require_directory()
             temporary = self._write_temporary(data)
             try:
                 self._give_name(temporary, name, os.rename if replace else _name_new)
@@ -99,13 +103,25 @@ class Local:
                 self._require_directory()
                 raise NotFound(name, self._path) from error
             try:
-                size = os.fstat(descriptor).st_size
-                end = size if length is None else offset + length
-                if not 0 <= offset <= end <= size:
-                    raise StorageError(f"{self._path}: {name} ends at {size}, before byte {end}")
-                return self._read(descriptor, name, offset, end - offset)
+                if not self._identity:
+                    self._require_directory()
+                return self._range(descriptor, name, offset, length)
             finally:
                 os.close(descriptor)
+
+    def _range(self, descriptor: int, name: str, offset: int, length: int | None) -> bytes:
+        size = os.fstat(descriptor).st_size
+        end = size if length is None else offset + length
+        if not 0 <= offset <= end <= size:
+            raise Unreadable(f"{self._path}: {name} ends at {size}, before byte {end}")
+        try:
+            return self._read(descriptor, name, offset, end - offset)
+        except OSError as error:
+            if error.errno not in _MEDIUM:
+                raise
+            raise Unreadable(
+                f"{self._path}: {name} cannot be read: {error.strerror}", hint=_HINTS[errno.EIO]
+            ) from error
 
     def _read(self, descriptor: int, name: str, offset: int, length: int) -> bytes:
         data = os.pread(descriptor, length, offset)
@@ -118,7 +134,7 @@ class Local:
             parts.append(data)
             got += len(data)
         if got < length:
-            raise StorageError(f"{self._path}: {name} became shorter while it was read")
+            raise Unreadable(f"{self._path}: {name} became shorter while it was read")
         return b"".join(parts)
 
     def head(self, name: str) -> ObjectInfo:
@@ -147,7 +163,7 @@ class Local:
             return
         for tail, entry in sorted(entries, key=lambda pair: os.fsencode(pair[0])):
             name = folder + tail
-            if name == f"{_TEMPORARY}/":
+            if name in _NOT_OURS:
                 continue
             if tail.endswith("/"):
                 if name.startswith(prefix) or prefix.startswith(name):
@@ -195,11 +211,22 @@ class Local:
         return folder
 
     def _require_directory(self) -> None:
-        if not os.path.isdir(self._path):
+        """It is there, and the same as ever. A disk that goes away in the middle of a run uncovers
+        the directory that it was mounted on: nothing may be written into that."""
+        found: os.stat_result | None = None
+        with suppress(FileNotFoundError, NotADirectoryError):
+            found = os.stat(self._path)
+        if not found or not stat.S_ISDIR(found.st_mode):
             raise StorageError(
                 f"{self._path}: the repository's directory is not there",
                 hint="is its disk mounted? 'drctl init' makes a new repository",
             )
+        if self._identity not in (None, (found.st_dev, found.st_ino)):
+            raise StorageError(
+                f"{self._path}: another directory has taken the repository's place",
+                hint="was its disk unmounted? mount it again, and run this again",
+            )
+        self._identity = found.st_dev, found.st_ino
 
     def _remove_stale(self) -> None:
         """What a killed run left behind."""

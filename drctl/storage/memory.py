@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 
 from drctl.clock import Clock, SystemClock
-from drctl.errors import AlreadyExists, NotFound, StorageError
+from drctl.errors import AlreadyExists, NotFound, Unreadable
 from drctl.storage.base import Buffer, ObjectInfo
 
 
@@ -30,7 +30,7 @@ class Memory:
         data = self._held(name)[0]
         end = len(data) if length is None else offset + length
         if not 0 <= offset <= end <= len(data):
-            raise StorageError(f"{self.where}: {name} ends at {len(data)}, before byte {end}")
+            raise Unreadable(f"{self.where}: {name} ends at {len(data)}, before byte {end}")
         return data[offset:end]
 
     def head(self, name: str) -> ObjectInfo:

@@ -74,15 +74,17 @@ class Retry:
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """A listing that breaks off begins again, without the names that were given before."""
-        found = self._inner.list(prefix)
+        found: Iterator[ObjectInfo] | None = None
         given: set[str] = set()
 
         def page() -> Sequence[ObjectInfo]:
             nonlocal found
+            if found is None:
+                found = (info for info in self._inner.list(prefix) if info.name not in given)
             try:
                 return tuple(islice(found, _PAGE))
             except StorageFault:
-                found = (info for info in self._inner.list(prefix) if info.name not in given)
+                found = None
                 raise
 
         while infos := self._again(page):

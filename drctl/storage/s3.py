@@ -13,7 +13,14 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from drctl.errors import AlreadyExists, KeyUnavailable, NotFound, StorageError, StorageFault
+from drctl.errors import (
+    AlreadyExists,
+    KeyUnavailable,
+    NotFound,
+    StorageError,
+    StorageFault,
+    Unreadable,
+)
 from drctl.storage.base import Buffer, ObjectInfo
 
 if TYPE_CHECKING:
@@ -170,13 +177,13 @@ class S3:
         if len(data) != answer["ContentLength"]:
             raise StorageFault(f"{self.where}: {name}: the answer broke off at {len(data)} bytes")
         if length is not None and len(data) != length:
-            raise StorageError(f"{self.where}: {name} ends before byte {offset + length}")
+            raise Unreadable(f"{self.where}: {name} ends before byte {offset + length}")
         return data
 
     def _empty_range(self, name: str, offset: int) -> bytes:
         """HTTP has no empty range."""
         if offset > self.head(name).size_bytes:
-            raise StorageError(f"{self.where}: {name} ends before byte {offset}")
+            raise Unreadable(f"{self.where}: {name} ends before byte {offset}")
         return b""
 
     def head(self, name: str) -> ObjectInfo:
@@ -215,6 +222,7 @@ class S3:
             PartialCredentialsError,
         )
         from botocore.exceptions import ConnectionError as Unreachable
+        from botocore.parsers import ResponseParserError
         from urllib3.exceptions import HTTPError
 
         try:
@@ -226,7 +234,14 @@ class S3:
                 f"{self.where}: no S3 credentials were found",
                 hint="set 'credentials' of this repository in the plan",
             ) from error
-        except (HTTPClientError, HTTPError, Unreachable, ConnectionError, TimeoutError) as error:
+        except (
+            HTTPClientError,
+            HTTPError,
+            Unreachable,
+            ConnectionError,
+            TimeoutError,
+            ResponseParserError,  # something on the way answered instead
+        ) as error:
             raise StorageFault(
                 f"{self.where}: cannot {doing} {name}: {_plain(error)}",
                 hint="is the storage up, and reachable from here?",
@@ -243,7 +258,7 @@ class S3:
             return AlreadyExists(name, self.where)
         what = f"{self.where}: cannot {doing} {name}: {code or status}"
         if code == "InvalidRange":
-            return StorageError(f"{self.where}: {name} is shorter than the range asked for")
+            return Unreadable(f"{self.where}: {name} is shorter than the range asked for")
         if code in _PASSING or status >= 500 or status == 429:
             return StorageFault(what, hint="the storage had a passing trouble: try again later")
         return StorageError(what, hint=_HINTS.get(code, ""))

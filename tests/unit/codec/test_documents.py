@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,7 +26,7 @@ from drctl.codec.documents import (
 from drctl.codec.entries import BlockInfo, Root
 from drctl.codec.keys import Secrets, new_secrets
 from drctl.errors import IntegrityError, KeyUnavailable
-from drctl.model import Entry, sort_key
+from drctl.model import Entry, Kind, sort_key
 
 QUICK = settings(deadline=None, max_examples=80)
 COUNT = st.integers(0, 2**63 - 1)
@@ -190,23 +191,41 @@ PATH = st.lists(
     min_size=1,
     max_size=3,
 ).map(b"/".join)
+OWNER = st.integers(0, 2**32 - 2)
+NUMBER = st.integers(0, 2**31 - 1)
+NO_NUL = st.binary(max_size=9).map(lambda data: b"n" + data.replace(b"\0", b"-"))
+
+
+def extents(numbers: list[int]) -> tuple[int, ...]:
+    """Ascending, apart, in pairs of offset and length."""
+    ends = sorted(numbers)[: len(numbers) // 2 * 2]
+    return tuple(n for a, b in zip(ends[::2], ends[1::2], strict=True) for n in (a, b - a))
+
+
+def fitting(entry: Entry) -> Entry:
+    """As long as its extents; the name that a hard link is of may be a path."""
+    end = sum(entry.extents[-2:])
+    link = b"a/b" if entry.kind == Kind.HARDLINK else entry.link
+    return msgspec.structs.replace(entry, size=max(entry.size, end), link=link)
+
+
 ENTRY = st.builds(
     Entry,
     path=st.just(b".") | PATH,
     kind=st.integers(1, 8),
     mode=st.integers(0, 0o7777),
-    uid=st.integers(0, 2**32 - 1),
-    gid=st.integers(0, 2**32 - 1),
+    uid=OWNER,
+    gid=OWNER,
     mtime_ns=st.integers(-(2**63), 2**63 - 1),
     size=COUNT,
     blobs=st.integers(0, 3).map(lambda n: b"b" * 32 * n),
     indirect=st.booleans(),
-    link=st.binary(max_size=20),
-    device=st.none() | st.tuples(COUNT, COUNT),
-    xattrs=st.lists(st.tuples(st.binary(max_size=9), st.binary(max_size=9)), max_size=2).map(tuple),
-    extents=st.lists(COUNT, max_size=4).map(tuple),
+    link=NO_NUL,
+    device=st.none() | st.tuples(NUMBER, NUMBER),
+    xattrs=st.lists(st.tuples(NO_NUL, st.binary(max_size=9)), max_size=2).map(tuple),
+    extents=st.lists(st.integers(0, 2**40), max_size=4).map(extents),
     problem=TEXT,
-)
+).map(fitting)
 
 
 @QUICK

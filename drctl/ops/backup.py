@@ -20,6 +20,7 @@ from drctl.repository.repository import Repository
 from drctl.repository.state import StateFile
 from drctl.repository.stored import ContentStore
 from drctl.repository.writer import Writer
+from drctl.units import show_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ def backup(asset: Asset, around: Around) -> BackupResult:
     store = ContentStore(writer, Chunker(around.repository.secrets.chunker_seed), around.pool)
     with around.state.replace() as state, asset.source.open() as capture:
         before = around.state.read()
+        _tell_if_clock_went_back(around, started_ns)
         intake = Intake(store, writer, before, state, around.pool, around.clock, around.report)
         with _keeping_what_was_stored(writer, around.report):
             take = intake.entries if asset.in_order else intake.entries_put_in_order
@@ -79,7 +81,18 @@ def backup(asset: Asset, around: Around) -> BackupResult:
         made = _manifest(asset, around, capture, intake.tally)
         snapshot = catalog.commit(around.repository, made(started_ns, root, refs, writer))
         state.commit()
+    if state.trouble:
+        around.report.emit(Notice("warning", f"{state.trouble}: the next run reads all anew"))
     return _result(snapshot, intake.tally, around.clock.monotonic_seconds() - began)
+
+
+def _tell_if_clock_went_back(around: Around, now_ns: int) -> None:
+    """The newest snapshot is the one of the latest instant, so it matters which clock says so."""
+    last_ns = around.state.written_at_ns()
+    if last_ns > now_ns:
+        behind = show_seconds((last_ns - now_ns) / 1e9)
+        text = f"this machine's clock went back by {behind} since the last run: until then that"
+        around.report.emit(Notice("warning", f"{text} one counts as the newest; see to the clock"))
 
 
 def _open_writer(asset: Asset, around: Around) -> Writer:
@@ -97,9 +110,9 @@ def _keeping_what_was_stored(writer: Writer, report: Reporter) -> Iterator[None]
         yield
     except StorageError:
         raise  # the storage is what failed: asking it for more would only hang
-    except (DrctlError, KeyboardInterrupt):
+    except (DrctlError, KeyboardInterrupt) as reason:
         try:
-            writer.settle()
+            (writer.settle if isinstance(reason, DrctlError) else writer.rescue)()
         except DrctlError as error:
             report.emit(Notice("warning", f"what was stored so far is not indexed: {error}"))
         raise

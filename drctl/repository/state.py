@@ -17,6 +17,7 @@ from typing import BinaryIO
 import msgspec
 import zstandard
 
+from drctl.codec import UNREADABLE
 from drctl.codec.limits import TABLE_MAX_BYTES
 from drctl.codec.seal import decompress
 from drctl.errors import Busy, IntegrityError, StorageError
@@ -52,10 +53,17 @@ class StateFile:
             file = open(self._path, "rb")  # noqa: SIM115 - closed below, once it is open
         except OSError:
             return
-        with file, suppress(IntegrityError, msgspec.DecodeError, msgspec.ValidationError, OSError):
+        with file, suppress(IntegrityError, *UNREADABLE, OSError):
             if file.read(len(MAGIC)) != MAGIC:
                 return
             yield from _frames(file)
+
+    def written_at_ns(self) -> int:
+        """When the last state was written, by this machine's clock of that time; 0: never."""
+        try:
+            return os.stat(self._path).st_mtime_ns
+        except OSError:
+            return 0
 
     def replace(self) -> "StateWriter":
         """A new state, which takes the old one's place at `commit`. Raises StorageError."""
@@ -77,7 +85,11 @@ def _frames(file: BinaryIO) -> Iterator[Remembered]:
 
 
 class StateWriter:
-    """Collects what is remembered. Leaving it without `commit` keeps the old state."""
+    """Collects what is remembered. Leaving it without `commit` keeps the old state.
+
+    A state that cannot be written, on a full disk say, must not cost a snapshot: there is none
+    then, and `trouble` says why.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -86,7 +98,9 @@ class StateWriter:
         self._file = os.fdopen(descriptor, "wb", buffering=1 << 20)
         self._file.write(MAGIC)
         self._held: list[Remembered] = []
-        self._compressor = zstandard.ZstdCompressor(level=1)
+        # With a checksum: an entry that is taken over must be the one that was remembered.
+        self._compressor = zstandard.ZstdCompressor(level=1, write_checksum=True)
+        self.trouble = ""
 
     def add(self, remembered: Remembered) -> None:
         self._held.append(remembered)
@@ -96,22 +110,26 @@ class StateWriter:
     def _write(self) -> None:
         packed = self._compressor.compress(_encode(self._held))
         self._held.clear()
-        try:
+        with self._noting_trouble():
             self._file.write(_LENGTH.pack(len(packed)) + packed)
+
+    @contextmanager
+    def _noting_trouble(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
-            raise _trouble(self._path, error) from error
+            self.trouble = f"{self._path}: the state cannot be written: {error.strerror}"
 
     def commit(self) -> None:
         """The snapshot is committed: this is its state. Not fsynced: losing it costs time only,
         and a torn one ends at its first damaged frame."""
         if self._held:
             self._write()
-        try:
+        with self._noting_trouble():
             self._file.write(_LENGTH.pack(0))
             self._file.close()
-            os.replace(self._new, self._path)
-        except OSError as error:
-            raise _trouble(self._path, error) from error
+            if not self.trouble:
+                os.replace(self._new, self._path)
 
     def __enter__(self) -> "StateWriter":
         return self
@@ -119,6 +137,7 @@ class StateWriter:
     def __exit__(self, *_: object) -> None:
         with suppress(OSError):
             self._file.close()
+        with suppress(OSError):
             os.unlink(self._new)
 
 

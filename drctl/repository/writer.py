@@ -118,6 +118,12 @@ class Writer:
         self._drain_storing(0)
         self._write_index()
 
+    def rescue(self) -> None:
+        """The same for a run that was interrupted between any two steps of this class: what was
+        being put together may not fit together, so only packs that are stored are indexed."""
+        self._drain_storing(0)
+        self._write_index()
+
     # -- segments -----------------------------------------------------------------------------
 
     def _new_segment(self, *, tree: bool) -> _Gathering:

@@ -1,7 +1,8 @@
 """Copy what is missing from one repository to another, still sealed, without any private key.
 
 Objects go in commit order, so the copy is a valid repository at every instant; each is proven by
-its name before it is written, so damage here never becomes the only copy there.
+its name before it is written, so damage here never becomes the only copy there. Damage to one
+object is told at the end and keeps no other from being copied.
 """
 
 from collections.abc import Iterator
@@ -11,8 +12,8 @@ from hashlib import sha256
 from itertools import islice
 
 from drctl.codec import documents
-from drctl.errors import AlreadyExists, IntegrityError
-from drctl.events import Phase, Progress, Reporter
+from drctl.errors import AlreadyExists, IntegrityError, NotFound, StorageError, Unreadable
+from drctl.events import Notice, Phase, Progress, Reporter
 from drctl.repository import log, names
 from drctl.storage.base import ObjectInfo, Storage
 
@@ -31,26 +32,69 @@ class ReplicateResult:
 def replicate(source: Storage, copy: Storage, pool: Executor, report: Reporter) -> ReplicateResult:
     """Make `copy` hold all that `source` holds. Raises StorageError, IntegrityError."""
     report.emit(Phase(f"replicating {source.where} to {copy.where}"))
+    _refuse_another(source, copy)
     objects = size_bytes = present = 0
+    damaged: list[str] = []
+    # Snapshots are listed first, then what they need: a backup may be adding to both meanwhile, and
+    # the copy must not get a snapshot without its packs.
+    listed = {folder: list(source.list(folder)) for folder in reversed(names.COPY_ORDER)}
     for folder in names.COPY_ORDER:
         there = {info.name: info.size_bytes for info in copy.list(folder)}
-        missing = [i for i in source.list(folder) if there.get(i.name) != i.size_bytes]
+        missing = [i for i in listed[folder] if there.get(i.name) != i.size_bytes]
         present += len(there)
-        for info in _copied(source, copy, missing, pool):
+        for info, damage in _copied(source, copy, missing, pool):
+            if damage:
+                damaged.append(damage)
+                report.emit(Notice("warning", damage))
+                continue
             objects += 1
             size_bytes += info.size_bytes
             report.emit(Progress(size_bytes, 0, objects, stored_bytes=size_bytes))
+    _conclude(damaged)
     return ReplicateResult(objects, size_bytes, present)
+
+
+def _refuse_another(source: Storage, copy: Storage) -> None:
+    """A place that holds another repository must stay as it is: its config would be overwritten,
+    and then nobody could read it any more."""
+    ours, theirs = _repository_id(source), _repository_id(copy)
+    if ours and theirs and ours != theirs:
+        raise StorageError(
+            f"{copy.where} holds another repository ({theirs.hex()[:8]}) than {source.where} "
+            f"({ours.hex()[:8]}): nothing was copied",
+            hint="was the first made anew? name an empty place for its copy; the other still reads",
+        )
+
+
+def _repository_id(storage: Storage) -> bytes | None:
+    """None where there is no config, or none that reads."""
+    try:
+        return documents.decode_config(storage.get(names.CONFIG), None).repository_id
+    except (NotFound, Unreadable, IntegrityError):
+        return None
+
+
+def _conclude(damaged: list[str]) -> None:
+    if damaged:
+        more = f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""
+        raise IntegrityError(
+            f"{damaged[0]}{more}: not copied",
+            hint="everything else was; 'drctl verify' tells which snapshots need it",
+        )
 
 
 def _copied(
     source: Storage, copy: Storage, missing: list[ObjectInfo], pool: Executor
-) -> Iterator[ObjectInfo]:
-    """Each object once it is there. A bounded number is under way at a time."""
+) -> Iterator[tuple[ObjectInfo, str]]:
+    """Each object once it is there, or with what is wrong with it. A bounded number is under way
+    at a time."""
 
-    def one(info: ObjectInfo) -> ObjectInfo:
-        _copy(source, copy, info)
-        return info
+    def one(info: ObjectInfo) -> tuple[ObjectInfo, str]:
+        try:
+            _copy(source, copy, info)
+        except (IntegrityError, Unreadable) as error:
+            return info, error.what
+        return info, ""
 
     waiting = iter(missing)
     while group := list(islice(waiting, _AHEAD)):

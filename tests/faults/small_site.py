@@ -15,7 +15,7 @@ from drctl.codec.recipients import new_identity
 from drctl.engines import files
 from drctl.engines.base import Surroundings
 from drctl.errors import DrctlError
-from drctl.events import Silent
+from drctl.events import Reporter, Silent
 from drctl.model import Entry, Problem, Snapshot
 from drctl.ops.backup import Around, Asset, backup
 from drctl.ops.restore import RestoreResult, restore
@@ -155,13 +155,15 @@ class Site:
         lifecycle.create(made, self.credential, os.urandom)
         return made
 
-    def backup(self, storage: Storage, state: str = "state") -> Snapshot:
+    def backup(
+        self, storage: Storage, state: str = "state", report: Reporter | None = None
+    ) -> Snapshot:
         """One run, as the command does it."""
         repository = lifecycle.open_as_writer(storage, self.credential, os.urandom)
         settings = files.Settings(paths=(str(self.live),))
         asset = Asset("tree", "files", files.Source(settings, "tree", self.surroundings()))
         remembered = StateFile(str(self.top / state))
-        around = Around(repository, remembered, self.pool, SystemClock(), Silent())
+        around = Around(repository, remembered, self.pool, SystemClock(), report or Silent())
         return backup(asset, around).snapshot
 
     def restore(self, storage: Storage, name: str, target: object) -> RestoreResult:
@@ -188,6 +190,12 @@ class Site:
         done = self.restore(storage, name, kept)
         assert (done.problems, done.damaged) == ((), 0)
         return kept.files
+
+    def entries(self, storage: Storage, name: str) -> Iterator[Entry]:
+        """The entries of a snapshot."""
+        repository = lifecycle.open_as_reader(storage, IDENTITY, os.urandom)
+        reader = Reader(repository, repository.load_index(lambda _: None), IDENTITY)
+        return reader.entries(reader.root(catalog.manifest(repository, name).root))
 
     def verified(self, storage: Storage) -> list[str]:
         """Everything that a verification with all keys and all data finds wrong."""
@@ -247,7 +255,7 @@ class KeptWriting:
         self.pieces.clear()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class History:
     """A repository with two snapshots, and the tree of each by its snapshot's name."""
 

@@ -8,15 +8,34 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pymysql
+import pytest
 
+from drctl.clock import SystemClock
+from drctl.engines.base import Standing, Surroundings
 from drctl.engines.child import find_program
+from drctl.engines.mariadb import ENGINE, Settings
+from drctl.events import Silent
 
+PLAN = """\
+version: 1
+name: test
+objectives: {{rpo: 2h}}
+sites:
+  here: {{failure_domain: a}}
+repositories:
+  local: {{site: here, path: local}}
+keys: {{credential: file:keys/writer.key}}
+assets:
+  shop:
+    mariadb: {{host: {socket}, user: drctl, password: file:password{more}}}
+    schedule: hourly
+"""
 PASSWORD = "not in 'any' \\ list\""
 GRANTS = (
     "create user drctl@localhost identified by %s",
@@ -193,3 +212,49 @@ def started(template: Path, *options: str) -> Iterator[MariaDB]:
         yield server
     finally:
         server.remove()
+
+
+def standing(at: Path) -> AbstractContextManager[Standing]:
+    """What the engine's own probe says of restored files."""
+    around = Surroundings(SystemClock(), Silent(), "/", "/")
+    return ENGINE.probe(Settings(), str(at), around).open()
+
+
+def ids(found: Standing) -> list[int]:
+    """The writer's rows."""
+    return [int(row[0]) for row in found.query("select id from app.log order by id")]
+
+
+# -- what tests/e2e/conftest.py hands on ----------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def maria_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_template(tmp_path_factory.mktemp("mariadb"))
+
+
+@pytest.fixture
+def maria(maria_template: Path) -> Iterator[MariaDB]:
+    """A server that runs."""
+    with started(maria_template) as made:
+        yield made
+
+
+@pytest.fixture
+def shop(bare: Any, maria: MariaDB) -> Any:
+    """A site whose one asset is the server."""
+    bare.plan(PLAN.format(socket=maria.socket, more=""))
+    password = bare.top / "password"
+    password.write_text(PASSWORD + "\n")
+    password.chmod(0o600)
+    bare.run("init")
+    return bare
+
+
+@pytest.fixture
+def writer(maria: MariaDB) -> Iterator[Writer]:
+    """It writes already."""
+    made = Writer(maria)
+    made.begin()
+    yield made
+    made.end()

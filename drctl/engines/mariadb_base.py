@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from drctl.engines.base import Item, PlainItem, Surroundings
 from drctl.engines.child import exit_words, running
-from drctl.engines.mariadb_client import Access, ask, program, program_version, series
+from drctl.engines.mariadb_client import Access, ask, identity_of, program, program_version, series
 from drctl.engines.tree_look import reason, to_entry
 from drctl.errors import SourceError
 from drctl.events import Notice
@@ -59,9 +59,17 @@ class BaseSource:
             tool = self._tool(looked)
             looked.check_room(self._around.scratch)
             self._copy(tool, copy)
-            yield _Capture(copy, self._held_at_ns, looked, self._asset)
+            capture = _Capture(copy, self._held_at_ns, looked, self._asset)
+            self._name_the_log(capture, looked)
+            yield capture
         finally:
             shutil.rmtree(copy, ignore_errors=True)
+
+    def _name_the_log(self, capture: "_Capture", looked: "_Looked") -> None:
+        """Where a restore goes on from the snapshot, and the first file that this needs."""
+        if self._around.open_log and capture.position:
+            stream = self._around.open_log(looked.identity).stream
+            capture.facts |= {"log_stream": stream, "log_first": capture.position["file"]}
 
     def _tool(self, looked: "_Looked") -> str:
         """mariadb-backup reads pages and logs as one series of the server writes them."""
@@ -140,17 +148,13 @@ class _Looked:
                 hint="'dump: true' takes a logical dump",
             )
         self.datadir = self._variables["datadir"]
+        self.identity = identity_of(server)
         self.facts = {
             "mariadb": version,
             "page_size": self._variables["innodb_page_size"],
             "lower_case_table_names": self._variables["lower_case_table_names"],
         }
         self._check(around)
-
-    @property
-    def uid(self) -> str:
-        """What tells this server from others, also from a copy of it."""
-        return self._variables.get("server_uid") or self._variables["server_id"]
 
     def _check(self, around: Surroundings) -> None:
         if not os.path.isdir(self.datadir):
@@ -183,8 +187,6 @@ _ASKED = (
     "datadir",
     "innodb_page_size",
     "lower_case_table_names",
-    "server_uid",
-    "server_id",
     "log_bin",
     "log_bin_basename",
     "sync_binlog",
@@ -219,14 +221,13 @@ class _Capture:
         self._asset = asset
         self.consistent_at_ns = held_at_ns
         self._owner = os.stat(looked.datadir)
-        position = self._position()
+        self.position = position = self._position()
         binlog = {"binlog": f"{position['file']}:{position['position']}"} if position else {}
         self.facts = {**looked.facts, **self._lsn(), **binlog, "gtid": position.get("gtid", "")}
         self.private_facts = {
             "form": "base",
             "datadir": looked.datadir,
             "owner": _name_of(self._owner.st_uid),
-            "server": looked.uid,
             "mariadb": looked.facts["mariadb"],
             "lower_case_table_names": looked.facts["lower_case_table_names"],
             "binlog": json.dumps(position),

@@ -10,21 +10,21 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from drctl.engines.base import Flag, SecretRef, Surroundings
 from drctl.engines.child import find_program, running
 from drctl.errors import DrctlError, SourceError
+from drctl.units import parse_duration
 
 if TYPE_CHECKING:
     from pymysql.connections import Connection
 
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 600
+_ALIVE_SECONDS = 20
 _DENIED = (1044, 1045, 1142, 1227, 1698)
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)[^\s]*")
-
-Server = "Connection[Any]"
 
 
 class Settings(BaseModel):
@@ -47,6 +47,25 @@ class Settings(BaseModel):
     dump: Flag = Field(
         default=False, description="A logical dump, to move between versions, not the files."
     )
+    stream: Flag = Field(default=False, description="Its binlog is kept by 'drctl stream'.")
+    store_every: str = Field(
+        default="2s", description="How often new binlog is stored, such as 2s."
+    )
+    mark_every: str = Field(default="30s", description="How often the marker row is written.")
+
+    @field_validator("store_every", "mark_every")
+    @classmethod
+    def _durations(cls, text: str) -> str:
+        if parse_duration(text) <= 0:
+            raise ValueError(f"'{text}': longer than nothing is wanted")
+        return text
+
+    @field_validator("port", mode="before")
+    @classmethod
+    def _port(cls, value: object) -> object:
+        if isinstance(value, str) and not value.isdigit():
+            raise ValueError(f"a port is a number, not '{value}'")
+        return value
 
     @property
     def shown(self) -> str:
@@ -62,12 +81,14 @@ class Access:
         self._password = around.secret(settings.password) if settings.password else ""
 
     @contextmanager
-    def connect(self) -> Iterator["Connection[Any]"]:
-        """Raises SourceError, also for what goes wrong in the block."""
+    def connect(self, *, alive: bool = False) -> Iterator["Connection[Any]"]:
+        """`alive`: the server says something all the time, and silence is a failure. Raises
+        SourceError, also for what goes wrong in the block."""
         import pymysql
 
+        limits = {**_LIMITS, "read_timeout": _ALIVE_SECONDS} if alive else _LIMITS
         try:
-            with closing(pymysql.connect(**self._words(), **_LIMITS)) as server:
+            with closing(pymysql.connect(**self._words(), **limits)) as server:
                 yield server
         except pymysql.MySQLError as error:
             raise self.error(error) from error
@@ -142,6 +163,13 @@ def ask(server: "Connection[Any]", query: str) -> list[tuple[Any, ...]]:
     with server.cursor() as cursor:
         cursor.execute(query)
         return [tuple(row) for row in cursor.fetchall()]
+
+
+def identity_of(server: "Connection[Any]") -> str:
+    """What tells this server from others for ever. Not all versions have an id of their own."""
+    found = ask(server, "show global variables where variable_name in ('server_uid', 'server_id')")
+    known = {str(name): str(value) for name, value in found}
+    return known.get("server_uid") or known["server_id"]
 
 
 def quoted_name(*parts: str) -> str:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from drctl.engines.base import Health, Surroundings
 from drctl.engines.mariadb_client import Settings, ask, quoted_name, tables
+from drctl.engines.mariadb_marker import NO_SUCH
 from drctl.engines.mariadb_server import Private, explain, private_server
 from drctl.errors import TargetRefused
 
 if TYPE_CHECKING:
     from pymysql.connections import Connection
 
-_NO_SUCH = (1049, 1146)  # database, table
 _FINE = ("ok", "table is already up to date")
 
 
@@ -78,7 +78,7 @@ class _Standing:
         try:
             rows = ask(self._server, "select max(at_ns) from drctl.marker")
         except pymysql.MySQLError as error:
-            if error.args[0] in _NO_SUCH:
+            if error.args[0] in NO_SUCH:
                 return None
             raise
         return None if rows[0][0] is None else int(rows[0][0])

@@ -12,6 +12,7 @@ from drctl.engines.base import Surroundings, Writing
 from drctl.engines.child import exit_words, running
 from drctl.engines.mariadb_base import BACKUP, PACKAGE
 from drctl.engines.mariadb_client import program, program_version, series
+from drctl.engines.mariadb_replay import Position, replay
 from drctl.engines.mariadb_server import give_all
 from drctl.engines.tree_look import reason
 from drctl.engines.tree_write import TreeTarget
@@ -76,7 +77,14 @@ class BaseTarget:
             )
         self._make_consistent()
         self._give()
+        self._go_on()
         return problems
+
+    def _go_on(self) -> None:
+        """Along the log that continues the snapshot, where there is one."""
+        position = Position.of(self._facts)
+        if self._around.log and position and self._around.goal.kind != "immediate":
+            replay(self._to, position, self._around.log, self._around)
 
     def _make_consistent(self) -> None:
         """Redo what was logged while the files were copied, undo what was not committed."""

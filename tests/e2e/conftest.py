@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mariadb_servers import maria, maria_template, shop, writer  # noqa: F401 - fixtures
 
 PLAN = """\
 version: 1

@@ -4,72 +4,16 @@ import datetime
 import os
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mariadb_servers import PASSWORD, MariaDB, Writer, make_template, started
+from mariadb_servers import PASSWORD, PLAN, MariaDB, ids, standing, started
 
 from drctl.clock import SystemClock
-from drctl.engines.base import Standing, Surroundings
+from drctl.engines.base import Surroundings
 from drctl.engines.child import find_program
 from drctl.engines.mariadb import ENGINE, Settings
 from drctl.events import Silent
-
-PLAN = """\
-version: 1
-name: test
-objectives: {{rpo: 2h}}
-sites:
-  here: {{failure_domain: a}}
-repositories:
-  local: {{site: here, path: local}}
-keys: {{credential: file:keys/writer.key}}
-assets:
-  shop:
-    mariadb: {{host: {socket}, user: drctl, password: file:password{more}}}
-    schedule: hourly
-"""
-
-
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_template(tmp_path_factory.mktemp("mariadb"))
-
-
-@pytest.fixture
-def server(template: Path) -> Iterator[MariaDB]:
-    with started(template) as made:
-        yield made
-
-
-@pytest.fixture
-def shop(bare, server: MariaDB):
-    """A site whose one asset is the server."""
-    bare.plan(PLAN.format(socket=server.socket, more=""))
-    password = bare.top / "password"
-    password.write_text(PASSWORD + "\n")
-    password.chmod(0o600)
-    bare.run("init")
-    return bare
-
-
-@pytest.fixture
-def writer(server: MariaDB) -> Iterator[Writer]:
-    made = Writer(server)
-    made.begin()
-    yield made
-    made.end()
-
-
-def standing(at: Path) -> "Standing":
-    """What the engine's own probe says of restored files."""
-    around = Surroundings(SystemClock(), Silent(), "/", "/")
-    return ENGINE.probe(Settings(), str(at), around).open()
-
-
-def ids(found) -> list[int]:
-    return [int(row[0]) for row in found.query("select id from app.log order by id")]
 
 
 def instant_ns(snapshot) -> int:
@@ -79,11 +23,11 @@ def instant_ns(snapshot) -> int:
 
 
 def test_a_base_under_load_holds_what_was_committed_before_its_instant_and_nothing_after(
-    shop, server, writer
+    shop, maria, writer
 ) -> None:
-    server.ask("create database `od d-é`")
-    server.ask("create table `od d-é`.`tä/b` (a int) engine=aria")
-    server.ask("insert into `od d-é`.`tä/b` values (1), (2)")
+    maria.ask("create database `od d-é`")
+    maria.ask("create table `od d-é`.`tä/b` (a int) engine=aria")
+    maria.ask("insert into `od d-é`.`tä/b` values (1), (2)")
     writer.wait_for(100)
     made = shop.json("backup")["snapshots"][0]
     writer.wait_for(50)
@@ -104,31 +48,31 @@ def test_a_base_under_load_holds_what_was_committed_before_its_instant_and_nothi
     assert list(scratch.iterdir()) == [], "the copy was left behind"
 
 
-def settle(server) -> None:
+def settle(maria) -> None:
     """Everything that is in memory alone goes to the disk, and the redo log begins anew."""
-    server.ask("set global innodb_max_dirty_pages_pct = 0")
+    maria.ask("set global innodb_max_dirty_pages_pct = 0")
     deadline = time.monotonic() + 60
-    while int(server.ask("show status like 'innodb_buffer_pool_pages_dirty'")[0][1]):
+    while int(maria.ask("show status like 'innodb_buffer_pool_pages_dirty'")[0][1]):
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
-def test_an_unchanged_table_costs_next_to_nothing_and_a_changed_page_a_block(shop, server) -> None:
-    server.ask("create database app")
-    server.ask("create table app.big (id int primary key auto_increment, v varchar(500))")
-    server.ask("insert into app.big (v) select sha2(rand(), 512) from app.seq_1_to_40000")
-    settle(server)
+def test_an_unchanged_table_costs_next_to_nothing_and_a_changed_page_a_block(shop, maria) -> None:
+    maria.ask("create database app")
+    maria.ask("create table app.big (id int primary key auto_increment, v varchar(500))")
+    maria.ask("insert into app.big (v) select sha2(rand(), 512) from app.seq_1_to_40000")
+    settle(maria)
     first = shop.json("backup")["snapshots"][0]
-    server.ask("update app.big set v = 'changed' where id in (10, 19000, 39000)")
-    settle(server)
+    maria.ask("update app.big set v = 'changed' where id in (10, 19000, 39000)")
+    settle(maria)
     second = shop.json("backup")["snapshots"][0]
     assert first["added_bytes"] > 2_000_000
     assert second["added_bytes"] < 400_000
 
 
-def test_a_marker_written_into_the_live_server_is_found_in_the_restored_one(shop, server) -> None:
+def test_a_marker_written_into_the_live_server_is_found_in_the_restored_one(shop, maria) -> None:
     around = Surroundings(SystemClock(), Silent(), str(shop.top), "/", secret=lambda _: PASSWORD)
-    settings = Settings(host=server.socket, user="drctl", password="env:WHATEVER")
+    settings = Settings(host=maria.socket, user="drctl", password="env:WHATEVER")
     assert ENGINE.marker
     marker = ENGINE.marker(settings, "shop", around)
     marker.write(1_000_000_000_000_000_001)
@@ -140,10 +84,10 @@ def test_a_marker_written_into_the_live_server_is_found_in_the_restored_one(shop
         assert found.newest_mark_ns() == 1_000_000_000_000_000_002
 
 
-def test_a_damaged_page_is_found_by_the_probe(shop, server) -> None:
-    server.ask("create database app")
-    server.ask("create table app.big (id int primary key auto_increment, v varchar(500))")
-    server.ask("insert into app.big (v) select repeat('y', 400) from app.seq_1_to_2000")
+def test_a_damaged_page_is_found_by_the_probe(shop, maria) -> None:
+    maria.ask("create database app")
+    maria.ask("create table app.big (id int primary key auto_increment, v varchar(500))")
+    maria.ask("insert into app.big (v) select repeat('y', 400) from app.seq_1_to_2000")
     shop.run("backup")
     shop.run("restore", "shop", "--to", "back")
     table = shop.top / "back/app/big.ibd"
@@ -163,37 +107,37 @@ def test_a_wrong_password_is_told_without_the_password_and_leaves_no_snapshot(sh
     assert shop.snapshots() == []
 
 
-def test_a_server_that_is_not_there_is_told(shop, server) -> None:
-    server.stop()
+def test_a_server_that_is_not_there_is_told(shop, maria) -> None:
+    maria.stop()
     done = shop.run("backup", code=4)
-    assert server.socket in done.stderr
+    assert maria.socket in done.stderr
     assert shop.snapshots() == []
 
 
-def test_missing_grants_are_told_with_where_they_are_named(shop, server) -> None:
-    server.ask("revoke reload on *.* from drctl@localhost")
+def test_missing_grants_are_told_with_where_they_are_named(shop, maria) -> None:
+    maria.ask("revoke reload on *.* from drctl@localhost")
     done = shop.run("backup", code=4)
     assert "docs/engines/mariadb.md" in done.stderr
     assert shop.snapshots() == []
 
 
-def test_a_server_killed_while_it_is_copied_leaves_no_snapshot(shop, server, stop_at_end) -> None:
-    server.ask("create database app")
-    server.ask("create table app.big (id int primary key auto_increment, v longblob)")
+def test_a_server_killed_while_it_is_copied_leaves_no_snapshot(shop, maria, stop_at_end) -> None:
+    maria.ask("create database app")
+    maria.ask("create table app.big (id int primary key auto_increment, v longblob)")
     for _ in range(8):
-        server.ask("insert into app.big (v) values (repeat('z', 8000000))")
+        maria.ask("insert into app.big (v) values (repeat('z', 8000000))")
     gate = shop.top / "gate"
     run_through_a_gate(shop, gate)
     backup = shop.start("backup")
     stop_at_end.append(backup)
     gate_is_reached(gate)
-    server.kill()
+    maria.kill()
     (gate / "go").touch()
     _, said = backup.communicate(timeout=60)
     assert backup.returncode == 4, said
     assert "mariadb-backup" in said
     assert shop.snapshots() == []
-    server.start()
+    maria.start()
     shop.run("backup")
     shop.run("restore", "shop", "--to", "back")
     with standing(shop.top / "back") as found:
@@ -245,16 +189,16 @@ def test_only_a_copy_of_the_right_version_with_status_and_trailer_is_kept(
     assert len(shop.snapshots()) == (0 if said else 1)
 
 
-def test_a_restore_into_a_data_directory_in_use_is_refused(shop, server) -> None:
+def test_a_restore_into_a_data_directory_in_use_is_refused(shop, maria) -> None:
     shop.run("backup")
-    before = sorted(path.name for path in server.datadir.iterdir())
-    done = shop.run("restore", "shop", "--to", server.datadir, code=9)
+    before = sorted(path.name for path in maria.datadir.iterdir())
+    done = shop.run("restore", "shop", "--to", maria.datadir, code=9)
     assert "is not empty" in done.stderr
-    assert sorted(path.name for path in server.datadir.iterdir()) == before
-    assert server.ask("select 1") == [(1,)]
+    assert sorted(path.name for path in maria.datadir.iterdir()) == before
+    assert maria.ask("select 1") == [(1,)]
 
 
-def test_a_password_is_in_no_argument_no_environment_and_no_file(shop, server) -> None:
+def test_a_password_is_in_no_argument_no_environment_and_no_file(shop, maria) -> None:
     """Seen from inside the program that gets it."""
     folder = shop.top / "programs"
     folder.mkdir()
@@ -277,20 +221,20 @@ def test_a_password_is_in_no_argument_no_environment_and_no_file(shop, server) -
 
 
 @pytest.fixture
-def dumped(shop, server):
-    shop.plan(PLAN.format(socket=server.socket, more=", dump: true"))
-    server.ask("create database app")
-    server.ask("create table app.t (id int primary key, v blob)")
-    server.ask("insert into app.t values (1, x'00ff27'), (2, null)")
-    server.ask("create procedure app.p() select 42")
-    server.ask("create database `--result-file=stolen`")
-    server.ask("create user reader@localhost identified by 'r'")
-    server.ask("grant select on app.* to reader@localhost")
+def dumped(shop, maria):
+    shop.plan(PLAN.format(socket=maria.socket, more=", dump: true"))
+    maria.ask("create database app")
+    maria.ask("create table app.t (id int primary key, v blob)")
+    maria.ask("insert into app.t values (1, x'00ff27'), (2, null)")
+    maria.ask("create procedure app.p() select 42")
+    maria.ask("create database `--result-file=stolen`")
+    maria.ask("create user reader@localhost identified by 'r'")
+    maria.ask("grant select on app.* to reader@localhost")
     return shop
 
 
 def test_a_dump_loads_into_another_server_with_its_users_and_routines(
-    dumped, template, server
+    dumped, maria_template
 ) -> None:
     dumped.run("backup")
     dumped.run("restore", "shop", "--to", "back")
@@ -298,7 +242,7 @@ def test_a_dump_loads_into_another_server_with_its_users_and_routines(
         "databases.sql",
         "system.sql",
     ]
-    with started(template) as other:
+    with started(maria_template) as other:
         for name in ("databases.sql", "system.sql"):
             load(other, dumped.top / "back" / name)
         assert other.ask("select id, hex(v) from app.t order by id") == [(1, "00FF27"), (2, None)]
@@ -307,8 +251,8 @@ def test_a_dump_loads_into_another_server_with_its_users_and_routines(
         assert any("`app`" in row[0] for row in other.ask("show grants for reader@localhost"))
 
 
-def load(server: MariaDB, path: Path) -> None:
-    argv = [str(find_program("mariadb")), "--no-defaults", f"--socket={server.socket}", "-uroot"]
+def load(maria: MariaDB, path: Path) -> None:
+    argv = [str(find_program("mariadb")), "--no-defaults", f"--socket={maria.socket}", "-uroot"]
     with path.open("rb") as file:
         subprocess.run(argv, stdin=file, check=True)
 

@@ -1,0 +1,276 @@
+"""Going on from a base along the binlog: which files, from where to where; then one run of
+`mariadb-binlog FILES | mariadb` on a private server, in which the status of each part counts.
+"""
+
+import json
+import mmap
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from drctl.engines import mariadb_binlog as binlog
+from drctl.engines.base import Goal, Log, Surroundings
+from drctl.engines.child import exit_words, running
+from drctl.engines.mariadb_binlog import Group, State
+from drctl.engines.mariadb_client import program
+from drctl.engines.mariadb_server import private_server
+from drctl.errors import IntegrityError, StorageError, TargetRefused, UsageError
+from drctl.events import Notice, Phase
+from drctl.logpieces import LogFile, by_file
+from drctl.units import count, show_instant
+
+PACKAGE = "mariadb-client"
+BINLOG = ("mariadb-binlog", "mysqlbinlog")
+CLIENT = ("mariadb", "mysql")
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where the base stands in the binlog."""
+
+    file: str
+    at: int
+    state: State
+
+    @classmethod
+    def of(cls, facts: dict[str, str]) -> "Position | None":
+        """From a snapshot's private facts; None where the server kept no binlog."""
+        found = json.loads(facts.get("binlog", "{}"))
+        if not found:
+            return None
+        gtid = found.get("gtid", "")
+        return cls(found["file"], int(found["position"]), binlog.parse_state(gtid))
+
+
+@dataclass(slots=True)
+class Way:
+    """What is to be replayed: the files here, where in the first it begins, where in the last it
+    stops. `last` is the last transaction of it."""
+
+    files: list[str]
+    begin: int
+    end: int
+    transactions: int = 0
+    last: Group | None = None
+
+
+def replay(datadir: str, position: Position, log: Log, around: Surroundings) -> None:
+    """Replay up to `around.goal` on a restored and prepared data directory. Raises UsageError for a
+    goal that is not on the way, StorageError for a gap, TargetRefused, IntegrityError."""
+    with _beside(datadir) as folder:
+        around.report.emit(Phase("reading the binlog"))
+        way = find_way(position, log, around.goal, folder)
+        _tell(way, around)
+        if way.transactions:
+            around.report.emit(
+                Phase(f"replaying {count(way.transactions, 'transaction', 'transactions')}")
+            )
+            _run(datadir, way)
+
+
+@contextmanager
+def _beside(datadir: str) -> Iterator[str]:
+    """A directory for the binlogs on the target's disk. It is nobody's data directory."""
+    folder = f"{datadir}.drctl-binlogs"
+    shutil.rmtree(folder, ignore_errors=True)
+    os.mkdir(folder, mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tell(way: Way, around: Surroundings) -> None:
+    if way.last:
+        at = show_instant(way.last.second * 10**9)
+        text = f"the binlog is replayed up to {way.last.gtid}, committed at {at}"
+    else:
+        text = "the binlog holds nothing to be replayed after the snapshot"
+    around.report.emit(Notice("info", text))
+
+
+# -- the way --------------------------------------------------------------------------------------
+
+
+def find_way(position: Position, log: Log, goal: Goal, folder: str) -> Way:
+    """Fetch file after file until the goal is met, or the log ends."""
+    stored = by_file(log.pieces())
+    wanted = _Wanted(goal, position)
+    way = Way([], position.at, position.at)
+    state = dict(position.state)
+    name, begin = position.file, position.at
+    while not wanted.met:
+        file = stored.get(name)
+        if file is None or file.size < begin:
+            _refuse_gap(name, file, stored, way)
+            break
+        path = _fetch(file, log, folder)
+        _follow(path, begin, state, way, wanted)
+        if not file.whole:
+            _refuse_gap(binlog.next_name(name), None, stored, way)
+            break
+        name, begin = binlog.next_name(name), 4
+    wanted.conclude(way)
+    return way
+
+
+class _Wanted:
+    """The goal: which transaction is the first that must not be replayed."""
+
+    def __init__(self, goal: Goal, position: Position) -> None:
+        self.met = goal.kind == "immediate"
+        self._goal = goal
+        self._until_second: int | None = None
+        self._last: tuple[int, int] | None = None
+        if goal.kind == "time":
+            # The binlog counts whole seconds: never later than what was asked for.
+            self._until_second = int(goal.value) // 10**9
+        elif goal.kind == "gtid":
+            self._last = _one_gtid(goal.value, position)
+        elif goal.kind not in ("latest", "immediate"):
+            raise UsageError(
+                f"MariaDB's log has no {goal.kind} to stop at",
+                hint="give a time with --at, or --until gtid:0-1-100",
+            )
+
+    def takes(self, group: Group) -> bool:
+        """Whether this transaction is still to be replayed."""
+        if self._until_second is not None and group.second >= self._until_second:
+            self.met = True
+        return not self.met
+
+    def took(self, group: Group) -> None:
+        if self._last == (group.domain, group.sequence):
+            self.met = True
+
+    def conclude(self, way: Way) -> None:
+        """A point that was asked for must have been found."""
+        if self._last and not self.met:
+            reached = way.last.gtid if way.last else "the snapshot"
+            raise UsageError(
+                f"the log in the repository does not hold {self._goal.value}: it reaches {reached}",
+                hint="is 'drctl stream' running? Leave out --until to go as far as it reaches",
+            )
+
+
+def _one_gtid(text: str, position: Position) -> tuple[int, int]:
+    try:
+        wanted = binlog.parse_state(text)
+        ((domain, (_, sequence)),) = wanted.items()
+    except ValueError as error:
+        raise UsageError(f"--until gtid: '{text}' is not one GTID, such as 0-1-100") from error
+    if sequence <= position.state.get(domain, (0, 0))[1]:
+        raise UsageError(
+            f"the snapshot is at {domain}-x-{position.state[domain][1]} already, past {text}",
+            hint="name an older snapshot by its id",
+        )
+    return domain, sequence
+
+
+def _follow(path: str, begin: int, state: State, way: Way, wanted: _Wanted) -> None:
+    """The transactions of one file that are on the way."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
+        view = memoryview(data)
+        try:
+            if begin == 4:
+                _refuse_another(path, binlog.state_before(view), state)
+            way.files.append(path)
+            way.end = begin
+            for group in binlog.groups(view):
+                if group.begin < begin:
+                    continue
+                if not wanted.takes(group):
+                    return
+                way.end, way.last = group.end, group
+                way.transactions += 1
+                state[group.domain] = (group.server, group.sequence)
+                wanted.took(group)
+                if wanted.met:
+                    return
+        except IntegrityError as error:
+            raise IntegrityError(f"{os.path.basename(path)} {error.what}") from error
+        finally:
+            view.release()
+
+
+def _refuse_another(path: str, before: State, state: State) -> None:
+    """A file continues the one before it when it was begun where that one ended."""
+    ours = {domain: sequence for domain, (_, sequence) in state.items()}
+    theirs = {domain: sequence for domain, (_, sequence) in before.items()}
+    if ours != theirs:
+        raise StorageError(
+            f"{os.path.basename(path)} in the repository does not continue the binlog before it: "
+            f"it begins at {theirs}, and the one before ended at {ours}",
+            hint="the server's binlogs were begun anew (RESET MASTER, or a restored server): take "
+            "a new base; restore to before that with --at",
+        )
+
+
+def _refuse_gap(name: str, file: LogFile | None, stored: dict[str, LogFile], way: Way) -> None:
+    """The log may end here; but not when there is more behind."""
+    later = [other for other in stored if other > name]
+    if not later and way.files:
+        return
+    if not later and file is None and name not in stored:
+        return  # nothing was stored since the base was taken
+    reached = f"up to {way.last.gtid}" if way.last else "to the snapshot alone"
+    what = f"{name} is not there from its beginning" if file else f"{name} is missing"
+    raise StorageError(
+        f"the log has a gap: {what}, though later ones are there",
+        hint=f"it can be restored {reached}: use --at, or --until immediate for the snapshot "
+        "alone; another repository of the plan may hold it (--from); take a new base",
+    )
+
+
+def _fetch(file: LogFile, log: Log, folder: str) -> str:
+    """A file of the log, put together."""
+    path = os.path.join(folder, file.file)
+    try:
+        with open(path, "wb") as into:
+            for piece in file.pieces:
+                into.seek(piece.offset)
+                into.write(log.read(piece))
+    except OSError as error:
+        raise TargetRefused(
+            f"{path}: {error.strerror}", hint="the binlogs need room beside the target"
+        ) from error
+    return path
+
+
+# -- the run --------------------------------------------------------------------------------------
+
+
+def _run(datadir: str, way: Way) -> None:
+    """One pipe, from one server's start to its clean end."""
+    reader = program(*BINLOG, package=PACKAGE, error=TargetRefused)
+    client = program(*CLIENT, package=PACKAGE, error=TargetRefused)
+    words = (f"--start-position={way.begin}", f"--stop-position={way.end}")
+    check = "--verify-binlog-checksum"
+    with private_server(datadir, ("--innodb-flush-log-at-trx-commit=2",)) as server:
+        take = (
+            client,
+            "--no-defaults",
+            f"--socket={server.socket}",
+            "--user=root",
+            "--binary-mode",
+            "--max-allowed-packet=1G",
+            "--init-command=flush privileges",  # statements about rights need them to be loaded
+        )
+        give = (reader, "--no-defaults", check, *words, *way.files)
+        with running(give, stdout=-1) as said, running(take, stdin=said.output) as done:
+            said.output.close()  # the client alone holds it: its end ends the reader, too
+            took, gave = done.wait(), said.wait()
+    if took:
+        raise _failed("mariadb", took, done.words)
+    if gave:
+        raise _failed("mariadb-binlog", gave, said.words)
+
+
+def _failed(which: str, status: int, words: str) -> IntegrityError:
+    return IntegrityError(
+        f"replaying the binlog: {which} {exit_words(status)}; it said:\n{words}",
+        hint="what is there now is not the goal: remove it. --until immediate restores the "
+        "snapshot alone, --at or --until gtid: up to before the trouble",
+    )

@@ -1,0 +1,321 @@
+"""MariaDB's binlog in the repository: what was committed comes back, to any instant, or it is told
+why not."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from mariadb_servers import PLAN, ids, standing
+
+from drctl import plan as plans
+from drctl.codec.keys import decode_identity
+from drctl.engines import mariadb_binlog as binlog
+from drctl.engines.child import find_program
+from drctl.events import Silent
+from drctl.logpieces import by_file
+from drctl.repository.log import LogReader
+from drctl.wiring import Wiring
+
+INSTANTS = int(os.environ.get("DRCTL_TEST_INSTANTS", "3"))
+STREAM = ", stream: true, store_every: 200ms, mark_every: 500ms"
+
+
+@pytest.fixture
+def kept(shop, maria):
+    """The server's binlog is to be kept."""
+    shop.plan(PLAN.format(socket=maria.socket, more=STREAM))
+    return shop
+
+
+class Stream:
+    """`drctl stream`, running."""
+
+    def __init__(self, site) -> None:
+        self._site = site
+        self._log = (site.top / "stream.log").open("a+")
+        self.process = subprocess.Popen(
+            site.argv("stream"), env=site.environment(), cwd=site.top,
+            stdout=self._log, stderr=self._log, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    @property
+    def said(self) -> str:
+        return (self._site.top / "stream.log").read_text()
+
+    def wait_for(self, words: str) -> None:
+        deadline = time.monotonic() + 60
+        while words not in self.said:
+            assert self.process.poll() is None, self.said
+            assert time.monotonic() < deadline, self.said
+            time.sleep(0.05)
+
+    def wait_until_stored(self, file: str, size: int) -> None:
+        """So much of a file is in the repository."""
+        deadline = time.monotonic() + 60
+        while stored_sizes(self._site).get(file, 0) < size:
+            assert self.process.poll() is None, self.said
+            assert time.monotonic() < deadline, (stored_sizes(self._site), file, size, self.said)
+            time.sleep(0.05)
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
+        self._log.close()
+        assert "Traceback" not in self.said, self.said
+
+
+@contextmanager
+def streaming(site) -> Iterator[Stream]:
+    made = Stream(site)
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+def stored_sizes(site) -> dict[str, int]:
+    """How far each file reaches, from the names of the objects alone."""
+    found: dict[str, int] = {}
+    for path in (site.top / "local/log").glob("*/*"):
+        file, offset, size, *_ = re.fullmatch(
+            r"(.+)\.([0-9a-f]{16})\.([0-9a-f]{8})\.\w+\.\w+", path.name
+        ).groups()  # type: ignore[union-attr]
+        found[file] = max(found.get(file, 0), int(offset, 16) + int(size, 16))
+    return found
+
+
+def position(maria) -> tuple[str, int]:
+    file, at, *_ = maria.ask("show master status")[0]
+    return str(file), int(at)
+
+
+def utc(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat()
+
+
+def restored(site, *words: str):
+    """What the probe finds after a restore with these words."""
+    to = site.top / f"back-{len(list(site.top.glob('back-*')))}"
+    done = site.run("restore", "shop", "--to", to, *words)
+    return done, standing(to)
+
+
+def test_a_restore_lands_exactly_at_any_second_and_at_any_transaction(kept, maria, writer) -> None:
+    kept.json("backup")
+    with streaming(kept) as stream:
+        first = time.time_ns() // 10**9 + 2
+        for _ in range(3):
+            writer.wait_for(150)
+            time.sleep(1)
+            maria.ask("flush binary logs")
+        last = time.time_ns() // 10**9
+        writer.end()
+        stream.wait_until_stored(*position(maria))
+    chance = random.Random(time.time_ns())
+    for second in [chance.randint(first, last) for _ in range(INSTANTS)]:
+        done, found = restored(kept, "--at", utc(second))
+        with found as up:
+            rows = ids(up)
+        at_ns = second * 10**9
+        assert rows == list(range(1, len(rows) + 1)), done.stderr
+        assert writer.confirmed_before(at_ns) <= len(rows) <= writer.begun_before(at_ns - 1), (
+            second, done.stderr
+        )  # fmt: skip
+    gtid = maria.ask("select binlog_gtid_pos(%s, %s)", *position(maria))[0][0]
+    domain, server, sequence = str(gtid).split("-")
+    one = int(sequence) - chance.randint(1, 100)
+    done, found = restored(kept, "--until", f"gtid:{domain}-{server}-{one}")
+    assert f"up to {domain}-{server}-{one}" in done.stderr
+    with found as up:
+        lacking = len(writer.done_ns) - len(ids(up))
+    assert 0 <= lacking <= int(sequence) - one
+
+
+def test_after_kill_9_of_the_server_the_repository_alone_gives_the_last_seconds(
+    kept, maria, writer
+) -> None:
+    kept.json("backup")
+    with streaming(kept) as stream:
+        stream.wait_for("following its log")
+        writer.wait_for(400)
+        killed_ns = time.time_ns()
+        maria.kill()
+        writer.end()
+        stream.wait_for("trying again")
+    _, found = restored(kept)
+    with found as up:
+        rows = ids(up)
+        mark_ns = up.newest_mark_ns()
+        assert up.health().ok
+    assert mark_ns
+    lost = len(writer.done_ns) - len(rows)
+    rpa_seconds = (killed_ns - mark_ns) / 1e9
+    sys.stdout.write(f"rows lost: {lost}; RPA by the marker: {rpa_seconds:.2f} s\n")
+    assert rows == list(range(1, len(rows) + 1))
+    assert writer.confirmed_before(killed_ns - 3 * 10**9) <= len(rows)
+    assert rpa_seconds < 5
+
+
+def test_what_is_stored_is_the_servers_binlog_to_the_byte_also_across_crashes_and_restarts(
+    kept, maria
+) -> None:
+    maria.ask("create database app")
+    maria.ask("create table app.big (id int primary key auto_increment, v longblob) engine=InnoDB")
+    with streaming(kept) as stream:
+        for _ in range(3):
+            maria.ask("insert into app.big (v) values (repeat('a', 7000000))")
+        stream.wait_until_stored(*position(maria))
+        maria.kill()
+        maria.start()
+        maria.ask("insert into app.big (v) values (repeat('b', 1000))")
+        stream.wait_until_stored(*position(maria))
+    maria.ask("insert into app.big (v) values ('while nobody followed')")
+    maria.ask("create table app.mine (a int) engine=MyISAM")
+    maria.ask("insert into app.mine values (1), (2)")
+    maria.ask("flush binary logs")
+    maria.ask("begin")
+    with streaming(kept) as stream:
+        stream.wait_until_stored(*position(maria))
+    log = log_of(kept)
+    stored = by_file(log.pieces())
+    names = sorted(path.name for path in maria.datadir.glob("binlog.0*"))
+    assert list(stored) == names
+    for name in names:
+        data = bytearray((maria.datadir / name).read_bytes())
+        binlog.as_closed(data, 0)
+        got = bytearray(stored[name].size)
+        for piece in stored[name].pieces:
+            got[piece.offset : piece.end] = log.read(piece)
+        # The stream's own marker may have come into the last file after the stream had ended.
+        assert got == (data if name != names[-1] else data[: len(got)])
+        assert stored[name].whole == (name != names[-1])
+        assert gtids_of(maria.datadir / name) == [g.gtid for g in binlog.groups(data)]
+
+
+def gtids_of(path: Path) -> list[str]:
+    """As MariaDB's own program reads a binlog."""
+    argv = [str(find_program("mariadb-binlog")), "--no-defaults", str(path)]
+    text = subprocess.run(argv, capture_output=True, check=True).stdout.decode("utf-8", "replace")
+    return re.findall(r"\tGTID (\d+-\d+-\d+)", text)
+
+
+def log_of(site) -> LogReader:
+    """The log of the site's asset, read with the identity."""
+    wiring = Wiring(plans.load(str(site.top / "plan.yaml")), Silent())
+    text = (site.top / "keys/identity.key").read_text()
+    identity = decode_identity(text, "correct horse")
+    folder = next((site.top / "local/log").iterdir()).name
+    return LogReader(wiring.as_reader("local", identity), identity, folder)
+
+
+def test_a_purged_binlog_is_a_gap_that_is_told_and_a_new_base_closes(kept, maria, writer) -> None:
+    kept.json("backup")
+    with streaming(kept) as stream:
+        stream.wait_until_stored(*position(maria))
+    writer.wait_for(20)
+    for _ in range(3):
+        maria.ask("flush binary logs")
+        writer.wait_for(5)
+    maria.ask("purge binary logs to %s", position(maria)[0])
+    with streaming(kept) as stream:
+        stream.wait_for("take a new base")
+        assert "the log has a gap: binlog.00000" in stream.said
+        writer.wait_for(20)
+        stream.wait_until_stored(*position(maria))
+        done = kept.run("restore", "shop", "--to", "never", code=5)
+        assert "the log has a gap" in done.stderr
+        assert "take a new base" in done.stderr
+        _, found = restored(kept, "--until", "immediate")
+        with found as up:
+            assert up.health().ok
+        kept.run("backup")
+        writer.end()
+        stream.wait_until_stored(*position(maria))
+    _, found = restored(kept)
+    with found as up:
+        assert len(ids(up)) == len(writer.done_ns)
+
+
+def test_a_log_that_lacks_a_piece_or_has_a_damaged_one_never_gives_wrong_data(
+    kept, maria, writer
+) -> None:
+    kept.json("backup")
+    with streaming(kept) as stream:
+        for _ in range(2):
+            writer.wait_for(20)
+            maria.ask("flush binary logs")
+        writer.end()
+        stream.wait_until_stored(*position(maria))
+    names = sorted(stored_sizes(kept))
+    middle = next((kept.top / "local/log").glob(f"*/{names[-2]}.*"))
+    (piece,) = middle.iterdir()
+    data = piece.read_bytes()
+    piece.chmod(0o600)
+    piece.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert names[-2] in kept.run("restore", "shop", "--to", "damaged", code=6).stderr
+    piece.write_bytes(data[: len(data) // 2])
+    kept.run("restore", "shop", "--to", "cut", code=6)
+    piece.unlink()
+    middle.rmdir()
+    done = kept.run("restore", "shop", "--to", "lacking", code=5)
+    assert f"the log has a gap: {names[-2]} is missing" in done.stderr
+
+
+def test_nothing_is_ever_replayed_twice(kept, maria, writer) -> None:
+    kept.json("backup")
+    with streaming(kept) as stream:
+        writer.wait_for(20)
+        writer.end()
+        stream.wait_until_stored(*position(maria))
+    kept.run("restore", "shop", "--to", "back")
+    done = kept.run("restore", "shop", "--to", "back", code=9)
+    assert "is not empty" in done.stderr
+    with standing(kept.top / "back") as up:
+        assert len(ids(up)) == len(writer.done_ns)
+
+
+@pytest.mark.parametrize(
+    ("until", "said"),
+    [
+        ("lsn:0/3000028", "has no lsn to stop at"),
+        ("gtid:0-7-99999999", "does not hold 0-7-99999999: it reaches"),
+        ("gtid:0-7-1", "past 0-7-1"),
+        ("gtid:yesterday", "is not one GTID"),
+    ],
+)
+def test_a_goal_that_is_not_on_the_way_is_told(kept, maria, until, said) -> None:
+    kept.json("backup")
+    with streaming(kept) as stream:
+        stream.wait_until_stored(*position(maria))
+    assert said in kept.run("restore", "shop", "--to", "back", "--until", until, code=2).stderr
+
+
+def test_binlogs_begun_anew_are_not_mixed_with_what_is_stored(kept, maria) -> None:
+    with streaming(kept) as stream:
+        maria.ask("flush binary logs")
+        stream.wait_until_stored(*position(maria))
+    before = stored_sizes(kept)
+    maria.ask("reset master")
+    with streaming(kept) as stream:
+        stream.wait_for("do not continue what is stored")
+    assert stored_sizes(kept) == before
+
+
+def test_without_a_binlog_streaming_is_refused_and_a_base_says_so(kept, maria) -> None:
+    maria.stop()
+    maria.start("--skip-log-bin")
+    done = kept.run("backup")
+    assert "log_bin is off" in done.stderr
+    with streaming(kept) as stream:
+        stream.wait_for("there is no binlog to be stored")
+    kept.run("restore", "shop", "--to", "back")

@@ -18,8 +18,9 @@ from drctl.engines.base import LATEST, Follower, Goal, Log, LogSink, Surrounding
 from drctl.errors import KeyUnavailable, PlanError, UsageError
 from drctl.events import Notice, Reporter
 from drctl.ops.backup import Around, Asset
+from drctl.places import Places
 from drctl.plan import LoadedPlan
-from drctl.plan.model import RepositoryPart, S3Place, engine_of
+from drctl.plan.model import RepositoryPart, engine_of
 from drctl.plan.secrets import path_of, resolve
 from drctl.private import make_directory
 from drctl.repository import lifecycle, names
@@ -28,7 +29,6 @@ from drctl.repository.repository import Repository
 from drctl.repository.state import StateFile, exclusive
 from drctl.storage.base import Storage
 from drctl.storage.cache import Cache
-from drctl.storage.local import Local
 from drctl.storage.retry import Retry
 
 PASSPHRASE = "DRCTL_PASSPHRASE"  # noqa: S105 - the variable's name
@@ -49,6 +49,7 @@ class Wiring:
     report: Reporter
     clock: Clock = field(default_factory=SystemClock)
     randomness: Randomness = system_randomness
+    kept: dict[str, str] | None = field(default=None, repr=False)  # secrets of a recovery kit
 
     # -- repositories -------------------------------------------------------------------------
 
@@ -74,32 +75,10 @@ class Wiring:
 
     def bare_storage(self, name: str) -> Storage:
         """The same without wrappers."""
-        part = self.part(name)
-        if part.path is not None:
-            return Local(os.path.join(self.loaded.base, part.path))
-        assert part.s3 is not None  # noqa: S101 - the plan's checks saw to it
-        return self._s3(part.s3)
+        return self.places().bare(self.part(name))
 
-    def _s3(self, place: S3Place) -> Storage:
-        from drctl.storage.s3 import S3, Credentials
-
-        own = place.credentials
-
-        def secret(reference: str | None) -> str:
-            return resolve(reference, self.loaded.base) if reference else ""
-
-        return S3(
-            place.bucket,
-            place.prefix,
-            endpoint=place.endpoint,
-            region=place.region,
-            credentials=Credentials(
-                secret(own.access_key),
-                secret(own.secret_key),
-                secret(own.session_token),
-                own.profile or "",
-            ),
-        )
+    def places(self) -> Places:
+        return Places(self.loaded.base, self.kept)
 
     def cached_storage(self, name: str) -> Storage:
         """The same, with what is small and never changes kept here, where it is far away."""

@@ -91,6 +91,7 @@ def start_s3(folder: Path) -> S3Server:
     argv = [weed, "server", f"-dir={folder}", "-ip=127.0.0.1", f"-master.port={master}",
             f"-volume.port={volume}", "-volume.max=200", "-master.volumeSizeLimitMB=64", "-filer",
             f"-filer.port={filer}", "-s3", f"-s3.port={s3}",
+            "-s3.port.iceberg=0", "-s3.port.lance=0",  # these ports would be the same for all
             f"-s3.config={folder}/s3.json"]  # fmt: skip
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
     from drctl.codec.recipients import Identity
+    from drctl.ops.kit import OpenKit
     from drctl.plan import LoadedPlan
     from drctl.wiring import Wiring
 
@@ -30,15 +31,21 @@ class Context:
         self.as_json = False
         self.quiet = False
         self.interrupted_hint = "nothing was lost; run it again"
+        self.kit_files: tuple[str, ...] = ()
+        self._kit: tuple[OpenKit, str] | None = None
         self._report: Reporter | None = None
         self._stack = ExitStack()
 
     # -- what a command works with ------------------------------------------------------------
 
     def load(self) -> "LoadedPlan":
-        """The plan. Raises PlanError."""
+        """The plan: the kit's, where one is given. Raises PlanError, KeyUnavailable."""
         from drctl import plan
 
+        kit = self.kit()
+        if kit and kit.document:
+            path = f"the plan in {kit.document.name}"
+            return plan.load_text(kit.document.plan.encode(), path, kit.document.base)
         return plan.load(self.find_plan())
 
     def find_plan(self) -> str:
@@ -51,7 +58,8 @@ class Context:
         """The plan with everything it needs."""
         from drctl.wiring import Wiring
 
-        return Wiring(self.load(), self.report)
+        loaded, kit = self.load(), self.kit()
+        return Wiring(loaded, self.report, kept=kit.secrets if kit else None)
 
     @property
     def report(self) -> Reporter:
@@ -79,10 +87,21 @@ class Context:
 
     # -- keys ---------------------------------------------------------------------------------
 
+    def kit(self) -> "OpenKit | None":
+        """The recovery kit of `--kit`, opened once. Raises KeyUnavailable."""
+        if self.kit_files and self._kit is None:
+            from drctl.cli.kits import gather
+
+            self._kit = gather(self.kit_files)
+        return self._kit[0] if self._kit else None
+
     def identity(self, wiring: "Wiring", path: str | None) -> "Identity":
-        """The identity of `--identity`, or the plan's. Raises KeyUnavailable."""
+        """The identity of `--identity`, of `--kit`, or the plan's. Raises KeyUnavailable."""
         from drctl.codec.keys import decode_identity
 
+        kit = self.kit()
+        if kit and path is None:
+            return kit.identity
         path = path or wiring.identity_path()
         try:
             with open(path, encoding="utf-8") as file:
@@ -195,4 +214,20 @@ def from_option(function: _F) -> _F:
     """--from REPOSITORY."""
     return click.option(
         "--from", "repository", metavar="REPOSITORY", help="Read this one; else the first."
+    )(function)
+
+
+def kit_option(function: _F) -> _F:
+    """--kit FILE..., which takes the place of the plan and of the identity."""
+
+    def keep(ctx: click.Context, _: click.Parameter, value: tuple[str, ...]) -> None:
+        ctx.find_object(Context).kit_files = value  # type: ignore[union-attr]
+
+    return click.option(
+        "--kit",
+        multiple=True,
+        metavar="FILE",
+        expose_value=False,
+        callback=keep,
+        help="Of a recovery kit: kit.json, a share, their directory, or - to type. Repeatable.",
     )(function)

@@ -6,6 +6,7 @@ from drctl.cli.context import (
     Context,
     from_option,
     identity_option,
+    kit_option,
     output_options,
     pass_context,
 )
@@ -23,6 +24,7 @@ _MARKS = {"added": "+", "removed": "-", "content": "M", "metadata": "m", "kind":
 @click.argument("before", metavar="ASSET|SNAPSHOT")
 @click.argument("after", metavar="[SNAPSHOT]", required=False)
 @from_option
+@kit_option
 @identity_option
 @output_options
 @pass_context

@@ -8,10 +8,12 @@ from drctl.cli.context import (
     Context,
     from_option,
     identity_option,
+    kit_option,
     output_options,
     pass_context,
 )
 from drctl.cli.keyfiles import read_recipient, rewrite_private, write_private
+from drctl.cli.reading import source_of
 from drctl.cli.recipient import command as recipient_commands
 from drctl.codec import keys
 from drctl.codec.recipients import new_identity
@@ -126,6 +128,7 @@ def public(context: Context, file: str) -> None:
 @command.command()
 @click.argument("file")
 @from_option
+@kit_option
 @identity_option
 @output_options
 @pass_context
@@ -134,7 +137,7 @@ def credential(
 ) -> None:
     """Write a writer credential to FILE, from the repository: for a new host, or a lost one."""
     wiring = context.wiring()
-    name = repository or wiring.primary()
+    name = source_of(context, wiring, repository)
     opened = wiring.as_reader(name, context.identity(wiring, identity_path), fresh=True)
     write_private(file, keys.encode_credential(lifecycle.credential_of(opened)))
     names = [r.name for r in opened.recipients]

@@ -6,6 +6,7 @@ from drctl.cli.context import (
     Context,
     from_option,
     identity_option,
+    kit_option,
     output_options,
     pass_context,
 )
@@ -19,6 +20,7 @@ from drctl.units import show_path
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
 @click.option("--at", metavar="TIME", help="The newest snapshot of the asset not after TIME.")
 @from_option
+@kit_option
 @identity_option
 @output_options
 @pass_context

@@ -30,6 +30,7 @@ COMMANDS = {
     "replicate": "Bring every copy up to date.",
     "storage": "Check that a storage keeps its promises.",
     "key": "Show and mend keys.",
+    "kit": "Make and prove the recovery kit.",
     "demo": "Try it all out in a directory of its own.",
 }
 

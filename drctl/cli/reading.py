@@ -8,11 +8,11 @@ from drctl.cli.context import Context
 from drctl.codec.entries import Root
 from drctl.codec.recipients import Identity
 from drctl.engines.base import LATEST, Goal, Target
-from drctl.errors import UsageError
+from drctl.errors import DrctlError, StorageError, UsageError
 from drctl.events import Notice
 from drctl.model import Snapshot
 from drctl.ops.select import wanted_paths
-from drctl.repository import catalog
+from drctl.repository import catalog, lifecycle
 from drctl.repository.log import LogReader
 from drctl.repository.reader import Reader
 from drctl.repository.repository import Repository
@@ -53,8 +53,7 @@ class Opened:
 def open_for_reading(context: Context, repository: str | None, identity_path: str | None) -> Opened:
     """Asks for the passphrase before anything slow."""
     wiring = context.wiring()
-    name = repository or wiring.primary()
-    wiring.part(name)
+    name = source_of(context, wiring, repository)
     identity = context.identity(wiring, identity_path)
     opened = wiring.as_reader(name, identity)
     pool = context.pool()
@@ -67,6 +66,30 @@ def open_for_reading(context: Context, repository: str | None, identity_path: st
     for what in found.damaged:
         damaged(what)
     return Opened(wiring, opened, Reader(opened, index, identity), found, pool, identity)
+
+
+def source_of(context: Context, wiring: Wiring, repository: str | None) -> str:
+    """The repository to read: the one of `--from`, else the first. Who holds a kit has lost the
+    first, most likely, so it is the first copy that answers. Raises UsageError, StorageError."""
+    if repository or not context.kit():
+        name = repository or wiring.primary()
+        wiring.part(name)
+        return name
+    return _first_that_answers(wiring)
+
+
+def _first_that_answers(wiring: Wiring) -> str:
+    """What hinders the others is told; when none answers, the copy's error is what matters."""
+    errors: list[DrctlError] = []
+    for name in (*wiring.others(), wiring.primary()):
+        try:
+            if lifecycle.exists(wiring.storage(name)):
+                return name
+            errors.append(StorageError(f"{name}: there is no repository"))
+        except DrctlError as error:
+            errors.append(error)
+        wiring.report.emit(Notice("warning", f"{name} is passed over: {errors[-1].what}"))
+    raise errors[0]
 
 
 def instant(wiring: Wiring, text: str | None) -> int | None:

@@ -8,6 +8,7 @@ from drctl.cli.context import (
     Context,
     from_option,
     identity_option,
+    kit_option,
     output_options,
     pass_context,
 )
@@ -28,6 +29,7 @@ from drctl.units import count, show_bytes, show_instant, show_seconds
 @goal_options
 @click.option("--path", "paths", multiple=True, metavar="PATH", help="Only this; may be repeated.")
 @from_option
+@kit_option
 @identity_option
 @output_options
 @pass_context

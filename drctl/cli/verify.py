@@ -9,9 +9,11 @@ from drctl.cli.context import (
     Context,
     from_option,
     identity_option,
+    kit_option,
     output_options,
     pass_context,
 )
+from drctl.cli.reading import source_of
 from drctl.errors import ExitCode
 from drctl.ops.verify import Effort, VerifyResult, rebuild_index, verify
 from drctl.units import show_bytes
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 @click.option("--keyless", is_flag=True, help="Only what needs no key: every object's own proof.")
 @click.option("--rebuild-index", is_flag=True, help="Index the packs that no index names.")
 @from_option
+@kit_option
 @identity_option
 @output_options
 @pass_context
@@ -52,7 +55,7 @@ def command(
     entries, and the data that is read, open and are what was written.
     """
     wiring, pool = context.wiring(), context.pool()
-    name = repository or wiring.primary()
+    name = source_of(context, wiring, repository)
     storage = wiring.storage(name)
     identity = None if keyless else _identity(context, wiring, identity_path)
     opened = None
@@ -74,7 +77,8 @@ def _identity(context: Context, wiring: "Wiring", path: str | None) -> "Identity
     """Nobody is asked for a passphrase who did not name an identity: cron runs this too."""
     from drctl.wiring import PASSPHRASE
 
-    if path is None and not (os.environ.get(PASSPHRASE) and os.path.exists(wiring.identity_path())):
+    is_given = bool(path or context.kit())
+    if not is_given and not (os.environ.get(PASSPHRASE) and os.path.exists(wiring.identity_path())):
         return None
     return context.identity(wiring, path)
 

@@ -11,6 +11,7 @@ from hashlib import sha256
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hpke import (
     AEAD,
     KDF,
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.hpke import (
     MLKEM768X25519PublicKey,
     Suite,
 )
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from drctl.clock import Randomness
 from drctl.errors import IntegrityError, KeyUnavailable
@@ -81,6 +83,12 @@ class Identity:
             MLKEM768PrivateKey.from_seed_bytes(self.private[:MLKEM_SEED_BYTES]),
             X25519PrivateKey.from_private_bytes(self.private[MLKEM_SEED_BYTES:]),
         )
+
+
+def identity_from_seed(name: str, seed: bytes) -> Identity:
+    """The identity that 32 bytes, which people can keep as words, stand for."""
+    private = HKDF(SHA256(), PRIVATE_BYTES, None, b"drctl identity from seed").derive(seed)
+    return Identity(name, private)
 
 
 def new_identity(name: str, randomness: Randomness) -> Identity:

@@ -177,6 +177,18 @@ def _opened(magic: bytes, data: bytes, own_id: bytes, identities: Sequence[Ident
 def out_of_line(storage: Storage, wanted: Sequence[Recipient], pool: Executor) -> tuple[int, int]:
     """(sessions that are not sealed to exactly these recipients, all sessions). Needs no key."""
     fingerprints = {r.fingerprint for r in wanted}
+    return _count_sessions(storage, lambda to: to != fingerprints, pool)
+
+
+def sealed_away(storage: Storage, recipient: Recipient, pool: Executor) -> tuple[int, int]:
+    """(sessions that are not sealed to this recipient, all sessions). Needs no key."""
+    return _count_sessions(storage, lambda to: recipient.fingerprint not in to, pool)
+
+
+def _count_sessions(
+    storage: Storage, counts: Callable[[set[str]], bool], pool: Executor
+) -> tuple[int, int]:
+    """A damaged one counts, too."""
 
     def one(info: ObjectInfo) -> str:
         try:
@@ -185,7 +197,7 @@ def out_of_line(storage: Storage, wanted: Sequence[Recipient], pool: Executor) -
             return ""  # collected meanwhile
         except IntegrityError:
             return "damaged"
-        return "" if set(sealed.to) == fingerprints else "other"
+        return "counts" if counts(set(sealed.to)) else ""
 
     found = list(storage.list(names.SESSIONS))
     return sum(1 for _, state in _mapped(found, one, pool) if state), len(found)

@@ -14,7 +14,7 @@ from drctl.plan.model import Plan
 from drctl.plan.problems import tell
 from drctl.plan.tree import Tree, parse
 
-__all__ = ["Finding", "LoadedPlan", "load"]
+__all__ = ["Finding", "LoadedPlan", "load", "load_text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +39,18 @@ def load(path: str) -> LoadedPlan:
             f"{path}: {error.strerror}",
             hint=f"make a new plan with 'drctl --plan {path} init', or name another",
         ) from error
+    return load_text(data, path, os.path.dirname(os.path.abspath(path)))
+
+
+def load_text(data: bytes, path: str, base: str) -> LoadedPlan:
+    """The same for a plan that lies elsewhere; `path` is what mistakes are told of. Raises
+    PlanError."""
     tree = parse(data)
     plan = _validate(tree)
     if plan is None or tree.problems:
         problems = tuple(problem.show(path) for problem in sorted(set(tree.problems)))
         count = "one mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
         raise PlanError(f"{path}: {count}", problems=problems)
-    base = os.path.dirname(os.path.abspath(path))
     findings = lint(plan, tree, base)
     return LoadedPlan(plan, path, base, sha256(data).hexdigest(), findings)
 

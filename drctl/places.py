@@ -1,0 +1,100 @@
+"""From a repository's place in the plan to its bare storage."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from drctl.errors import KeyUnavailable
+from drctl.plan.model import RepositoryPart, S3Credentials, S3Place
+from drctl.plan.secrets import resolve
+from drctl.storage.base import Storage
+from drctl.storage.local import Local
+from drctl.storage.s3 import S3, Credentials
+
+_SDKS_OWN = "AWS_ACCESS_KEY_ID"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """`base`: where relative paths begin. `kept`: secrets by reference, from a recovery kit, for
+    those that this machine does not have itself; None without a kit."""
+
+    base: str
+    kept: Mapping[str, str] | None = field(default=None, repr=False)
+
+    def bare(self, part: RepositoryPart) -> Storage:
+        """A storage without wrappers. Raises KeyUnavailable."""
+        if part.path is not None:
+            return Local(os.path.join(self.base, part.path))
+        assert part.s3 is not None  # noqa: S101 - the plan's checks saw to it
+        return self._s3(part.s3)
+
+    def _s3(self, place: S3Place) -> S3:
+        return S3(
+            place.bucket,
+            place.prefix,
+            endpoint=place.endpoint,
+            region=place.region,
+            credentials=self._credentials(place.credentials),
+        )
+
+    def _credentials(self, own: S3Credentials) -> Credentials:
+        if own.profile and (of_kit := self._kept_profile(own.profile)):
+            return of_kit
+        return Credentials(
+            self._secret(own.access_key),
+            self._secret(own.secret_key),
+            self._secret(own.session_token),
+            own.profile or "",
+        )
+
+    def _kept_profile(self, profile: str) -> Credentials | None:
+        """The kit's, where this machine's own files have no such profile."""
+        kept = self.kept or {}
+        access, secret = (kept.get(f"profile:{profile}:{half}") for half in ("id", "key"))
+        if access is None or secret is None:
+            return None
+        from boto3 import Session
+
+        return None if profile in Session().available_profiles else Credentials(access, secret)
+
+    def _secret(self, reference: str | None) -> str:
+        if not reference:
+            return ""
+        try:
+            return resolve(reference, self.base)
+        except KeyUnavailable:
+            if self.kept is None:
+                raise
+            if reference not in self.kept and _SDKS_OWN not in os.environ:
+                raise
+            return self.kept.get(reference, "")  # empty: the SDK looks for its own
+
+    def secrets(self, parts: Mapping[str, RepositoryPart]) -> dict[str, str]:
+        """What a recovery kit keeps: every secret by which the storages are reached. What is only
+        lent for a time is not among them. Raises KeyUnavailable."""
+        found: dict[str, str] = {}
+        for own in (part.s3.credentials for part in parts.values() if part.s3):
+            for reference in (own.access_key, own.secret_key):
+                if reference and not own.session_token:
+                    found[reference] = self._secret(reference)
+            if own.profile:
+                found |= _of_profile(own.profile)
+        return found
+
+
+def _of_profile(profile: str) -> dict[str, str]:
+    from boto3 import Session
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        held = Session(profile_name=profile).get_credentials()
+        frozen = held.get_frozen_credentials() if held else None
+    except BotoCoreError as error:
+        raise KeyUnavailable(
+            f"the profile {profile} of the S3 credentials does not read",
+            hint="mend it, or leave the credentials out of the kit with --without-credentials",
+        ) from error
+    if frozen is None or frozen.token or not frozen.access_key or not frozen.secret_key:
+        return {}
+    return {f"profile:{profile}:id": frozen.access_key, f"profile:{profile}:key": frozen.secret_key}

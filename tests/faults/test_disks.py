@@ -1,0 +1,152 @@
+"""Small disks, real ones: full, read-only, gone in the middle of a run. Nothing committed is lost,
+and the exit code and the words say what it was.
+
+The file systems are mounted in a mount namespace of the test's own, which needs no root.
+"""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from drctl.errors import ExitCode
+
+PLAN = """\
+version: 1
+name: disks
+sites: {here: {failure_domain: a}}
+repositories: {local: {site: here, path: repository}}
+keys: {credential: file:keys/writer.key}
+assets:
+  tree: {files: {paths: [live]}, schedule: hourly}
+  slow:
+    command: {run: [sh, -c, "echo begun; touch begun; cat gate; head -c 3000000 /dev/urandom"]}
+    schedule: hourly
+"""
+# `expect CODE WORDS...` runs drctl and ends the test where it ends otherwise.
+PRELUDE = """\
+set -eu
+drctl() { PYTHON -m drctl --plan plan.yaml "$@"; }
+expect() {
+  local code=$1 got=0; shift
+  drctl "$@" >said 2>&1 || got=$?
+  if [ $got -ne $code ] || grep -q Traceback said; then echo "$*: exit $got"; cat said; exit 99; fi
+}
+says() { grep -q -- "$1" said || { echo "it does not say '$1':"; cat said; exit 98; }; }
+same() { diff -r "$1" "$2" || exit 97; }
+mount -t tmpfs -o size=24m,mode=0700 tmpfs repository
+mkdir -p live small; head -c 2000000 /dev/urandom >live/first
+expect 0 init
+expect 0 backup tree
+cp -r live before
+"""
+GROWS = "head -c 60000000 /dev/urandom >live/second"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A directory with a plan, and a shell in which its repository is a small disk."""
+
+    top: Path
+
+    def run(self, script: str) -> None:
+        """The script's every line must succeed."""
+        how = ["--mount"] if os.geteuid() == 0 else ["--mount", "--map-root-user"]
+        variables = {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin", "HOME": str(self.top)}
+        variables |= {"DRCTL_PASSPHRASE": "correct horse", "DRCTL_STATE_DIR": f"{self.top}/state"}
+        whole = PRELUDE.replace("PYTHON", sys.executable) + script
+        done = subprocess.run(
+            ["unshare", *how, "bash", "-c", whole],
+            cwd=self.top,
+            env=variables,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=250,
+            check=False,
+        )
+        assert done.returncode == 0, f"exit {done.returncode}: {done.stdout}{done.stderr}"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    (tmp_path / "repository").mkdir()
+    (tmp_path / "plan.yaml").write_text(PLAN)
+    return Place(tmp_path)
+
+
+def test_a_disk_that_fills_in_a_backup_costs_nothing_that_was_committed(place) -> None:
+    place.run(f"""
+{GROWS}
+expect {ExitCode.STORAGE} backup tree
+says 'the disk is full'
+expect 0 verify --read-data 100
+expect 0 restore tree --to back
+same before back
+rm live/second
+mount -o remount,size=200m repository
+{GROWS}
+expect 0 backup tree
+expect 0 verify --read-data 100
+expect 0 restore tree --to back-again
+same live back-again
+""")
+
+
+def test_a_target_that_fills_is_told_and_the_repository_is_unharmed(place) -> None:
+    place.run(f"""
+head -c 15000000 /dev/urandom >live/second
+mkdir live/many; for i in $(seq 500); do head -c 9000 /dev/urandom >live/many/$i; done
+expect 0 backup tree
+mount -t tmpfs -o size=6m tmpfs small
+expect {ExitCode.TARGET_REFUSED} restore tree --to small/large
+says 'No space left'
+says 'the repository is unharmed'
+rm live/second
+expect 0 backup tree
+rm -rf small/large
+mount -o remount,size=4m small
+expect {ExitCode.TARGET_REFUSED} restore tree --to small/many
+says 'No space left'
+expect 0 verify --read-data 100
+expect 0 restore tree --to back
+same live back
+""")
+
+
+def test_a_disk_that_became_read_only_is_told_and_still_reads(place) -> None:
+    place.run(f"""
+echo more >live/second
+mount -o remount,ro repository
+expect {ExitCode.STORAGE} backup tree
+says 'read-only'
+expect 0 restore tree --to back
+same before back
+mount -o remount,rw repository
+expect 0 backup tree
+expect 0 verify --read-data 100
+""")
+
+
+def test_a_disk_that_goes_away_in_a_backup_is_told_and_its_place_stays_empty(place) -> None:
+    """The directory that it was mounted on must not be taken for the repository."""
+    place.run(f"""
+mkdir kept; mount --bind repository kept
+mkfifo gate
+drctl backup slow >said 2>&1 & run=$!
+while [ ! -e begun ]; do sleep 0.05; done
+umount -l repository
+echo go >gate
+code=0; wait $run || code=$?
+[ $code -eq {ExitCode.STORAGE} ] || {{ echo "exit $code"; cat said; exit 96; }}
+says "taken the repository's place"
+[ -z "$(ls -A repository)" ]
+expect {ExitCode.STORAGE} backup tree
+says 'there is no drctl repository'
+mount --bind kept repository
+expect 0 backup tree
+expect 0 verify --read-data 100
+""")

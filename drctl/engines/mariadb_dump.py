@@ -9,19 +9,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from msgspec.structs import replace
-
 from drctl.engines.base import PlainItem, Surroundings
-from drctl.engines.child import Child, exit_words, running
+from drctl.engines.child import Child, running
+from drctl.engines.dumped import Output, cannot_run, file_entry, item, refuse_unproven
 from drctl.engines.mariadb_client import Access, ask, program, program_version, series
-from drctl.engines.tree_look import reason
 from drctl.errors import SourceError
-from drctl.model import Entry, Kind
 
 DUMP = ("mariadb-dump", "mysqldump")
 PACKAGE = "mariadb-client"
 TRAILER = b"-- Dump completed"
-_PIECE_BYTES = 1 << 20
 _ALL = (
     "--single-transaction",
     "--quick",
@@ -93,12 +89,9 @@ class _Capture:
 
     def _item(self, name: bytes, words: tuple[str, ...]) -> Iterator[PlainItem]:
         """When the consumer asks for the next item, this one has proven itself."""
-        entry = Entry(
-            name, int(Kind.FILE), 0o600, os.geteuid(), os.getegid(), self.consistent_at_ns
-        )
         with self._dump.begin(words) as child:
-            output = _Output(child, entry)
-            yield PlainItem(entry, _Content(output))
+            output = Output(child, file_entry(name, self.consistent_at_ns))
+            yield item(output)
             self._dump.conclude(child, output)
 
 
@@ -118,52 +111,14 @@ class _Dump:
                 with running(argv, stdout=-1, pass_fds=(descriptor,)) as child:
                     yield child
             except OSError as error:
-                raise SourceError(f"{self._asset}: {self._tool}: {reason(error)}") from error
+                raise cannot_run(self._asset, self._tool, error) from error
 
-    def conclude(self, child: Child, output: "_Output") -> None:
+    def conclude(self, child: Child, output: Output) -> None:
         """Raises SourceError unless status and trailer are right."""
-        status = child.wait()
-        if status:
-            how = exit_words(status)
-        elif TRAILER not in output.tail:
-            how = f"ended without the line '{TRAILER.decode()}'"
-        else:
-            return
-        raise SourceError(
-            f"{self._asset}: {os.path.basename(self._tool)} {how}; it said:\n{child.words}",
-            hint="nothing was kept; the grants are in docs/engines/mariadb.md",
+        refuse_unproven(
+            self._asset,
+            os.path.basename(self._tool),
+            child,
+            proven=TRAILER in output.tail,
+            lacking=f"ended without the line '{TRAILER.decode()}'",
         )
-
-
-class _Content:
-    """Always streamed: nobody knows how long it is."""
-
-    size_hint = -1
-    block_bytes = 0
-
-    def __init__(self, output: "_Output") -> None:
-        self._output = output
-
-    def load(self, entry: Entry) -> tuple[Entry, bytes]:
-        data = b"".join(self._output)
-        return self._output.entry, data
-
-    def stream(self, entry: Entry) -> "_Output":
-        return self._output
-
-
-class _Output:
-    """What the program prints, in pieces; see engines.base.Stream. `tail`: the end of it."""
-
-    def __init__(self, child: Child, entry: Entry) -> None:
-        self._child = child
-        self.entry = entry
-        self.tail = b""
-
-    def __iter__(self) -> Iterator[bytes]:
-        size = 0
-        while piece := self._child.output.read(_PIECE_BYTES):
-            size += len(piece)
-            self.tail = (self.tail + piece)[-100:]
-            yield piece
-        self.entry = replace(self.entry, size=size)

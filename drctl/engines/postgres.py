@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from drctl.engines.base import Engine, Surroundings
-from drctl.engines.postgres_capture import Capture, private_facts
+from drctl.engines.base import Capture, Engine, Surroundings
+from drctl.engines.postgres_capture import private_facts
 from drctl.engines.postgres_client import Client, Cluster, Settings
+from drctl.engines.postgres_dump import DumpSource
 from drctl.engines.postgres_local import LocalCapture
 from drctl.engines.postgres_probe import Marker, Probe
 from drctl.engines.postgres_remote import RemoteCapture
@@ -39,6 +40,9 @@ class Source:
     @contextmanager
     def open(self) -> Iterator[Capture]:
         with ExitStack() as stack:
+            if self._settings.dump:
+                yield stack.enter_context(DumpSource(self._client, self._around).open())
+                return
             sql = stack.enter_context(self._client.connect())
             cluster = self._client.cluster(sql)
             self._advise(cluster)

@@ -32,6 +32,9 @@ class Settings(BaseModel):
     mode: str = Field(
         default="auto", pattern="^(auto|local|remote)$", description="auto, local or remote."
     )
+    dump: Flag = Field(
+        default=False, description="Logical dumps, to move between versions, not the files."
+    )
     stream: Flag = Field(default=False, description="Its WAL is kept by 'drctl stream'.")
     synchronous: Flag = Field(
         default=False, description="Store WAL at once: commits wait for the repository."

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from drctl.engines import postgres_layout as layout
 from drctl.engines import postgres_recovery as recovery
 from drctl.engines import postgres_wal as wal
-from drctl.engines.base import Goal, Log, Surroundings, Writing
+from drctl.engines.base import Goal, Log, Surroundings, Target, Writing
 from drctl.engines.postgres_client import Settings, lsn_of
 from drctl.engines.postgres_server import major_at
 from drctl.engines.tree_write import TreeTarget
@@ -219,6 +219,8 @@ def _owner(to: str) -> tuple[int, int] | None:
 
 def target(
     _: Settings | None, to: str, private_facts: dict[str, str], around: Surroundings
-) -> PostgresTarget:
-    """Restores a cluster into the data directory `to`."""
+) -> Target:
+    """Restores a cluster into the data directory `to`; or the files of a dump."""
+    if private_facts.get("form") == "dump":
+        return TreeTarget(to)
     return PostgresTarget(to, private_facts, around)

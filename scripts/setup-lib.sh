@@ -18,6 +18,8 @@ mariadbd        mariadb-server-core
 mariadb-backup  mariadb-backup
 mariadb-binlog  mariadb-client
 initdb          postgresql-15
+redis-server    redis-server
+redis-check-rdb redis-tools
 "
 
 say() { printf 'scripts/%s: %s\n' "$script" "$*" >&2; }

@@ -1,6 +1,6 @@
 """What drctl can protect: one file a kind, one line here."""
 
-from drctl.engines import command, files, mariadb, postgres, sqlite
+from drctl.engines import command, files, mariadb, postgres, redis, sqlite
 from drctl.engines.base import Engine
 
 ENGINES: tuple[Engine, ...] = (
@@ -9,6 +9,7 @@ ENGINES: tuple[Engine, ...] = (
     sqlite.ENGINE,
     mariadb.ENGINE,
     postgres.ENGINE,
+    redis.ENGINE,
 )
 
 

@@ -6,13 +6,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from redis_servers import started
 
 from drctl.clock import SystemClock
-from drctl.engines import command, files, sqlite
+from drctl.engines import command, files, redis, sqlite
 from drctl.engines.base import Engine, Item, Source, Surroundings
 from drctl.engines.sqlite import integrity
 from drctl.errors import TargetRefused
@@ -29,7 +30,7 @@ for i in range(1_000_000):
 """
 
 
-def make_files(top: Path) -> files.Settings:
+def make_files(top: Path, _: pytest.FixtureRequest) -> files.Settings:
     tree = top / "live" / "tree"
     (tree / "b" / "c").mkdir(parents=True)
     for name in ("a", "a b", "b/x", "b/c/y", "b-c"):
@@ -38,7 +39,7 @@ def make_files(top: Path) -> files.Settings:
     return files.Settings(paths=(str(tree),))
 
 
-def make_sqlite(top: Path) -> sqlite.Settings:
+def make_sqlite(top: Path, _: pytest.FixtureRequest | None) -> sqlite.Settings:
     (top / "live").mkdir(exist_ok=True)
     with closing(sqlite3.connect(top / "live/base.db")) as database, database:
         database.execute("pragma journal_mode=wal")
@@ -47,16 +48,26 @@ def make_sqlite(top: Path) -> sqlite.Settings:
     return sqlite.Settings(path=str(top / "live/base.db"))
 
 
-def make_command(top: Path) -> command.Settings:
+def make_command(top: Path, _: pytest.FixtureRequest) -> command.Settings:
     (top / "live").mkdir(exist_ok=True)
     return command.Settings(run=("sh", "-c", "seq 1 100000; sleep 0.05"), name="numbers")
+
+
+def make_redis(_: Path, request: pytest.FixtureRequest) -> redis.Settings:
+    stack = ExitStack()
+    request.addfinalizer(stack.close)
+    server = stack.enter_context(started())
+    server.fill()
+    return redis.Settings(host=server.socket)
 
 
 ENGINES = {
     "files": (files.ENGINE, make_files),
     "sqlite": (sqlite.ENGINE, make_sqlite),
     "command": (command.ENGINE, make_command),
+    "redis": (redis.ENGINE, make_redis),
 }
+DIRECTORIES = ("files", "redis")  # what comes back as a directory
 
 
 class Case:
@@ -106,7 +117,7 @@ def read(item: Item) -> tuple[Entry, bytes]:
 @pytest.fixture(params=ENGINES)
 def case(request, tmp_path: Path) -> Case:
     engine, make = ENGINES[request.param]
-    return Case(engine, make(tmp_path), tmp_path)
+    return Case(engine, make(tmp_path, request), tmp_path)
 
 
 def open_descriptors() -> set[str]:
@@ -144,7 +155,7 @@ def test_facts_are_words_without_paths_or_content(case) -> None:
 
 def test_what_comes_back_is_what_was_read(case, tmp_path) -> None:
     before = case.read_all()
-    to = tmp_path / "back" if case.engine.kind == "files" else tmp_path / "back.file"
+    to = tmp_path / "back" if case.engine.kind in DIRECTORIES else tmp_path / "back.file"
     case.restore(before, to)
     with case.engine.probe(case.settings, str(to), case.around()).open() as standing:
         assert standing.health().ok
@@ -155,6 +166,8 @@ def test_what_comes_back_is_what_was_read(case, tmp_path) -> None:
             assert database.execute("select count(*) from t").fetchone() == (5000,)
     elif case.engine.kind == "command":
         assert to.read_bytes() == before[0][1]
+    elif case.engine.kind == "redis":
+        assert (to / "dump.rdb").read_bytes() == before[0][1]
     else:
         (tmp_path / "again").mkdir()
         again = Case(files.ENGINE, files.Settings(paths=(str(to),)), tmp_path / "again")
@@ -163,7 +176,7 @@ def test_what_comes_back_is_what_was_read(case, tmp_path) -> None:
 
 def test_a_target_that_holds_something_is_refused_and_untouched(case, tmp_path) -> None:
     to = tmp_path / "taken"
-    if case.engine.kind == "files":
+    if case.engine.kind in DIRECTORIES:
         to.mkdir()
         (to / "mine").write_text("mine")
     else:
@@ -203,7 +216,7 @@ def test_reading_changes_nothing_that_is_live(case) -> None:
 
 
 def test_a_database_under_load_is_not_held_up_and_its_copy_is_whole(tmp_path) -> None:
-    case = Case(sqlite.ENGINE, make_sqlite(tmp_path), tmp_path)
+    case = Case(sqlite.ENGINE, make_sqlite(tmp_path, None), tmp_path)
     argv = [sys.executable, "-c", WRITER, str(tmp_path / "live/base.db")]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as writer:
         try:

@@ -5,7 +5,7 @@ import pytest
 from drctl.plan.later import NOT_YET
 
 TOP = ["groups", "recovery", "checks", "drills", "notify", "metrics"]
-ENGINES = ["redis", "s3bucket", "btrfs"]
+ENGINES = ["s3bucket", "btrfs"]
 
 
 @pytest.mark.parametrize("key", TOP)
@@ -60,8 +60,8 @@ def test_a_key_of_the_same_name_elsewhere_is_only_unknown(mistakes, one_asset) -
 
 
 def test_a_thing_may_be_called_like_a_part_that_comes_later(mistakes, good) -> None:
-    assert mistakes(good.replace("tree:", "redis:").replace("local:", "lock:", 1)) != []
-    assert mistakes(good.replace("  tree:", "  redis:")) == []
+    assert mistakes(good.replace("tree:", "btrfs:").replace("local:", "lock:", 1)) != []
+    assert mistakes(good.replace("  tree:", "  btrfs:")) == []
 
 
 def test_every_key_that_comes_later_is_tried_here() -> None:

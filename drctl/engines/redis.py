@@ -25,7 +25,8 @@ from drctl.errors import SourceError
 from drctl.model import Entry, Kind
 from drctl.units import parse_duration
 
-_EARLIER_NS = 2_000_000_000  # a dump this much older was begun for somebody else
+_EARLIER_NS = 2_000_000_000  # a dump this much older was begun for another
+_LOOK_SECONDS = 0.01
 
 
 class Settings(BaseModel):
@@ -94,9 +95,12 @@ def _tls(settings: Settings, around: Surroundings) -> ssl.SSLContext:
 
 @dataclass(frozen=True, slots=True)
 class _Fork:
-    """What was learnt on the way to a dump. `ahead_ns`: the server's clock minus ours."""
+    """What was learnt on the way to a dump. The server forked after `after_ns`, unless it hands us
+    what it had begun for another: `is_ours` is False then, None where an old server does not tell.
+    `ahead_ns`: the server's clock minus ours."""
 
-    began_ns: int
+    after_ns: int
+    is_ours: bool | None
     ahead_ns: int
     version: str
     appendonly: bool
@@ -123,45 +127,58 @@ class Source:
 
     def _take(self, path: str) -> _Fork:
         connection, place = connect(self._settings, self._around)
-        with connection:
+        with connection, Connection(place) as watch:
             try:
-                fork = self._fork(connection)
+                fork = self._fork(connection, watch)
                 self._receive(connection, path)
             except Refused as error:
                 raise refused(place, "take a dump", error) from error
         return fork
 
-    def _fork(self, server: Connection) -> _Fork:
-        """Become a replica that wants the dump alone. The server answers PSYNC at the fork, so the
-        dump holds whatever was acknowledged before the answer was on its way.
+    def _fork(self, server: Connection, watch: Connection) -> _Fork:
+        """Become a replica that wants the dump alone.
 
         With no other ability than `eof` a server does not hand us a dump that it began earlier for
         a real replica; `rdb-only` spares it from keeping what is written meanwhile.
         """
         version = server.info("server").get("redis_version", "")
         appendonly = server.info("persistence").get("aof_enabled") == "1"
-        ahead_ns, round_trip_ns = self._compare_clocks(server)
+        ahead_ns = self._compare_clocks(server)
         server.call("REPLCONF", "capa", "eof")
         with suppress(Refused):  # unknown before Redis 7
             server.call("REPLCONF", "rdb-only", 1)
-        answer = server.call("PSYNC", "?", -1)
-        answered_ns = self._around.clock.now_ns()
-        if not isinstance(answer, str) or not answer.startswith("FULLRESYNC"):
+        after_ns, is_ours = self._watch_fork(server, watch)
+        return _Fork(after_ns, is_ours, ahead_ns, version, appendonly)
+
+    def _watch_fork(self, server: Connection, watch: Connection) -> tuple[int, bool | None]:
+        """The server may take its time before it forks. It is asked again and again how often it
+        has: it held its data still after the last time that it had not yet."""
+        now_ns = self._around.clock.now_ns
+        after_ns, before = now_ns(), watch.info("stats").get("total_forks")
+        server.send("PSYNC", "?", -1)
+        while not (answer := server.line_within(_LOOK_SECONDS)):
+            asked_ns = now_ns()
+            if watch.info("stats").get("total_forks") == before and before is not None:
+                after_ns = asked_ns
+        if answer.startswith(b"-"):
+            raise Refused(answer[1:].decode("utf-8", "backslashreplace"))
+        if not answer.startswith(b"+FULLRESYNC"):
             raise SourceError(
                 f"{self._asset}: the server gives no dump: {answer!r:.100}",
                 hint="drctl takes a dump as a replica does: is 'host' a Redis server itself?",
             )
-        return _Fork(answered_ns - round_trip_ns, ahead_ns, version, appendonly)
+        forks = watch.info("stats").get("total_forks")
+        return after_ns, None if before is None else forks != before
 
-    def _compare_clocks(self, server: Connection) -> tuple[int, int]:
-        """How far the server's clock is ahead of ours, and how long an answer takes."""
+    def _compare_clocks(self, server: Connection) -> int:
+        """How far the server's clock is ahead of ours."""
         asked_ns = self._around.clock.now_ns()
         told = server.call("TIME")
         took_ns = max(0, self._around.clock.now_ns() - asked_ns)
         if not isinstance(told, list) or len(told) != 2:
-            return 0, took_ns
+            return 0
         seconds, micros = (int(part) for part in told if isinstance(part, bytes))
-        return seconds * 10**9 + micros * 1000 - asked_ns - took_ns // 2, took_ns
+        return seconds * 10**9 + micros * 1000 - asked_ns - took_ns // 2
 
     def _receive(self, server: Connection, path: str) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -207,11 +224,14 @@ class _Capture:
 
 
 def _instant(fork: _Fork, dump: Dump) -> int:
-    """When the server forked. A dump that is older than the answer was begun for somebody else: it
-    holds what was there then, by the second that it names itself."""
-    named_ns = int(dump.aux.get("ctime", "0")) * 10**9 - fork.ahead_ns
-    is_older = 0 < named_ns < fork.began_ns - _EARLIER_NS
-    return named_ns if is_older else fork.began_ns
+    """When the server forked, and never later. A dump that was begun for another holds what was
+    there then, by the second that it names itself; its child may have come to that a little late.
+    """
+    named_ns = (int(dump.aux.get("ctime", "0")) - 1) * 10**9 - fork.ahead_ns
+    is_ours = fork.is_ours
+    if is_ours is None:
+        is_ours = named_ns + _EARLIER_NS > fork.after_ns
+    return fork.after_ns if is_ours else min(named_ns, fork.after_ns)
 
 
 class _Content:

@@ -4,10 +4,12 @@ The protocol (RESP) is spoken here: what drctl needs most is the replication str
 libraries do not give. Nothing secret reaches an argument, an environment or an error.
 """
 
+import select
 import socket
 import ssl
 from contextlib import suppress
 from dataclasses import dataclass, field
+from io import BufferedReader
 from typing import BinaryIO
 
 from drctl.engines.tree_look import reason
@@ -61,7 +63,8 @@ class Connection:
             self._socket = _connect(place)
         except OSError as error:
             raise self._lost(error) from error
-        self._file = self._socket.makefile("rb", buffering=_PIECE_BYTES)
+        stream = socket.SocketIO(self._socket, "r")
+        self._file = BufferedReader(stream, _PIECE_BYTES)
         try:
             self._log_in()
         except BaseException:
@@ -131,6 +134,19 @@ class Connection:
                 raise self._lost(None)
             if line.strip():
                 return line.rstrip(b"\r\n")
+
+    def line_within(self, seconds: float) -> bytes:
+        """The next line if it comes soon; otherwise, and for an empty one, b"". Only right when
+        everything that was sent before has been answered."""
+        if not select.select([self._socket], [], [], seconds)[0]:
+            return b""
+        try:
+            line = self._file.readline(_LINE_BYTES)
+        except OSError as error:
+            raise self._lost(error) from error
+        if not line:
+            raise self._lost(None)
+        return line.strip()
 
     def info(self, part: str) -> dict[str, str]:
         """A part of what INFO tells."""

@@ -1,5 +1,6 @@
 """Redis, a real one, under load: what was acknowledged comes back; what goes wrong is told."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -151,7 +152,7 @@ def test_a_dump_that_was_begun_for_another_tells_its_own_age(server, tmp_path) -
             late = standing(tmp_path / "back", lambda s: s.query("get late"))[0][0]
             is_own = capture.consistent_at_ns >= asked_ns
             assert late == ("1" if is_own else "")
-            assert is_own or abs(capture.consistent_at_ns - began_ns) < 1_500_000_000
+            assert is_own or -2_500_000_000 < capture.consistent_at_ns - began_ns < 0
 
 
 @pytest.mark.parametrize("diskless", ["yes", "no"])
@@ -332,11 +333,13 @@ class Flipping:
         self._listening.close()
 
     def _accept(self) -> None:
-        near, _ = self._listening.accept()
-        far = socket.socket(socket.AF_UNIX)
-        far.connect(self._far)
-        threading.Thread(target=self._carry, args=(near, far, False), daemon=True).start()
-        self._carry(far, near, True)
+        with contextlib.suppress(OSError):  # closed: the test has ended
+            while True:
+                near, _ = self._listening.accept()
+                far = socket.socket(socket.AF_UNIX)
+                far.connect(self._far)
+                for way in ((near, far, False), (far, near, True)):
+                    threading.Thread(target=self._carry, args=way, daemon=True).start()
 
     def _carry(self, source: socket.socket, to: socket.socket, is_answer: bool) -> None:
         carried = 0

@@ -183,10 +183,12 @@ class Wiring:
         private_facts: dict[str, str],
         log: Log | None = None,
         goal: Goal = LATEST,
+        *,
+        delta: bool = False,
     ) -> Target:
         """Where an asset of this kind is put back; `private_facts`: what its snapshot tells, `log`:
         what continues it up to `goal`."""
-        around = replace(self._surroundings(""), log=log, goal=goal)
+        around = replace(self._surroundings(""), log=log, goal=goal, delta=delta)
         return engine(kind).target(None, to, private_facts, around)
 
     def _surroundings(self, scratch: str) -> Surroundings:

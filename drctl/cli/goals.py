@@ -48,3 +48,11 @@ def goal_of(kind: str, at_ns: int | None, until: str | None, timeline: str) -> G
             "immediate; for a time there is --at",
         )
     return Goal(cast(_Kind, word), value, timeline)
+
+
+def check_delta(kind: str, *, delta: bool, paths: tuple[str, ...]) -> None:
+    """Raises UsageError."""
+    if delta and paths:
+        raise UsageError("--delta is for all of a cluster: what is not restored is removed")
+    if delta and not engine(kind).has_delta:
+        raise UsageError(f"the engine {kind} writes over nothing: leave out --delta")

@@ -39,11 +39,20 @@ class Opened:
         """The root of a snapshot's entries."""
         return self.reader.root(catalog.manifest(self.repository, snapshot.name).root)
 
-    def target(self, snapshot: Snapshot, root: Root, to: str, goal: Goal = LATEST) -> Target:
+    def target(
+        self,
+        snapshot: Snapshot,
+        root: Root,
+        to: str,
+        goal: Goal = LATEST,
+        *,
+        delta: bool = False,
+    ) -> Target:
         """Where a snapshot is put back, with the log that continues it."""
         stream = snapshot.facts.get("log_stream")
         log = LogReader(self.repository, self.identity, stream) if stream else None
-        return self.wiring.target(snapshot.engine, to, root.private_facts, log, goal)
+        facts = root.private_facts
+        return self.wiring.target(snapshot.engine, to, facts, log, goal, delta=delta)
 
     def paths(self, root: Root, typed: tuple[str, ...]) -> list[bytes]:
         """What a person typed, as paths of the snapshot's entries. Raises UsageError."""

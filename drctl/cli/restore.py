@@ -12,7 +12,7 @@ from drctl.cli.context import (
     output_options,
     pass_context,
 )
-from drctl.cli.goals import goal_of, goal_options
+from drctl.cli.goals import check_delta, goal_of, goal_options
 from drctl.cli.reading import Opened, instant, open_for_reading
 from drctl.errors import ExitCode
 from drctl.events import Notice
@@ -28,6 +28,7 @@ from drctl.units import count, show_bytes, show_instant, show_seconds
 @click.option("--at", metavar="TIME", help="As it was at TIME; without a log, the newest before.")
 @goal_options
 @click.option("--path", "paths", multiple=True, metavar="PATH", help="Only this; may be repeated.")
+@click.option("--delta", is_flag=True, help="Write over a stopped cluster, only what differs.")
 @from_option
 @kit_option
 @identity_option
@@ -41,6 +42,7 @@ def command(
     until: str | None,
     timeline: str,
     paths: tuple[str, ...],
+    delta: bool,
     repository: str | None,
     identity_path: str | None,
 ) -> int:
@@ -48,13 +50,14 @@ def command(
 
     A tree goes below the directory TARGET, which must be empty or not exist. A database or a
     command's output goes to the file TARGET, or into the directory TARGET. Nothing that exists is
-    ever overwritten. Of a database whose log is kept, the log is replayed: to its end, or up to
-    --at or --until.
+    ever overwritten, but for a stopped database cluster with --delta. Of a database whose log is
+    kept, the log is replayed: to its end, or up to --at or --until.
     """
     opened = open_for_reading(context, repository, identity_path)
     at_ns = instant(opened.wiring, at)
     picked = opened.pick(snapshot, at_ns)
     goal = goal_of(picked.engine, at_ns, until, timeline)
+    check_delta(picked.engine, delta=delta, paths=paths)
     root = opened.root(picked)
     wanted = opened.paths(root, paths)
     context.interrupted_hint = f"{to} is not whole: remove it and restore again"
@@ -63,7 +66,7 @@ def command(
         picked,
         opened.repository,
         opened.reader,
-        opened.target(picked, root, to, goal),
+        opened.target(picked, root, to, goal, delta=delta),
         opened.pool,
         opened.wiring.clock,
         opened.wiring.report,

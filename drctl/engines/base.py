@@ -333,6 +333,7 @@ class Surroundings:
     scratch: str  # a private directory on a disk with room; emptied by the engine
     log: Log | None = None  # where the engine keeps one, and something is being restored
     goal: Goal = LATEST
+    delta: bool = False  # write over what is there, only what differs
     secret: Callable[[str], str] = no_secret  # of a SecretRef. Raises KeyUnavailable
     # The sink of the log that one source writes, named by what identifies it for ever.
     open_log: Callable[[str], LogSink] | None = None
@@ -355,4 +356,5 @@ class Engine:
     marker: Callable[..., Marker] | None = None
     follower: Callable[..., Follower] | None = None  # as `marker`; settings have a flag `stream`
     in_order: bool = True  # its items come in order; otherwise they are put in order afterwards
+    has_delta: bool = False  # its target can write over what is there
     has_log: bool = False  # a restore goes on from the snapshot along a log, up to a Goal

@@ -119,5 +119,6 @@ ENGINE = Engine(
     Marker,
     Follower,
     in_order=False,
+    has_delta=True,
     has_log=True,
 )

@@ -157,7 +157,8 @@ class Marker:
             # It must not wait for the very stream that writes it.
             connection.execute("set synchronous_commit = local")
             if not _one(connection, "select to_regclass('drctl.marker') is not null"):
-                connection.execute("create schema if not exists drctl")
+                if not _one(connection, "select to_regnamespace('drctl') is not null"):
+                    connection.execute("create schema drctl")
                 connection.execute(
                     "create table if not exists drctl.marker (at_ns bigint not null)"
                 )

@@ -4,6 +4,7 @@ Without pg_control no server starts there, so a restore that was broken off is n
 cluster. Tablespaces go beside the target: DIR is the data directory, DIR-tablespaces/<oid> theirs.
 """
 
+import json
 import os
 import pwd
 from concurrent.futures import ThreadPoolExecutor
@@ -14,15 +15,19 @@ from drctl.engines import postgres_layout as layout
 from drctl.engines import postgres_recovery as recovery
 from drctl.engines import postgres_wal as wal
 from drctl.engines.base import Goal, Log, Surroundings, Target, Writing
+from drctl.engines.postgres_archive import system_id
 from drctl.engines.postgres_client import Settings, lsn_of
-from drctl.engines.postgres_server import major_at
+from drctl.engines.postgres_delta import DeltaTree
+from drctl.engines.postgres_server import major_at, runs_at
 from drctl.engines.tree_write import TreeTarget
-from drctl.errors import UsageError
+from drctl.errors import TargetRefused, UsageError
 from drctl.events import Notice
 from drctl.logpieces import LogFile, by_file
 from drctl.model import Entry, Kind, Problem
+from drctl.units import show_bytes
 
 _AUTO = b"postgresql.auto.conf"
+Tree = TreeTarget | DeltaTree
 _HELD = frozenset({layout.CONTROL, _AUTO})
 _FETCHERS = 4
 
@@ -34,8 +39,8 @@ class PostgresTarget:
         self._to = os.path.realpath(to)
         self._facts = private_facts
         self._around = around
-        self._main = TreeTarget(self._to)
-        self._spaces: TreeTarget | None = None
+        self._main: Tree = DeltaTree(self._to) if around.delta else TreeTarget(self._to)
+        self._spaces: dict[str, Tree] = {}
         self._owner = _owner(self._to)
         self._held: dict[bytes, tuple[Entry, bytes]] = {}
         self._seen: set[bytes] = set()
@@ -43,7 +48,24 @@ class PostgresTarget:
     def prepare(self) -> None:
         """Raises TargetRefused. What cannot be reached is told before anything is written."""
         self._plan = self._plan_wal() if self._facts else None
+        if self._around.delta:
+            self._refuse_delta()
         self._main.prepare()
+        if isinstance(self._main, DeltaTree):
+            self._main.remove(layout.CONTROL)
+
+    def _refuse_delta(self) -> None:
+        """It must be this cluster, and stopped."""
+        major_at(self._to)
+        if runs_at(self._to):
+            raise TargetRefused(f"{self._to}: a server runs there", hint="stop it first")
+        known = json.loads(self._facts["cluster"])["system_id"]
+        control = os.path.join(self._to, os.fsdecode(layout.CONTROL))
+        if os.path.exists(control) and system_id(self._to) != known:
+            raise TargetRefused(
+                f"{self._to} is another cluster: nothing was restored",
+                hint="restore into an empty directory, without --delta",
+            )
 
     # -- entries ------------------------------------------------------------------------------
 
@@ -71,32 +93,40 @@ class PostgresTarget:
         """A cluster belongs to one user: here, to the one who will run it here."""
         return replace(entry, uid=self._owner[0], gid=self._owner[1]) if self._owner else entry
 
-    def _routed(self, entry: Entry) -> tuple[TreeTarget, Entry]:
+    def _routed(self, entry: Entry) -> tuple["Tree", Entry]:
+        """A tablespace is a tree of its own."""
         if not entry.path.startswith(layout.TABLESPACES + b"/"):
             return self._main, entry
-        below = entry.path[len(layout.TABLESPACES) + 1 :]
-        return self._space_target(), replace(entry, path=below)
+        number, _, below = entry.path[len(layout.TABLESPACES) + 1 :].partition(b"/")
+        return self._space_tree(os.fsdecode(number)), replace(entry, path=below or b".")
 
     def _space(self, entry: Entry) -> Problem | None:
-        """A tablespace's directory lies beside; a link leads there."""
+        """A tablespace's directory lies elsewhere; a link leads there."""
         target, below = self._routed(entry)
-        if b"/" in below.path:
-            return target.put_plain(below)
-        link = os.fsencode(os.path.join(self._spaces_path, os.fsdecode(below.path)))
-        self._main.put_plain(replace(entry, kind=int(Kind.SYMLINK), link=link, xattrs=()))
-        return target.put_plain(replace(below, mode=0o700))
+        if below.path == b".":
+            link = os.fsencode(self._space_path(os.fsdecode(os.path.basename(entry.path))))
+            self._main.put_plain(replace(entry, kind=int(Kind.SYMLINK), link=link, xattrs=()))
+        return target.put_plain(below)
 
-    @property
-    def _spaces_path(self) -> str:
-        return f"{self._to}-tablespaces"
+    def _space_path(self, number: str) -> str:
+        """Where it is in the cluster that is written over; else beside the target."""
+        link = os.path.join(self._to, os.fsdecode(layout.TABLESPACES), number)
+        if self._around.delta and os.path.islink(link):
+            return os.readlink(link)
+        return os.path.join(f"{self._to}-tablespaces", number)
 
-    def _space_target(self) -> TreeTarget:
-        if self._spaces is None:
-            self._spaces = TreeTarget(self._spaces_path)
-            self._spaces.prepare()
-            top = Entry(b".", int(Kind.DIRECTORY), 0o700)
-            self._spaces.put_plain(self._mine(top))
-        return self._spaces
+    def _space_tree(self, number: str) -> "Tree":
+        if number not in self._spaces:
+            path = self._space_path(number)
+            above = os.path.dirname(path)
+            if not os.path.isdir(above):
+                os.makedirs(above, mode=0o700)
+                if self._owner and os.geteuid() == 0:
+                    os.chown(above, *self._owner)
+            made: Tree = DeltaTree(path) if self._around.delta else TreeTarget(path)
+            made.prepare()
+            self._spaces[number] = made
+        return self._spaces[number]
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -109,9 +139,18 @@ class PostgresTarget:
         else:
             for path in self._held:
                 problems += self._put_held(path)
-        for target in (self._spaces, self._main):
-            problems += target.finish() if target else ()
+        for target in (*self._spaces.values(), self._main):
+            problems += target.finish()
+        if isinstance(self._main, DeltaTree):
+            self._tell_delta()
         return tuple(problem for problem in problems if problem)
+
+    def _tell_delta(self) -> None:
+        trees = [t for t in (self._main, *self._spaces.values()) if isinstance(t, DeltaTree)]
+        written = show_bytes(sum(tree.written_bytes for tree in trees))
+        same = show_bytes(sum(tree.same_bytes for tree in trees))
+        text = f"{written} were written, {same} were as they must be"
+        self._around.report.emit(Notice("info", text))
 
     def _put_held(self, path: bytes) -> list[Problem | None]:
         entry, content = self._held[path]

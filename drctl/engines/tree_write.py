@@ -231,7 +231,7 @@ class TreeTarget:
             links = [self._trying(entry, self._link) for entry in self._links]
             settled = [self._settle(*made) for made in reversed(self._directories)]
             self._give_back()
-            _sync(self._root)
+            sync_file_system(self._root)
         except OSError as error:
             raise self._disk(error) from error
         finally:
@@ -336,7 +336,7 @@ def _is_there(above: int, name: bytes) -> bool:
     return True
 
 
-def _sync(descriptor: int) -> None:
+def sync_file_system(descriptor: int) -> None:
     """Everything written to its file system is on the disk, or the system's error is raised: one
     barrier instead of one a file."""
     library = ctypes.CDLL(None, use_errno=True)

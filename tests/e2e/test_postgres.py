@@ -1,6 +1,7 @@
 """PostgreSQL: a running cluster is saved, both ways, and comes back as a server that starts."""
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -166,6 +167,49 @@ def test_a_restore_never_touches_what_is_there_or_runs(cluster, site_of) -> None
     assert "is not empty" in done.stderr
     assert sorted(p.name for p in cluster.data.iterdir()) == before
     assert cluster.sql("select 1") == [(1,)]
+
+
+def test_a_delta_writes_only_what_differs_into_a_stopped_cluster(cluster, site_of) -> None:
+    space = give(cluster.top.parent / "space")
+    site = site_of(mode="local")
+    cluster.sql(f"create tablespace fast location '{space}'")
+    cluster.sql("create table t tablespace fast as select generate_series(1, 1000) as id")
+    cluster.sql("create table big as select generate_series(1, 200000) as id")
+    site.run("backup")
+    cluster.sql("delete from t where id > 10")
+    cluster.sql("update big set id = -id where id <= 100")
+    cluster.sql("create table later as select generate_series(1, 50000) as id")
+    refused = site.run("restore", "orders", "--to", cluster.data, "--delta", code=9)
+    assert "a server runs there" in refused.stderr
+    assert cluster.sql("select count(*) from t") == [(10,)]
+    cluster.stop()
+    (cluster.data / "base/5/left-over").write_text("of somebody")
+    done = site.run("restore", "orders", "--to", cluster.data, "--delta")
+    written, same = re.findall(r"(\S+ \S+) were written, (\S+ \S+) were as", done.stderr)[0]
+    assert written.endswith(("MiB", "KiB"))
+    assert float(written.split()[0]) < 20 or written.endswith("KiB")
+    assert same.endswith("MiB")
+    assert not (cluster.data / "base/5/left-over").exists()
+    with standing(cluster.data, site.top / "up") as back:
+        assert back.sql("select count(*) from t") == [(1000,)]
+        assert back.sql("select count(*) from big where id < 0") == [(0,)]
+        assert back.sql("select to_regclass('later')") == [(None,)]
+        assert back.sql(
+            "select pg_tablespace_location(oid) from pg_tablespace where oid > 9999"
+        ) == [(str(space),)]
+
+
+def test_a_delta_touches_no_other_cluster_and_nothing_that_is_none(cluster, site_of) -> None:
+    site = site_of(mode="local")
+    site.run("backup")
+    other = Cluster(give(site.top / "other")).init()
+    before = (other.data / "global/pg_control").read_bytes()
+    done = site.run("restore", "orders", "--to", other.data, "--delta", code=9)
+    assert "is another cluster" in done.stderr
+    assert (other.data / "global/pg_control").read_bytes() == before
+    empty = give(site.top / "empty")
+    site.run("restore", "orders", "--to", empty, "--delta", code=9)
+    assert list(empty.iterdir()) == []
 
 
 def test_configuration_outside_the_data_directory_comes_back_as_settings(new_site) -> None:

@@ -1,0 +1,154 @@
+"""PostgreSQL: the documented grants suffice; a restored cluster is asked and judged."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from clusters import Cluster, bindir, give, place
+
+from drctl.clock import SystemClock
+from drctl.engines import postgres
+from drctl.engines.base import Surroundings
+from drctl.errors import TargetRefused
+from drctl.events import Silent
+
+DOCUMENT = (Path(__file__).parents[2] / "docs/engines/postgres.md").read_text("utf-8")
+PLAN = """\
+version: 1
+name: test
+sites:
+  here: {{failure_domain: a}}
+repositories:
+  local: {{site: here, path: repository}}
+keys: {{credential: file:keys/writer.key}}
+assets:
+  orders:
+    postgres: {settings}
+"""
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with place() as top:
+        made = Cluster(give(top / "live")).init().up()
+        (top / "home").mkdir()
+        try:
+            yield made
+        finally:
+            made.stop()
+
+
+def around(top: Path) -> Surroundings:
+    return Surroundings(SystemClock(), Silent(), str(top), str(top))
+
+
+def as_documented(cluster: Cluster) -> None:
+    """The role exactly as the document makes it."""
+    (statements,) = re.findall(r"```sql\n(.*?)```", DOCUMENT, re.DOTALL)
+    for statement in filter(str.strip, statements.replace("drctl", "keeper").split(";")):
+        cluster.sql(statement.replace("schema keeper", "schema drctl"))
+
+
+@pytest.mark.parametrize("mode", ["local", "remote"])
+def test_the_documented_grants_are_enough(cluster, new_site, mode) -> None:
+    as_documented(cluster)
+    site = new_site(cluster.top.parent)
+    site.plan(PLAN.format(settings=cluster.settings(database_role="keeper", mode=mode)))
+    site.run("init")
+    done = site.run("backup")
+    assert "warning" not in done.stderr
+    settings = postgres.Settings(host=str(cluster.top), database_role="keeper")
+    marker = postgres.Marker(settings, "orders", around(site.top))
+    marker.write(5 * 10**9)
+    marker.write(7 * 10**9)
+    assert cluster.sql("select max(at_ns) from drctl.marker") == [(7 * 10**9,)]
+
+
+def test_a_password_is_asked_for_and_shown_nowhere(cluster, new_site) -> None:
+    as_documented(cluster)
+    cluster.sql("alter role keeper password 'hush-hush'")
+    access = cluster.data / "pg_hba.conf"
+    lines = "local all keeper scram-sha-256\nlocal replication keeper scram-sha-256\n"
+    access.write_text(lines + access.read_text())
+    cluster.sql("select pg_reload_conf()")
+    site = new_site(cluster.top.parent)
+    secret = site.top / "password"
+    secret.write_text("wrong")
+    secret.chmod(0o600)
+    words = {"database_role": "keeper", "password": "file:password", "mode": "remote"}
+    site.plan(PLAN.format(settings=cluster.settings(**words)))
+    site.run("init")
+    refused = site.run("backup", code=4)
+    assert "'password'" in refused.stderr
+    secret.write_text("hush-hush")
+    done = site.run("backup")
+    assert "hush" not in done.stderr + done.stdout + refused.stderr
+
+
+def restored(cluster: Cluster, new_site) -> tuple[Path, postgres.Settings]:
+    site = new_site(cluster.top.parent)
+    site.plan(PLAN.format(settings=cluster.settings()))
+    site.run("init")
+    site.run("backup")
+    site.run("restore", "orders", "--to", site.top / "back")
+    return site.top / "back", postgres.Settings(host=str(cluster.top), database_role="drctl")
+
+
+def test_a_restored_cluster_is_asked_without_being_changed(cluster, new_site) -> None:
+    cluster.sql("create table t as select generate_series(1, 1234) as id")
+    cluster.sql("create index on t (id)")
+    settings = postgres.Settings(host=str(cluster.top), database_role="drctl")
+    postgres.Marker(settings, "orders", around(cluster.top)).write(42)
+    at, settings = restored(cluster, new_site)
+    with postgres.Probe(settings, str(at), around(at)).open() as standing:
+        health = standing.health()
+        assert health.ok, health.what
+        assert standing.counts() == {
+            "rows.postgres.drctl.marker": 1,
+            "rows.postgres.public.t": 1234,
+        }
+        assert standing.query("select max(id), null from t") == (("1234", ""),)
+        assert standing.newest_mark_ns() == 42
+        with pytest.raises(TargetRefused, match="read-only"):
+            standing.query("delete from t returning id")
+        assert standing.query("select count(*) from pg_extension where extname = 'amcheck'") == (
+            ("0",),
+        )
+    assert not (at / "postmaster.pid").exists()
+
+
+@pytest.mark.parametrize("kind", ["heap", "index"])
+def test_a_copy_that_is_not_whole_is_never_called_healthy(cluster, new_site, kind) -> None:
+    """The negative control: a page of the restored copy is spoilt."""
+    cluster.sql("create table t as select generate_series(1, 5000) as id")
+    cluster.sql("create index i on t (id)")
+    ((path,),) = cluster.sql(f"select pg_relation_filepath('{'t' if kind == 'heap' else 'i'}')")
+    at, settings = restored(cluster, new_site)
+    with postgres.Probe(settings, str(at), around(at)).open() as standing:
+        assert standing.health().ok
+    with (at / path).open("r+b") as file:
+        file.seek(2 * 8192 + 4000)
+        file.write(b"\xff" * 40)
+    with postgres.Probe(settings, str(at), around(at)).open() as standing:
+        health = standing.health()
+    assert not health.ok
+    assert "invalid page" in health.what
+
+
+def test_what_does_not_come_up_says_why(cluster, new_site) -> None:
+    at, settings = restored(cluster, new_site)
+    with (at / "postgresql.auto.conf").open("a") as file:
+        file.write("recovery_target_name = 'never'\n")
+    with (
+        pytest.raises(TargetRefused, match="before configured recovery target was reached"),
+        postgres.Probe(settings, str(at), around(at)).open(),
+    ):
+        pass
+    (at / "PG_VERSION").write_text("99\n")
+    with (
+        pytest.raises(TargetRefused, match="PostgreSQL 99 is not installed"),
+        postgres.Probe(settings, str(at), around(at)).open(),
+    ):
+        pass
+    assert bindir().is_dir()

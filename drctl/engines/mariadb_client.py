@@ -20,6 +20,7 @@ from drctl.units import parse_duration
 if TYPE_CHECKING:
     from pymysql.connections import Connection
 
+CLIENT = ("mariadb", "mysql")
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 600
 _ALIVE_SECONDS = 20

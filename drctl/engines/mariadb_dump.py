@@ -17,6 +17,7 @@ from drctl.errors import SourceError
 
 DUMP = ("mariadb-dump", "mysqldump")
 PACKAGE = "mariadb-client"
+DATABASES, SYSTEM = b"databases.sql", b"system.sql"
 TRAILER = b"-- Dump completed"
 _ALL = (
     "--single-transaction",
@@ -84,8 +85,8 @@ class _Capture:
         self._words = words
 
     def items(self) -> Iterator[PlainItem]:
-        yield from self._item(b"databases.sql", self._words)
-        yield from self._item(b"system.sql", ("--system=users", "--insert-ignore"))
+        yield from self._item(DATABASES, self._words)
+        yield from self._item(SYSTEM, ("--system=users", "--insert-ignore"))
 
     def _item(self, name: bytes, words: tuple[str, ...]) -> Iterator[PlainItem]:
         """When the consumer asks for the next item, this one has proven itself."""

@@ -1,11 +1,12 @@
 """A restored MariaDB asked: does it come up, are its tables whole, how much and how fresh is it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from drctl.engines.base import Health, Surroundings
 from drctl.engines.mariadb_client import Settings, ask, quoted_name, tables
+from drctl.engines.mariadb_loaded import empty_server, is_dump, load
 from drctl.engines.mariadb_marker import NO_SUCH
 from drctl.engines.mariadb_server import Private, explain, private_server
 from drctl.errors import TargetRefused
@@ -17,7 +18,7 @@ _FINE = ("ok", "table is already up to date")
 
 
 class Probe:
-    """Puts the restored files up; see engines.base.Probe."""
+    """Puts the restored files, or a dump's content, up; see engines.base.Probe."""
 
     def __init__(self, _: Settings | None, at: str, _around: Surroundings) -> None:
         self._at = at
@@ -26,12 +27,18 @@ class Probe:
     def open(self) -> Iterator["_Standing"]:
         import pymysql
 
-        with private_server(self._at) as server:
+        dumped = is_dump(self._at)
+        up = empty_server(self._at) if dumped else private_server(self._at)
+        with up as server:
             try:
-                with server.connect() as connection:
+                with server.connect() as connection:  # before a dump brings passwords along
+                    if dumped:
+                        load(server, self._at)
                     yield _Standing(connection, server)
             except pymysql.MySQLError as error:
                 raise TargetRefused(f"{self._at}: {explain(error)}") from error
+            with suppress(TargetRefused):  # that it ended by itself is told by its health
+                server.stop()
 
 
 class _Standing:

@@ -14,7 +14,7 @@ from drctl.engines import mariadb_binlog as binlog
 from drctl.engines.base import Goal, Log, Surroundings
 from drctl.engines.child import exit_words, running
 from drctl.engines.mariadb_binlog import Group, State
-from drctl.engines.mariadb_client import program
+from drctl.engines.mariadb_client import CLIENT, program
 from drctl.engines.mariadb_server import private_server
 from drctl.errors import IntegrityError, StorageError, TargetRefused, UsageError
 from drctl.events import Notice, Phase
@@ -23,7 +23,6 @@ from drctl.units import count, show_instant
 
 PACKAGE = "mariadb-client"
 BINLOG = ("mariadb-binlog", "mysqlbinlog")
-CLIENT = ("mariadb", "mysql")
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,19 +248,13 @@ def _run(datadir: str, way: Way) -> None:
     words = (f"--start-position={way.begin}", f"--stop-position={way.end}")
     check = "--verify-binlog-checksum"
     with private_server(datadir, ("--innodb-flush-log-at-trx-commit=2",)) as server:
-        take = (
-            client,
-            "--no-defaults",
-            f"--socket={server.socket}",
-            "--user=root",
-            "--binary-mode",
-            "--max-allowed-packet=1G",
-            "--init-command=flush privileges",  # statements about rights need them to be loaded
-        )
+        take = (client, *server.client_words, "--binary-mode")
         give = (reader, "--no-defaults", check, *words, *way.files)
         with running(give, stdout=-1) as said, running(take, stdin=said.output) as done:
             said.output.close()  # the client alone holds it: its end ends the reader, too
             took, gave = done.wait(), said.wait()
+        if not took and not gave:
+            server.stop()
     if took:
         raise _failed("mariadb", took, done.words)
     if gave:

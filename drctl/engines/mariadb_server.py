@@ -5,6 +5,7 @@ that directory can reach it.
 
 import os
 import shutil
+import signal
 import stat
 import tempfile
 import time
@@ -43,6 +44,18 @@ class Private:
         self._child = child
         self._shown = shown
 
+    @property
+    def client_words(self) -> tuple[str, ...]:
+        """For MariaDB's own client. Statements about rights need these to be loaded; who is in
+        already stays in."""
+        return (
+            "--no-defaults",
+            f"--socket={self.socket}",
+            "--user=root",
+            "--max-allowed-packet=1G",
+            "--init-command=flush privileges",
+        )
+
     @contextmanager
     def connect(self) -> Iterator["Connection[Any]"]:
         """Raises pymysql's errors."""
@@ -79,11 +92,10 @@ class Private:
         )
 
     def stop(self) -> None:
-        """A clean end, with everything on the disk. Raises TargetRefused."""
-        import pymysql
-
-        with suppress(pymysql.MySQLError), self.connect() as server:
-            server.cursor().execute("shutdown")
+        """A clean end, with everything on the disk. By a signal: what was restored may have brought
+        passwords along by now. Raises TargetRefused."""
+        if self._child.poll() is None:
+            os.kill(self._child.pid, signal.SIGTERM)
         try:
             status = self._child.wait(_STOP_SECONDS)
         except TimeoutError as error:
@@ -94,7 +106,8 @@ class Private:
 
 @contextmanager
 def private_server(datadir: str, options: tuple[str, ...] = ()) -> Iterator[Private]:
-    """Put the server up on `datadir` for as long as the block lasts. Raises TargetRefused."""
+    """Put the server up on `datadir` for as long as the block lasts, which should `stop` it at its
+    end. Raises TargetRefused."""
     mariadbd = program("mariadbd", "mysqld", package=PACKAGE, error=TargetRefused)
     own = tempfile.mkdtemp(prefix="drctl-mariadb-")
     user = server_user(datadir)
@@ -102,7 +115,7 @@ def private_server(datadir: str, options: tuple[str, ...] = ()) -> Iterator[Priv
         if user:
             os.chown(own, *user)
         socket = os.path.join(own, "socket")
-        where = (*_arguments(datadir, own, socket), f"--basedir={_basedir(mariadbd)}")
+        where = (*_arguments(datadir, own, socket), f"--basedir={basedir(mariadbd)}")
         argv = (mariadbd, *where, *_OPTIONS, *options)
         if user is None and os.geteuid() == 0:
             argv += ("--user=root",)
@@ -110,7 +123,6 @@ def private_server(datadir: str, options: tuple[str, ...] = ()) -> Iterator[Priv
             server = Private(socket, child, datadir)
             server.wait_until_up()
             yield server
-            server.stop()
     finally:
         shutil.rmtree(own, ignore_errors=True)
         _give_back(datadir)
@@ -129,7 +141,7 @@ def _arguments(datadir: str, own: str, socket: str) -> tuple[str, ...]:
     )
 
 
-def _basedir(mariadbd: str) -> str:
+def basedir(mariadbd: str) -> str:
     """Where its messages and plugins are: two above the program, wherever that was unpacked."""
     return os.path.dirname(os.path.dirname(os.path.realpath(mariadbd)))
 

@@ -107,6 +107,8 @@ def _objectives(plan: Plan, path: Path, asset: Any) -> Told:
     if asset.schedule is None:
         yield path, "no schedule: nobody will back it up unless somebody remembers"
         return
+    if getattr(engine_of(asset)[1], "stream", False):
+        return  # what is lost is decided by its log, not by how often its base is taken
     gap = parse_schedule(asset.schedule).gap_seconds
     if rpo is not None and gap > parse_duration(rpo):
         yield (

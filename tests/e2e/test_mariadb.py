@@ -13,6 +13,7 @@ from drctl.clock import SystemClock
 from drctl.engines.base import Surroundings
 from drctl.engines.child import find_program
 from drctl.engines.mariadb import ENGINE, Settings
+from drctl.errors import SourceError
 from drctl.events import Silent
 
 
@@ -165,6 +166,29 @@ def gate_is_reached(gate: Path) -> None:
         time.sleep(0.02)
 
 
+def test_a_disk_that_fills_up_while_it_is_copied_leaves_nothing_behind(shop, maria) -> None:
+    """A limit on the size of files stands in for the disk: the kernel refuses the same write."""
+    done = subprocess.run(
+        ["prlimit", "--fsize=4000000", *shop.argv("backup")],
+        env=shop.environment(), cwd=shop.top, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 4, done.stderr
+    assert "mariadb-backup" in done.stderr
+    assert shop.snapshots() == []
+    scratch = next((shop.top / "state").glob("*/shop.scratch"))
+    assert list(scratch.iterdir()) == []
+    shop.run("backup")
+
+
+def test_too_little_room_is_told_before_anything_is_copied(maria) -> None:
+    around = Surroundings(SystemClock(), Silent(), "/", "/proc", secret=lambda _: PASSWORD)
+    settings = Settings(host=maria.socket, user="drctl", password="env:WHATEVER")
+    source = ENGINE.source(settings, "shop", around)
+    with pytest.raises(SourceError, match=r"the copy needs \d+ bytes, /proc has 0") as caught:
+        source.open().__enter__()
+    assert "DRCTL_STATE_DIR" in caught.value.hint
+
+
 @pytest.mark.parametrize(
     ("script", "said"),
     [
@@ -242,6 +266,10 @@ def test_a_dump_loads_into_another_server_with_its_users_and_routines(
         "databases.sql",
         "system.sql",
     ]
+    with standing(dumped.top / "back") as found:
+        assert found.health().ok
+        assert found.counts() == {"rows.app.t": 2}
+    assert not (dumped.top / "back.drctl-loaded").exists()
     with started(maria_template) as other:
         for name in ("databases.sql", "system.sql"):
             load(other, dumped.top / "back" / name)

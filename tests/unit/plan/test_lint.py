@@ -84,6 +84,13 @@ def test_a_schedule_that_cannot_keep_the_objective_is_told(
     ]
 
 
+def test_a_schedule_is_not_held_against_an_asset_whose_log_is_kept(findings, one_asset) -> None:
+    asset = one_asset("mariadb: {stream: true}\n    schedule: every 6h\n    rpo: 1m")
+    assert [told for told in findings(asset) if "can lose" in told] == []
+    asset = one_asset("mariadb: {stream: false}\n    schedule: every 6h\n    rpo: 1m")
+    assert len([told for told in findings(asset) if "can lose" in told]) == 1
+
+
 @pytest.mark.parametrize(
     ("schedule", "rpo"),
     [("hourly", "1h"), ("every 15m", "15m"), ("daily", "1d"), ("weekly on monday at 01:00", "1w")],

@@ -96,11 +96,15 @@ class Cluster:
         self.process = start(self.data, self.top)
         return self
 
+    @property
+    def running(self) -> "subprocess.Popen[bytes]":
+        assert self.process, "it was not started"
+        return self.process
+
     def kill(self) -> None:
         """kill -9 of the postmaster; its children end when they see it."""
-        assert self.process
-        self.process.kill()
-        self.process.wait()
+        self.running.kill()
+        self.running.wait()
 
     def stop(self) -> None:
         if self.process and self.process.poll() is None:

@@ -67,6 +67,7 @@ class Source:
         import psycopg
 
         with self._client.connect() as connection:
+            _live_long(connection)
             name = f"{_HOLD}{os.getpid()}"
             call = "select pg_create_physical_replication_slot(%s, true, true)"
             try:
@@ -95,6 +96,13 @@ class Source:
             hint="run drctl there as root or as the server's user, grant pg_read_all_settings to "
             "the role, or set 'mode: remote'; a standby is read remotely, too",
         )
+
+
+def _live_long(connection: "psycopg.Connection[Any]") -> None:
+    """A base takes as long as it takes: limits that were meant for people must not end it."""
+    connection.execute("set statement_timeout = 0")
+    if connection.info.server_version >= 140000:
+        connection.execute("set idle_session_timeout = 0")
 
 
 def _is_it(top: bytes, started: int, cluster: Cluster) -> bool:

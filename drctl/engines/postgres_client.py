@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from psycopg import pq
 
 OLDEST_VERSION = 130000
+# Right after a promotion pg_control still tells the timeline before it.
+_TIMELINE = (
+    "case when pg_is_in_recovery() then c.timeline_id else"
+    " ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int end"
+)
 _CONNECT_SECONDS = 15
 
 
@@ -157,8 +162,8 @@ class Client:
     def cluster(self, connection: "psycopg.Connection[Any]") -> Cluster:
         """What it is. Raises SourceError for one that cannot be backed up."""
         row = connection.execute(
-            "select current_setting('server_version_num')::int, s.system_identifier::text,"
-            " c.timeline_id, i.bytes_per_wal_segment, i.database_block_size,"
+            "select current_setting('server_version_num')::int, s.system_identifier::text,"  # noqa: S608
+            f" {_TIMELINE}, i.bytes_per_wal_segment, i.database_block_size,"
             " i.data_page_checksum_version > 0, pg_is_in_recovery(), current_setting('wal_level')"
             " from pg_control_system() s, pg_control_checkpoint() c, pg_control_init() i"
         ).fetchone()

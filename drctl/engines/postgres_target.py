@@ -224,7 +224,12 @@ class PostgresTarget:
         named = [f.file for f in self._plan[2] if layout.SEGMENT.fullmatch(f.file)]
         named += [os.fsdecode(p[7:]) for p in self._seen if p.startswith(b"pg_wal/0")]
         segments = {name for name in named if layout.SEGMENT.fullmatch(name)}
-        if recovery.reaches(self._to, segments, major_at(self._to), int(goal.value)):
+        try:
+            if recovery.reaches(self._to, segments, major_at(self._to), int(goal.value)):
+                return goal
+        except TargetRefused as error:
+            text = f"{error.what}: so it is not known whether the log reaches that time"
+            self._around.report.emit(Notice("warning", text))
             return goal
         text = "nothing was committed after that time in the log: all of it will be replayed"
         self._around.report.emit(Notice("info", text))

@@ -62,6 +62,8 @@ class LogWriter:
             self._put(file, begin, piece, whole=whole and end == offset + len(view))
 
     def _put(self, file: str, offset: int, plain: Buffer, *, whole: bool) -> None:
+        if offset == 0:
+            self._forget_collected_session()
         session, number = self._next_number()
         place = Place(self._stream, file, offset)
         data = logpiece.encode(
@@ -80,6 +82,16 @@ class LogWriter:
             self._repository.storage.put(name, data)
         except AlreadyExists:
             return  # a retry whose first answer was lost
+
+    def _forget_collected_session(self) -> None:
+        """A writer lives for months. When all that it stored has been outlived, its session goes
+        with it, and nobody could open what is stored under that from then on."""
+        if self._session is None:
+            return
+        try:
+            self._repository.storage.head(names.SESSIONS + self._session[0].hex())
+        except NotFound:
+            self._session = None
 
     def _next_number(self) -> tuple[tuple[bytes, DataSeal], int]:
         """A run that stores nothing makes no session; a number is never given twice."""

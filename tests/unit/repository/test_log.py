@@ -160,6 +160,15 @@ def test_an_identity_that_is_no_recipient_opens_nothing(writer, repository) -> N
         log.read(log.pieces()[0])
 
 
+def test_a_writer_whose_session_was_collected_begins_another(writer, repository) -> None:
+    writer.append(SEGMENT, 0, b"old", whole=True)
+    (old,) = writer.pieces()
+    repository.storage.delete(old.name)
+    repository.storage.delete(names.SESSIONS + session_of("here", old.name))
+    writer.append(SEGMENT, 0, b"new", whole=True)
+    assert read_file(reader(writer, repository), SEGMENT) == b"new"
+
+
 def test_two_assets_and_two_sources_never_share_a_stream(repository) -> None:
     secrets = repository.secrets
     made = {stream_id(secrets, *words) for words in (("a", "1"), ("a", "2"), ("b", "1"))}

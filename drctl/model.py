@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 ID_SIZE = 32  # bytes of a blob id
+SUSPECT = ("anomaly", "corrupt_pages")  # facts that make a snapshot one not to rely on
 
 
 class Kind(IntEnum):
@@ -100,6 +101,11 @@ class Snapshot:
     @property
     def status(self) -> Literal["complete", "partial"]:
         return "partial" if self.problems else "complete"
+
+    @property
+    def suspect(self) -> str:
+        """What is out of the ordinary about it, in a sentence; empty: nothing."""
+        return next((self.facts[key] for key in SUSPECT if self.facts.get(key)), "")
 
 
 @dataclass(frozen=True, slots=True)

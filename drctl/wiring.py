@@ -20,16 +20,18 @@ from drctl.events import Notice, Reporter
 from drctl.ops.backup import Around, Asset
 from drctl.places import Places
 from drctl.plan import LoadedPlan
-from drctl.plan.model import RepositoryPart, engine_of
+from drctl.plan.model import Keep, RepositoryPart, engine_of
 from drctl.plan.secrets import path_of, resolve
 from drctl.private import make_directory
 from drctl.repository import lifecycle, names
 from drctl.repository.log import LogWriter
 from drctl.repository.repository import Repository
+from drctl.repository.retention import Rule
 from drctl.repository.state import StateFile, exclusive
 from drctl.storage.base import Storage
 from drctl.storage.cache import Cache
 from drctl.storage.retry import Retry
+from drctl.units import parse_duration
 
 PASSPHRASE = "DRCTL_PASSPHRASE"  # noqa: S105 - the variable's name
 STATE_DIRECTORY = "DRCTL_STATE_DIR"
@@ -98,6 +100,26 @@ class Wiring:
         """A repository opened with nothing but an identity; `fresh`: without the cache."""
         storage = self.storage(name) if fresh else self.cached_storage(name)
         return lifecycle.open_as_reader(storage, identity, self.randomness)
+
+    def rule(self, name: str) -> Rule | None:
+        """What a repository is to keep; None: everything."""
+        keep = self.part(name).keep
+        if keep is None:
+            return None
+        return Rule(
+            keep.last or 0,
+            keep.hourly or 0,
+            keep.daily or 0,
+            keep.weekly or 0,
+            keep.monthly or 0,
+            keep.yearly or 0,
+            parse_duration(keep.within) if keep.within else 0.0,
+            frozenset(keep.tags),
+        )
+
+    def grace_seconds(self, name: str) -> float:
+        """How long what a repository removed can be had back."""
+        return parse_duration((self.part(name).keep or Keep()).grace)
 
     def _warn(self, what: str) -> None:
         self.report.emit(Notice("warning", what))

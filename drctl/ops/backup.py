@@ -4,7 +4,7 @@ import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from drctl import __version__
 from drctl.clock import Clock
@@ -15,8 +15,10 @@ from drctl.errors import DrctlError, StorageError
 from drctl.events import EntryProblem, Notice, Phase, Reporter
 from drctl.model import Snapshot
 from drctl.ops.intake import Intake, Tally
-from drctl.repository import catalog
+from drctl.repository import runs, trash
+from drctl.repository.committing import commit
 from drctl.repository.repository import Repository
+from drctl.repository.runs import Run
 from drctl.repository.state import StateFile
 from drctl.repository.stored import ContentStore
 from drctl.repository.writer import Writer
@@ -67,6 +69,14 @@ def backup(asset: Asset, around: Around) -> BackupResult:
     """
     began, started_ns = around.clock.monotonic_seconds(), around.clock.now_ns()
     around.report.emit(Phase(f"backing up {asset.name}"))
+    repository = around.repository
+    with runs.running(repository.storage, repository.randomness, around.clock) as run:
+        shown = replace(around, report=runs.Showing(run, around.report))
+        snapshot, tally = _snapshot(asset, shown, run, started_ns)
+    return _result(snapshot, tally, around.clock.monotonic_seconds() - began)
+
+
+def _snapshot(asset: Asset, around: Around, run: Run, started_ns: int) -> tuple[Snapshot, Tally]:
     writer = _open_writer(asset, around)
     store = ContentStore(writer, Chunker(around.repository.secrets.chunker_seed), around.pool)
     with around.state.replace() as state, asset.source.open() as capture:
@@ -79,11 +89,11 @@ def backup(asset: Asset, around: Around) -> BackupResult:
             root = store.root(infos, capture.private_facts)
             refs = writer.finish()
         made = _manifest(asset, around, capture, intake.tally)
-        snapshot = catalog.commit(around.repository, made(started_ns, root, refs, writer))
+        snapshot = commit(around.repository, run, made(started_ns, root, refs, writer))
         state.commit()
     if state.trouble:
         around.report.emit(Notice("warning", f"{state.trouble}: the next run reads all anew"))
-    return _result(snapshot, intake.tally, around.clock.monotonic_seconds() - began)
+    return snapshot, intake.tally
 
 
 def _tell_if_clock_went_back(around: Around, now_ns: int) -> None:
@@ -96,10 +106,15 @@ def _tell_if_clock_went_back(around: Around, now_ns: int) -> None:
 
 
 def _open_writer(asset: Asset, around: Around) -> Writer:
+    """Marks are looked at before packs: what goes between the two is known to be marked."""
+
     def damaged(what: str) -> None:
         around.report.emit(Notice("warning", what))
 
-    index = around.repository.load_index(damaged, around.pool, only_present=True)
+    going = trash.condemned(around.repository)
+    index = around.repository.load_index(
+        damaged, around.pool, only_present=True, condemned=going.packs
+    )
     return Writer(around.repository, index, around.pool, asset.level)
 
 

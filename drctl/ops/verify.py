@@ -25,6 +25,7 @@ from drctl.repository.index import Index
 from drctl.repository.log import LogReader, session_of
 from drctl.repository.reader import Reader
 from drctl.repository.repository import Repository
+from drctl.repository.survey import Needs, SegmentId
 from drctl.storage.base import ObjectInfo, Storage
 from drctl.units import show_path
 
@@ -157,29 +158,41 @@ def _structure(
     index = repository.load_index(wrong, pool)
     listed = [info for info in repository.storage.list(names.PACKS) if names.is_id(info.name)]
     sizes = {info.name: info.size_bytes for info in listed}
-    _check_places(repository, index, sizes, wrong)
     _check_log(repository, wrong)
     for damaged in found.damaged:
         wrong(damaged)
     present = _numbers_by_session(index)
+    refs = []
     for snapshot in found.snapshots:
         result.snapshots += 1
-        _check_refs(repository, snapshot, present, wrong)
+        refs.append(_check_refs(repository, snapshot, present, wrong))
+    # Collection may leave an index behind that names packs which nothing needs any more.
+    needs = Needs(filter(None, refs)) if all(refs) and not found.damaged else None
+    _check_places(repository, index, sizes, needs, wrong)
     return index, found.snapshots
 
 
 def _check_places(
-    repository: Repository, index: Index, sizes: dict[str, int], wrong: Wrong
+    repository: Repository, index: Index, sizes: dict[str, int], needs: Needs | None, wrong: Wrong
 ) -> None:
-    """Every pack of the index is there, and is long enough."""
+    """Every pack of the index that a snapshot needs is there, and each is long enough. Without
+    `needs` nobody can tell, so every pack counts."""
     ends: dict[bytes, int] = {}
+    needed: dict[bytes, set[SegmentId]] = {}
+    here: set[SegmentId] = set()
     for ordinal in range(index.segments):
         place = index.place(ordinal)
         ends[place.pack] = max(ends.get(place.pack, 0), place.offset + place.stored_bytes)
+        segment = (place.session, place.number)
+        if names.named(names.PACKS, place.pack.hex()) in sizes:
+            here.add(segment)
+        elif needs is None or segment in needs:
+            needed.setdefault(place.pack, set()).add(segment)
     for pack, end in ends.items():
         name = names.named(names.PACKS, pack.hex())
         if name not in sizes:
-            wrong(f"{repository.where}: {name} is missing")
+            if not needed.get(pack, set()) <= here:
+                wrong(f"{repository.where}: {name} is missing")
         elif sizes[name] < end:
             wrong(f"{repository.where}: {name} is cut short at {sizes[name]} bytes")
     for name in sizes:
@@ -214,7 +227,8 @@ def _check_refs(
     snapshot: Snapshot,
     present: Mapping[bytes, Sequence[int]],
     wrong: Wrong,
-) -> None:
+) -> documents.Refs | None:
+    """What it needs; None, when that does not read."""
     who = f"{repository.where}: snapshot {snapshot.short} of {snapshot.asset}"
     try:
         digest = catalog.manifest(repository, snapshot.name).refs
@@ -222,7 +236,7 @@ def _check_refs(
         refs = documents.decode_refs(plain)
     except (IntegrityError, NotFound) as error:
         wrong(f"{who}: its refs do not read: {error.what}")
-        return
+        return None
     needed = found = 0
     for session, runs in refs.segments.items():
         there = present.get(session, ())
@@ -231,6 +245,7 @@ def _check_refs(
             found += bisect_left(there, first + count) - bisect_left(there, first)
     if found != needed:
         wrong(f"{who}: {needed - found} of the {needed} segments that it needs are in no pack")
+    return refs
 
 
 def _numbers_by_session(index: Index) -> dict[bytes, list[int]]:

@@ -7,11 +7,13 @@ from typing import Any
 
 from drctl.engines.files import Settings as FilesSettings
 from drctl.engines.patterns import compile_patterns
-from drctl.plan.model import Plan, engine_of
+from drctl.plan.model import Keep, Plan, engine_of
 from drctl.plan.schedule import parse_schedule
 from drctl.plan.secrets import path_of
 from drctl.plan.tree import Path, Tree, dotted
 from drctl.units import parse_duration, show_seconds
+
+_PERIODS = ("last", "hourly", "daily", "weekly", "monthly", "yearly", "within")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +57,16 @@ def _copies(plan: Plan) -> Told:
                 ("repositories", name),
                 f"a copy in the failure domain of '{original}' is lost with it: move it",
             )
-        if repository.keep is not None:
-            yield (
-                ("repositories", name, "keep"),
-                "nothing is pruned yet: this version keeps every snapshot",
-            )
+        yield from _keep(name, repository.keep)
+
+
+def _keep(name: str, keep: Keep | None) -> Told:
+    """A rule that keeps nothing but the newest is seldom meant."""
+    if keep is not None and not any(getattr(keep, period) for period in _PERIODS):
+        yield (
+            ("repositories", name, "keep"),
+            "it keeps no history: only the newest snapshot of each asset stays; say 'last' or more",
+        )
 
 
 def _keys(plan: Plan, base: str) -> Told:

@@ -90,7 +90,11 @@ class Keep(_Part):
     weekly: Count | None = Field(default=None, description="One for each of so many weeks.")
     monthly: Count | None = Field(default=None, description="One for each of so many months.")
     yearly: Count | None = Field(default=None, description="One for each of so many years.")
-    within: Duration | None = Field(default=None, description="All that are younger than this.")
+    within: Duration | None = Field(
+        default=None, description="All that are at most so much older than the newest."
+    )
+    tags: tuple[str, ...] = Field(default=(), description="All that carry one of these words.")
+    grace: Duration = Field(default="3d", description="How long what was removed can be had back.")
 
 
 class S3Credentials(_Part):

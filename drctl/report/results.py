@@ -1,6 +1,6 @@
 """Results as JSON documents and as text within 80 columns."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 from drctl.events import EntryProblem
@@ -30,6 +30,7 @@ def snapshot_document(s: Snapshot) -> dict[str, Any]:
         "started_at": iso_instant(s.started_at_ns),
         "finished_at": iso_instant(s.finished_at_ns),
         "status": s.status,
+        "suspect": s.suspect,
         "entries": s.entries,
         "size_bytes": s.size_bytes,
         "added_bytes": s.added_bytes,
@@ -65,7 +66,7 @@ def problem_documents(problems: Iterable[EntryProblem]) -> list[dict[str, str]]:
     return [{"path": p.path, "what": p.what} for p in problems]
 
 
-def snapshot_table(snapshots: Sequence[Snapshot]) -> str:
+def snapshot_table(snapshots: Sequence[Snapshot], held: Container[str] = ()) -> str:
     """One line each, oldest first."""
     rows = [
         (
@@ -74,11 +75,16 @@ def snapshot_table(snapshots: Sequence[Snapshot]) -> str:
             show_instant(s.consistent_at_ns),
             show_bytes(s.size_bytes),
             f"+{show_bytes(s.added_bytes)}",
-            "" if s.status == "complete" else s.status,
+            _remark(s, is_held=s.name in held),
         )
         for s in snapshots
     ]
     return table(("snapshot", "asset", "consistent at", "size", "added", ""), rows, right=(3, 4))
+
+
+def _remark(s: Snapshot, *, is_held: bool) -> str:
+    remarks = ("partial" if s.status == "partial" else "", "SUSPECT" if s.suspect else "")
+    return " ".join(r for r in (*remarks, "held" if is_held else "") if r)
 
 
 def entry_line(entry: Entry, path: str) -> str:

@@ -23,13 +23,16 @@ class Catalog:
         return tuple(s for s in self.snapshots if s.asset == asset)
 
 
-def load(repository: Repository, pool: Executor | None = None) -> Catalog:
-    """All snapshots. A damaged one never hides the others."""
-    listed = [names.digest_of(info.name) for info in repository.storage.list(names.SNAPSHOTS)]
+def load(
+    repository: Repository, pool: Executor | None = None, folder: str = names.SNAPSHOTS
+) -> Catalog:
+    """All snapshots. A damaged one never hides the others; one that was removed meanwhile is left
+    out."""
+    listed = [names.digest_of(info.name) for info in repository.storage.list(folder)]
 
     def read(digest: str) -> Snapshot | str | None:
         try:
-            return snapshot(digest, manifest(repository, digest))
+            return snapshot(digest, manifest(repository, digest, folder))
         except IntegrityError as error:
             return error.what
         except NotFound:
@@ -43,10 +46,10 @@ def load(repository: Repository, pool: Executor | None = None) -> Catalog:
     return Catalog(tuple(good), tuple(s for s in found if isinstance(s, str)))
 
 
-def manifest(repository: Repository, digest: str) -> Manifest:
+def manifest(repository: Repository, digest: str, folder: str = names.SNAPSHOTS) -> Manifest:
     """Raises IntegrityError, NotFound."""
-    plain = repository.get_meta(names.SNAPSHOTS, documents.SNAPSHOT_MAGIC, digest)
-    with repository.naming(names.SNAPSHOTS + digest):
+    plain = repository.get_meta(folder, documents.SNAPSHOT_MAGIC, digest)
+    with repository.naming(folder + digest):
         return documents.decode_manifest(plain)
 
 

@@ -151,9 +151,9 @@ class LogReader:
 
     def prove(self, name: str, data: bytes) -> None:
         """A whole object opens, and is what its name says. Raises as `read` does."""
-        piece = _piece(self._repository.where, name, 0)
+        found = piece(self._repository.where, name, 0)
         with self._repository.naming(name):
-            self._open(piece, data)
+            self._open(found, data)
 
     def _open(self, piece: LogPiece, data: bytes) -> bytes:
         head = logpiece.decode_head(data)
@@ -192,12 +192,13 @@ def _parts(offset: int, size: int) -> Iterator[tuple[int, int]]:
 def listed(storage: Storage, stream: str, file: str = "") -> tuple[LogPiece, ...]:
     """The pieces of a stream, or of one file of it, by file and offset, from one listing."""
     prefix = f"{names.LOG}{stream}/{f'{file}.' if file else ''}"
-    found = [_piece(storage.where, i.name, i.modified_ns) for i in storage.list(prefix)]
+    found = [piece(storage.where, i.name, i.modified_ns) for i in storage.list(prefix)]
     wanted = [piece for piece in found if file in ("", piece.file)]
     return tuple(sorted(wanted, key=lambda piece: (piece.file, piece.offset, piece.name)))
 
 
-def _piece(where: str, name: str, stored_at_ns: int) -> LogPiece:
+def piece(where: str, name: str, stored_at_ns: int) -> LogPiece:
+    """What a piece's name tells. Raises IntegrityError."""
     part = _parsed(where, name)
     offset, size = int(part["offset"], 16), int(part["size"], 16)
     return LogPiece(name, part["file"], offset, size, part["end"] == "whole", stored_at_ns)

@@ -7,11 +7,19 @@ from drctl.storage.base import Buffer
 
 CONFIG = "config"
 KEYS, SESSIONS, PACKS = "keys/", "sessions/", "packs/"
-INDEX, REFS, SNAPSHOTS, LOG = "index/", "refs/", "snapshots/", "log/"
+INDEX, REFS, SNAPSHOTS = "index/", "refs/", "snapshots/"
+HOLDS, LOG = "holds/", "log/"
+
+# Who works at a repository, and what is to go: never copied, see docs/format.md.
+RUNS, TRASH = "runs/", "trash/"
+WRITING, REVIVING, ALIVE = "runs/writing/", "runs/reviving/", "runs/alive/"
+TRASHED, MARKS = "trash/snapshots/", "trash/marks/"
+SINCE, SWEEPING = "trash/since/", "trash/sweeping/"
+CLOCK = "trash/clock"
 
 # Whoever copies a repository copies in this order, so that the copy is valid at every instant.
-COPY_ORDER = (CONFIG, KEYS, SESSIONS, LOG, PACKS, INDEX, REFS, SNAPSHOTS)
-HASHED = (PACKS, INDEX, REFS, SNAPSHOTS, LOG)
+COPY_ORDER = (CONFIG, KEYS, SESSIONS, LOG, PACKS, INDEX, REFS, HOLDS, SNAPSHOTS)
+HASHED = (PACKS, INDEX, REFS, LOG, HOLDS, SNAPSHOTS, TRASHED, MARKS)
 _ID = re.compile(r"(?:[0-9a-f]{32}){1,2}")
 
 

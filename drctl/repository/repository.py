@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 
 from drctl.clock import Randomness
@@ -17,6 +17,7 @@ from drctl.storage.base import ObjectInfo, Storage
 
 _TAIL_GUESS_BYTES = 64 * 1024  # holds the table of contents of most packs
 _LEAST_BYTES = 64  # no pack and no session is so small
+_INDEX_TRIES = 5
 
 
 class Repository:
@@ -88,11 +89,28 @@ class Repository:
         pool: Executor | None = None,
         *,
         only_present: bool = False,
+        condemned: frozenset[bytes] = frozenset(),
     ) -> Index:
         """All index objects. One that is damaged is told to `damaged`, and what it held is read
         from the packs instead. Packs that are lost come last, so that a blob is looked for where
-        it was stored again; with `only_present` they are left out."""
-        index = Index(self._present(pool))
+        it was stored again; with `only_present` they are left out, and so are `condemned` ones.
+
+        Collection may take index objects away meanwhile; others hold what they held, so this begins
+        again."""
+        for _ in range(_INDEX_TRIES - 1):
+            with suppress(NotFound):
+                return self._load_index(damaged, pool, condemned, only_present=only_present)
+        return self._load_index(damaged, pool, condemned, only_present=only_present)
+
+    def _load_index(
+        self,
+        damaged: Callable[[str], None],
+        pool: Executor | None,
+        condemned: frozenset[bytes],
+        *,
+        only_present: bool,
+    ) -> Index:
+        index = Index(self._present(pool, condemned))
         found = [names.digest_of(info.name) for info in self.storage.list(names.INDEX)]
         whole = True
         with_lost = []
@@ -111,9 +129,10 @@ class Repository:
                 index.add(_raise_or_give(plain))
         return index
 
-    def _present(self, pool: Executor | None) -> Present:
+    def _present(self, pool: Executor | None, condemned: frozenset[bytes]) -> Present:
         packs, sessions = (pool.map if pool else map)(self._sizes, (names.PACKS, names.SESSIONS))
-        return Present(packs, frozenset(sessions))
+        here = {name: size for name, size in packs.items() if name not in condemned}
+        return Present(here, frozenset(sessions))
 
     def _sizes(self, folder: str) -> dict[bytes, int]:
         """Ids and sizes of the objects in a folder. What cannot be whole is left out."""

@@ -99,7 +99,7 @@ version: 1
 name: shop
 sites: {main: {failure_domain: a}, dr: {failure_domain: FAR}}
 repositories:
-  local: {site: main, path: repo/local, keep: {last: 1}}
+  local: {site: main, path: repo/local, keep: {tags: [release]}}
   near: {site: main, path: near, copy_of: local}
   far: {site: dr, path: far, copy_of: local}
 keys: {credential: file:repo/local/key, identity: file:plan.yaml}

@@ -46,13 +46,6 @@ def test_a_drill_is_not_promised(mistakes, good) -> None:
     ]
 
 
-def test_retention_is_taken_and_said_not_to_work_yet(findings, good) -> None:
-    kept = good.replace("path: local}", "path: local, keep: {daily: 7}}")
-    assert findings(kept) == [
-        "8:36: repositories.local.keep: nothing is pruned yet: this version keeps every snapshot"
-    ]
-
-
 def test_a_key_of_the_same_name_elsewhere_is_only_unknown(mistakes, one_asset) -> None:
     told = mistakes(one_asset("files: {paths: [x], lock: true}"))
     assert len(told) == 1

@@ -147,3 +147,11 @@ def test_findings_stand_in_the_order_of_the_file(load, good) -> None:
     places = [(finding.line, finding.column) for finding in found]
     assert len(places) == 3
     assert places == sorted(places)
+
+
+def test_a_rule_that_keeps_no_history_is_told(findings, good) -> None:
+    kept = good.replace("path: local}", "path: local, keep: {KEPT}}")
+    assert findings(kept.replace("KEPT", "daily: 7")) == []
+    told = findings(kept.replace("KEPT", "tags: [release]"))
+    assert len(told) == 1
+    assert told[0].startswith("8:36: repositories.local.keep: it keeps no history")

@@ -1,0 +1,129 @@
+"""Remove what the plan does not keep, and collect what nothing needs."""
+
+from typing import Any
+
+import click
+
+from drctl.cli.context import Context, output_options, pass_context
+from drctl.errors import UsageError
+from drctl.ops.prune import Effort, PruneResult, prune
+from drctl.report.results import table
+from drctl.units import count, parse_duration, parse_size, show_bytes, show_instant
+from drctl.wiring import Wiring
+
+_LEAST_PATIENCE_SECONDS = 3600.0
+
+
+@click.command()
+@click.option("-n", "--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option(
+    "--from", "chosen", multiple=True, metavar="REPOSITORY", help="Only this one; may be repeated."
+)
+@click.option("--grace", metavar="DURATION", help="Instead of the plan's keep.grace.")
+@click.option(
+    "--patience",
+    metavar="DURATION",
+    help="A run that does not show itself for so long counts as dead; else grace, 1h at least.",
+)
+@click.option(
+    "--rewrite",
+    default="1GiB",
+    show_default=True,
+    metavar="SIZE",
+    help="Copy what lives in packs that are mostly dead, reading at most so much.",
+)
+@output_options
+@pass_context
+def command(
+    context: Context,
+    dry_run: bool,
+    chosen: tuple[str, ...],
+    grace: str | None,
+    patience: str | None,
+    rewrite: str,
+) -> None:
+    """Apply each repository's 'keep', and collect what nothing needs any more.
+
+    Removed snapshots go to the trash: 'drctl undelete' brings them back until the grace period is
+    over. No private key is needed, and nobody has to wait: backups may run meanwhile.
+    """
+    wiring, pool = context.wiring(), context.pool()
+    wanted = chosen or tuple(wiring.loaded.plan.repositories)
+    context.interrupted_hint = "nothing that is kept was touched; the next run goes on"
+    done: dict[str, PruneResult] = {}
+    for name in wanted:
+        effort = _effort(wiring, name, grace, patience, rewrite, dry_run=dry_run)
+        opened, rule = wiring.as_writer(name, fresh=True), wiring.rule(name)
+        done[name] = prune(opened, rule, effort, pool, wiring.clock, wiring.report)
+    document = {name: _document(result, dry_run) for name, result in done.items()}
+    context.result(document, "\n".join(_text(n, result, dry_run) for n, result in done.items()))
+
+
+def _effort(
+    wiring: Wiring,
+    name: str,
+    grace: str | None,
+    patience: str | None,
+    rewrite: str,
+    *,
+    dry_run: bool,
+) -> Effort:
+    try:
+        seconds = parse_duration(grace) if grace else wiring.grace_seconds(name)
+        waits = parse_duration(patience) if patience else max(seconds, _LEAST_PATIENCE_SECONDS)
+        return Effort(seconds, waits, parse_size(rewrite), dry_run)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _document(result: PruneResult, dry_run: bool) -> dict[str, Any]:
+    return {
+        "repository": result.where,
+        "dry_run": dry_run,
+        "kept": [_verdict(v) for v in result.verdicts if v.stays],
+        "removed": [_verdict(v) for v in result.verdicts if not v.stays],
+        "marked": {
+            "packs": len(result.marked.packs),
+            "log": len(result.marked.log),
+            "size_bytes": result.marked_bytes,
+        },
+        "rewritten": {"packs": result.rewritten_packs, "size_bytes": result.rewritten_bytes},
+        "deleted": {"objects": result.deleted, "size_bytes": result.deleted_bytes},
+        "waiting_marks": result.waiting,
+    }
+
+
+def _verdict(verdict: Any) -> dict[str, Any]:
+    s = verdict.snapshot
+    return {"id": s.name, "asset": s.asset, "reasons": verdict.reasons}
+
+
+def _text(name: str, result: PruneResult, dry_run: bool) -> str:
+    gone = result.removed
+    kept = len(result.verdicts) - len(gone)
+    would = "would be " if dry_run else ""
+    marked, deleted = len(result.marked.packs), result.deleted
+    lines = [
+        f"{name}: {count(len(gone), 'snapshot', 'snapshots')} {would}removed, {kept} stay",
+        f"  {would}marked: {count(marked, 'pack', 'packs')} and what belongs to them, "
+        + show_bytes(result.marked_bytes),
+        f"  {would}deleted: {count(deleted, 'object', 'objects')}, "
+        + show_bytes(result.deleted_bytes),
+    ]
+    if result.rewritten_packs:
+        lines.append(f"  {would}rewritten: {count(result.rewritten_packs, 'pack', 'packs')}")
+    if result.waiting:
+        lines.append(f"  {count(result.waiting, 'mark', 'marks')} waiting for a later prune")
+    shown = result.verdicts if dry_run else [v for v in result.verdicts if not v.stays]
+    if shown:
+        rows = [
+            (
+                v.snapshot.short,
+                v.snapshot.asset,
+                show_instant(v.snapshot.consistent_at_ns),
+                ", ".join(v.reasons) or "goes",
+            )
+            for v in shown
+        ]
+        lines.append(table(("snapshot", "asset", "consistent at", "why it stays"), rows))
+    return "\n".join(lines)

@@ -1,0 +1,31 @@
+"""Bring a removed snapshot back, as long as nothing of it is being deleted."""
+
+from drctl.clock import Clock
+from drctl.errors import NotFound, StorageError, UsageError
+from drctl.model import Snapshot
+from drctl.repository import catalog, names, runs, trash
+from drctl.repository.committing import look_again, take_back_unless_whole
+from drctl.repository.repository import Repository
+
+
+def undelete(repository: Repository, digest: str, clock: Clock) -> Snapshot:
+    """By its whole name. Its data is marked, so no sweep may begin meanwhile: see docs/format.md.
+    Raises UsageError when it is not in the trash, StorageError when it is too late."""
+    storage = repository.storage
+    with runs.running(storage, repository.randomness, clock, reviving=True) as run:
+        if digest in trash.held_back(trash.seen(repository)):
+            raise StorageError(
+                f"{repository.where}: snapshot {digest[:8]} is being deleted: it is too late",
+                hint="another repository of the plan may hold it: give --from",
+            )
+        try:
+            manifest = catalog.manifest(repository, digest, names.TRASHED)
+        except NotFound as error:
+            raise UsageError(
+                f"{repository.where}: snapshot {digest[:8]} was not removed"
+            ) from error
+        look_again(repository, run, manifest.refs)
+        trash.put_back(storage, digest)
+        take_back_unless_whole(repository, run, digest, manifest.refs)
+        storage.delete(names.TRASHED + digest)
+    return catalog.snapshot(digest, manifest)

@@ -1,0 +1,301 @@
+"""Collection: what nothing needs is marked, and deleted a grace period later.
+
+Two functions of a survey say what may go, `to_mark` and `to_delete`; the rest puts marks and sweeps
+them. Why no live data is ever deleted, whoever is killed or paused at whatever call, stands in
+docs/format.md; tests/model/test_collect.py tries it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+from drctl.codec.documents import Manifest
+from drctl.errors import StorageError
+from drctl.logpieces import outlived
+from drctl.repository import names, runs, survey, trash
+from drctl.repository.log import session_of
+from drctl.repository.repository import Repository
+from drctl.repository.survey import Needs, PackUse, SegmentId, Survey
+from drctl.repository.trash import Mark, Seen
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What is needed of the packs. `segments`: what each live pack alone has, in stored bytes."""
+
+    live_bytes: Mapping[str, int]
+    dead: frozenset[str]
+
+
+@dataclass(slots=True)
+class Swept:
+    """What a sweep did. `kept`: what the storage refused to delete, a sentence each."""
+
+    objects: int = 0
+    freed_bytes: int = 0
+    kept: list[str] = field(default_factory=list)
+
+
+# -- what may go ----------------------------------------------------------------------------------
+
+
+def to_mark(s: Survey, grace_ns: int, replaced: frozenset[str] = frozenset()) -> Mark:
+    """What nothing needs and no mark names yet. What was never needed by a snapshot must be older
+    than the grace period: it may be the beginning of a run. `replaced`: packs whose live segments
+    were copied to others."""
+    old_ns = s.now_ns - grace_ns
+    trashed = frozenset(s.trashed) - s.held.keys()
+    staying = [m for d, m in (*s.snapshots.items(), *s.trashed.items()) if d not in trashed]
+    kept = {manifest.refs for manifest in staying}
+    retired = {s.trashed[digest].refs for digest in trashed} - kept
+    orphans = {
+        digest
+        for digest, info in s.refs_infos.items()
+        if digest not in kept and digest not in retired and info.modified_ns <= old_ns
+    }
+    going = retired | orphans
+    needs = Needs(refs for digest, refs in s.refs.items() if digest not in going)
+    had = Needs(s.refs[digest] for digest in retired if digest in s.refs)
+    marked = s.marked("packs")
+    dead = use_of(s, needs, marked, replaced).dead
+    packs = frozenset(
+        digest
+        for digest in dead
+        if digest in replaced
+        or s.packs[digest].info.modified_ns <= old_ns
+        or _has(s.packs[digest], had)
+    )
+    return Mark(
+        snapshots=_sorted(trashed - s.marked("snapshots")),
+        refs=_sorted((going & s.refs_infos.keys()) - s.marked("refs")),
+        packs=_sorted(packs),
+        sessions=_sorted(
+            _ended_sessions(s, packs | marked & s.packs.keys()) - s.marked("sessions")
+        ),
+        log=_sorted(_outlived_log(s, staying) - s.marked("log")),
+    )
+
+
+def use_of(
+    s: Survey, needs: Needs, going: frozenset[str], last: frozenset[str] = frozenset()
+) -> Use:
+    """Which packs are needed. Of a segment that several packs hold, the pack that is used most
+    counts, and those that are `last` only when no other has it; packs that are going count for
+    nothing."""
+    stays = [use for digest, use in s.packs.items() if digest not in going]
+    live = {use.name: _live_bytes(use, needs) for use in stays}
+    counted: set[SegmentId] = set()
+    result: dict[str, int] = {}
+    dead = set()
+
+    def rank(use: PackUse) -> tuple[bool, float, str]:
+        return use.name in last, -live[use.name] / (use.info.size_bytes or 1), use.name
+
+    for use in sorted(stays, key=rank):
+        mine = [
+            (segment, size)
+            for segment, size in use.segments
+            if segment in needs and segment not in counted
+        ]
+        if not mine and use.segments:
+            dead.add(use.name)
+        counted.update(segment for segment, _ in mine)
+        result[use.name] = sum(size for _, size in mine)
+    return Use(result, frozenset(dead))
+
+
+def to_delete(s: Survey, seen: Seen) -> Mark:
+    """What of a mark is still not needed: everything that the mark does not name is a reason to
+    keep what it needs."""
+    mark = seen.mark
+    snapshots = (frozenset(mark.snapshots) & s.trashed.keys()) - s.held.keys()
+    staying = (*s.snapshots.items(), *((d, m) for d, m in s.trashed.items() if d not in snapshots))
+    named = {manifest.refs for _, manifest in staying}
+    refs = (frozenset(mark.refs) & s.refs_infos.keys()) - named
+    needs = Needs(found for digest, found in s.refs.items() if digest not in refs)
+    packs = _needless_packs(s, frozenset(mark.packs), needs)
+    return Mark(
+        snapshots=_sorted(snapshots),
+        refs=_sorted(refs),
+        index=_sorted(_needless_index(s, frozenset(mark.index), packs)),
+        packs=_sorted(packs),
+        sessions=_sorted(_unused(s, s.sessions.intersection(mark.sessions), packs)),
+        log=_sorted(frozenset(mark.log) & _outlived_log(s, (m for _, m in staying))),
+    )
+
+
+def _outlived_log(s: Survey, staying: Iterable[Manifest]) -> frozenset[str]:
+    """Pieces of logs before the first file that any snapshot which stays needs. A log of which no
+    snapshot tells what it needs stays whole."""
+    first: dict[str, str] = {}
+    for manifest in staying:
+        stream = manifest.facts.get("log_stream", "")
+        needed = manifest.facts.get("log_first", "")
+        first[stream] = min(first.get(stream, needed), needed)
+    return frozenset(
+        piece.name
+        for stream, file in first.items()
+        for piece in outlived((p for p in s.pieces if p.name.split("/")[1] == stream), file)
+    )
+
+
+def _needless_packs(s: Survey, wanted: frozenset[str], needs: Needs) -> frozenset[str]:
+    """Packs whose needed segments all lie in packs that no mark names."""
+    marked = s.marked("packs")
+    asked = {
+        segment
+        for digest in wanted & s.packs.keys()
+        for segment, _ in s.packs[digest].segments
+        if segment in needs
+    }
+    if asked:
+        for digest, use in s.packs.items():
+            if digest not in marked:
+                asked.difference_update(segment for segment, _ in use.segments)
+    return frozenset(
+        digest
+        for digest in wanted & s.packs.keys()
+        if not any(segment in asked for segment, _ in s.packs[digest].segments)
+    )
+
+
+def _needless_index(s: Survey, wanted: frozenset[str], going: frozenset[str]) -> frozenset[str]:
+    """Index objects of which every pack that stays is named by one that no mark names."""
+    marked = s.marked("index")
+    covered = {pack for digest, packs in s.index.items() if digest not in marked for pack in packs}
+    staying = s.packs.keys() - going
+    return frozenset(
+        digest for digest in wanted & s.index.keys() if s.index[digest] & staying <= covered
+    )
+
+
+def _ended_sessions(s: Survey, packs: Iterable[str]) -> frozenset[str]:
+    """Sessions of these packs and of nothing that stays."""
+    going = frozenset(packs)
+    ended = {session for digest in going for session in _sessions_of(s.packs[digest])}
+    return _unused(s, ended, going)
+
+
+def _unused(s: Survey, sessions: Iterable[str], going: frozenset[str]) -> frozenset[str]:
+    """Those of which no pack that stays, and no piece of a log, has need."""
+    found = set(sessions)
+    if found:
+        found.difference_update(session_of("", info.name) for info in s.log)
+    for digest, use in s.packs.items():
+        if found and digest not in going:
+            found -= _sessions_of(use)
+    return frozenset(found)
+
+
+def _sessions_of(use: PackUse) -> set[str]:
+    return {session.hex() for (session, _), _ in use.segments}
+
+
+def _live_bytes(use: PackUse, needs: Needs) -> int:
+    return sum(size for segment, size in use.segments if segment in needs)
+
+
+def _has(use: PackUse, needs: Needs) -> bool:
+    return any(segment in needs for segment, _ in use.segments)
+
+
+def _sorted(found: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(found))
+
+
+# -- sweeping -------------------------------------------------------------------------------------
+
+
+def is_ripe(seen: Seen, now_ns: int, grace_ns: int) -> bool:
+    return seen.since_ns is not None and now_ns - seen.since_ns >= grace_ns
+
+
+def sweep(repository: Repository, seen: Seen, patience_ns: int, pool: Executor) -> Swept | None:
+    """Delete what a ripe mark names and nothing needs, then the mark. None: a run is under way that
+    may not know the mark, or that relies on marked objects; the mark stays for another time. A run
+    that has not shown itself for `patience_ns` is taken for dead."""
+    own_id = repository.randomness(16).hex()
+    if not _nobody_is_at_it(repository, seen, patience_ns, own_id):
+        return None
+    s = survey.look(repository, pool)
+    present = next((m for m in s.marks if m.digest == seen.digest), None)
+    if present is None:
+        trash.end_sweep(repository.storage, seen.digest, own_id)
+        return Swept()  # another collection was faster
+    done = _delete(repository, s, to_delete(s, present), pool)
+    trash.remove_mark(repository.storage, seen.digest)
+    return done
+
+
+def _nobody_is_at_it(repository: Repository, seen: Seen, patience_ns: int, own_id: str) -> bool:
+    """The order matters: the signs of the runs that may not know the mark go before the sweep is
+    announced, and it is announced before anybody who relies on marked objects is looked for."""
+    storage = repository.storage
+    dead_ns = trash.storage_now_ns(storage) - patience_ns
+    unknowing = [x for x in runs.signs(storage, names.WRITING) if x.id in seen.witnesses]
+    if not _put_out(repository, unknowing, dead_ns):
+        return False
+    trash.begin_sweep(storage, seen.digest, own_id)
+    if _put_out(repository, runs.signs(storage, names.REVIVING), dead_ns):
+        return True
+    trash.end_sweep(storage, seen.digest, own_id)
+    return False
+
+
+def _put_out(repository: Repository, signs: Iterable[runs.Sign], dead_ns: int) -> bool:
+    """Whether none of these runs is alive; the dead ones' signs are gone then."""
+    found = list(signs)
+    if any(sign.shown_ns > dead_ns for sign in found):
+        return False
+    for sign in found:
+        runs.put_out(repository.storage, sign)
+    return True
+
+
+def _delete(repository: Repository, s: Survey, going: Mark, pool: Executor) -> Swept:
+    """In the mark's order, so that whoever is killed here leaves nothing that misses something."""
+    done = Swept()
+    sizes = sizes_of(s)
+
+    def delete(name: str) -> str:
+        try:
+            repository.storage.delete(name)
+        except StorageError as error:
+            return error.what
+        return ""
+
+    for chosen in _names(going):
+        for name, refused in zip(chosen, pool.map(delete, chosen), strict=True):
+            if refused:
+                done.kept.append(refused)
+            else:
+                done.objects += 1
+                done.freed_bytes += sizes.get(name, 0)
+    return done
+
+
+def bytes_of(s: Survey, mark: Mark) -> int:
+    """What deleting all that a mark names gives back; manifests and sessions are too small to
+    count."""
+    sizes = sizes_of(s)
+    return sum(sizes.get(name, 0) for chosen in _names(mark) for name in chosen)
+
+
+def sizes_of(s: Survey) -> dict[str, int]:
+    """Of objects by their whole names."""
+    infos = (*(use.info for use in s.packs.values()), *s.refs_infos.values(), *s.log)
+    found = {info.name: info.size_bytes for info in infos}
+    return found | {names.INDEX + digest: size for digest, size in s.index_bytes.items()}
+
+
+def _names(mark: Mark) -> Iterator[list[str]]:
+    """Whole names, in the order in which they go."""
+    for folder, digests in (
+        (names.TRASHED, mark.snapshots),
+        (names.REFS, mark.refs),
+        (names.INDEX, mark.index),
+        (names.PACKS, mark.packs),
+        (names.SESSIONS, mark.sessions),
+        ("", mark.log),
+    ):
+        yield [names.named(folder, digest) for digest in digests]

@@ -1,0 +1,153 @@
+"""Packs that are mostly dead, or very small, become few full ones; indexes become few, too.
+
+A host cannot open segments, and need not: a segment's seal binds its session, its number, its
+compression and its length, never its pack. So it is copied byte for byte and keeps its name in all
+refs. Its pack is proven by its own name first, so that no damage gets a name that proves it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+
+from drctl.codec import documents, pack, table
+from drctl.codec.limits import PACK_TARGET_BYTES
+from drctl.codec.table import PackTable, Segment
+from drctl.errors import AlreadyExists, IntegrityError, NotFound
+from drctl.repository import names, survey
+from drctl.repository.collect import use_of
+from drctl.repository.repository import Repository
+from drctl.repository.survey import Needs, PackUse, Survey
+
+_SMALL_BYTES = 2 << 20
+_FEW = 16  # so many small packs or index objects do no harm
+_PACKS_AN_INDEX = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Rewriting:
+    """Which packs are copied; `read_bytes` are read for it, `freed_bytes` are dead in them."""
+
+    packs: tuple[PackUse, ...] = ()
+    read_bytes: int = 0
+    freed_bytes: int = 0
+
+
+def plan(s: Survey, needs: Needs, grace_ns: int, budget_bytes: int) -> Rewriting:
+    """Most dead first. What is younger than the grace period may belong to a run under way."""
+    marked = s.marked("packs")
+    live = use_of(s, needs, marked).live_bytes
+    found = [
+        use
+        for digest, use in s.packs.items()
+        if live.get(digest, 0) and use.info.modified_ns <= s.now_ns - grace_ns
+    ]
+    wanted = [use for use in found if live[use.name] * 2 < use.info.size_bytes]
+    wanted.sort(key=lambda use: (live[use.name] / use.info.size_bytes, use.name))
+    chosen = _within(wanted + _small(found, live), budget_bytes)
+    spent = sum(use.info.size_bytes for use in chosen)
+    return Rewriting(tuple(chosen), spent, spent - sum(live[use.name] for use in chosen))
+
+
+def _small(found: list[PackUse], live: Mapping[str, int]) -> list[PackUse]:
+    """Small packs that are mostly live, where they are many."""
+    small = [
+        use
+        for use in found
+        if use.info.size_bytes < _SMALL_BYTES and live[use.name] * 2 >= use.info.size_bytes
+    ]
+    return sorted(small, key=lambda use: use.name) if len(small) > _FEW else []
+
+
+def _within(wanted: list[PackUse], budget_bytes: int) -> list[PackUse]:
+    chosen, spent = [], 0
+    for use in wanted:
+        if spent + use.info.size_bytes <= budget_bytes:
+            chosen.append(use)
+            spent += use.info.size_bytes
+    return chosen
+
+
+@dataclass(slots=True)
+class _Filling:
+    parts: list[bytes] = field(default_factory=lambda: [pack.MAGIC])
+    segments: list[Segment] = field(default_factory=list)
+    size_bytes: int = pack.HEAD_BYTES
+
+
+def rewrite(repository: Repository, packs: Iterable[PackUse], needs: Needs) -> list[PackTable]:
+    """Copy the needed segments of packs to new packs. Gives the new packs' tables."""
+    made = []
+    filling = _Filling()
+    for use in packs:
+        for segment, sealed in _needed(repository, use, needs):
+            if filling.size_bytes + len(sealed) > PACK_TARGET_BYTES and filling.segments:
+                made.append(_store(repository, filling))
+                filling = _Filling()
+            filling.segments.append(replace(segment, offset=filling.size_bytes))
+            filling.parts.append(sealed)
+            filling.size_bytes += len(sealed)
+    if filling.segments:
+        made.append(_store(repository, filling))
+    return made
+
+
+def _needed(repository: Repository, use: PackUse, needs: Needs) -> Iterator[tuple[Segment, bytes]]:
+    """A pack that is gone, or damaged, gives nothing: then it stays as it is."""
+    try:
+        data = repository.storage.get(use.info.name)
+    except NotFound:
+        return
+    if sha256(data).hexdigest() != use.name:
+        raise IntegrityError(f"{repository.where}: {use.info.name} is not what was written")
+    for segment in repository.toc_in(use.info.name, data).segments:
+        if (segment.session, segment.number) in needs:
+            yield segment, data[segment.offset : segment.offset + segment.stored_bytes]
+
+
+def _store(repository: Repository, filling: _Filling) -> PackTable:
+    toc = table.encode([PackTable(b"", tuple(filling.segments))])
+    data = b"".join((*filling.parts, pack.tail(repository.seal_toc(toc))))
+    name = names.hashed(names.PACKS, data)
+    repository.storage.put(name, data)
+    return PackTable(bytes.fromhex(names.digest_of(name)), tuple(filling.segments))
+
+
+# -- indexes --------------------------------------------------------------------------------------
+
+
+def stale_index(s: Survey, going: frozenset[str]) -> list[str]:
+    """Index objects that name a pack which is gone or goes, and the small ones where they are
+    many."""
+    unmarked = {d: packs for d, packs in s.index.items() if d not in s.marked("index")}
+    staying = s.packs.keys() - going
+    stale = {digest for digest, packs in unmarked.items() if not packs <= staying}
+    small = {d for d, packs in unmarked.items() if len(packs) < _PACKS_AN_INDEX // 4}
+    return sorted(stale | small if len(small - stale) > _FEW else stale)
+
+
+def merge_index(
+    repository: Repository, s: Survey, stale: Iterable[str], going: frozenset[str]
+) -> None:
+    """Say anew what stale index objects say of packs that stay."""
+    stale = list(stale)
+    others = s.marked("index") | set(stale)
+    said = {pack for digest, packs in s.index.items() if digest not in others for pack in packs}
+    wanted = s.packs.keys() - going - said
+    group: list[PackTable] = []
+    for found in survey.tables_of(repository, stale):
+        if found.name.hex() in wanted:
+            wanted = wanted - {found.name.hex()}
+            group.append(found)
+            if len(group) >= _PACKS_AN_INDEX:
+                put_index(repository, group)
+                group = []
+    put_index(repository, group)
+
+
+def put_index(repository: Repository, tables: list[PackTable]) -> None:
+    if tables:
+        plain = table.encode(tables)
+        try:
+            repository.put_meta(names.INDEX, documents.INDEX_MAGIC, plain)
+        except AlreadyExists:
+            return

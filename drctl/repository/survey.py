@@ -1,0 +1,225 @@
+"""A look at all of a repository, as collection needs it: what there is, and what needs what.
+
+Marks are listed first, so that what a mark names is known to be marked before anything else is
+looked at. Whatever does not read ends the look: who cannot tell what is needed deletes nothing.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+from drctl.codec import documents
+from drctl.codec.documents import Manifest, Refs
+from drctl.codec.table import PackTable, decode
+from drctl.errors import IntegrityError, NotFound
+from drctl.logpieces import LogPiece
+from drctl.repository import catalog, holds, names, trash
+from drctl.repository.log import piece
+from drctl.repository.reader import split
+from drctl.repository.repository import Repository
+from drctl.storage.base import ObjectInfo
+
+SegmentId = tuple[bytes, int]  # session, number
+
+
+class Needs:
+    """Which segments are needed, as runs of numbers by session."""
+
+    def __init__(self, refs: Iterable[Refs]) -> None:
+        found: dict[bytes, set[tuple[int, int]]] = {}
+        for one in refs:
+            for session, runs in one.segments.items():
+                pairs = zip(runs[::2], runs[1::2], strict=True)
+                found.setdefault(session, set()).update((at, at + count) for at, count in pairs)
+        self._of = {session: _merged(runs) for session, runs in found.items()}
+
+    def __contains__(self, segment: SegmentId) -> bool:
+        begins, ends = self._of.get(segment[0], ((), ()))
+        at = bisect_right(begins, segment[1]) - 1
+        return at >= 0 and segment[1] < ends[at]
+
+    def lost(self, present: set[SegmentId]) -> int:
+        """How many of them are not present."""
+        return sum(
+            (session, number) not in present
+            for session, (begins, ends) in self._of.items()
+            for begin, end in zip(begins, ends, strict=True)
+            for number in range(begin, end)
+        )
+
+
+def _merged(runs: Iterable[tuple[int, int]]) -> tuple[list[int], list[int]]:
+    begins: list[int] = []
+    ends: list[int] = []
+    for begin, end in sorted(runs):
+        if ends and begin <= ends[-1]:
+            ends[-1] = max(ends[-1], end)
+        else:
+            begins.append(begin)
+            ends.append(end)
+    return begins, ends
+
+
+@dataclass(slots=True)
+class PackUse:
+    """One pack that is there. `segments`: ids with their stored bytes."""
+
+    info: ObjectInfo
+    segments: list[tuple[SegmentId, int]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return names.digest_of(self.info.name)
+
+
+@dataclass(slots=True)
+class Survey:
+    """What was seen. Names are digests. `index`: object -> the packs that it names."""
+
+    now_ns: int
+    marks: list[trash.Seen]
+    packs: dict[str, PackUse]
+    sessions: set[str]
+    log: list[ObjectInfo]
+    pieces: list[LogPiece]
+    index: dict[str, frozenset[str]]
+    index_bytes: dict[str, int]
+    refs: dict[str, Refs]
+    refs_infos: dict[str, ObjectInfo]
+    snapshots: dict[str, Manifest]
+    trashed: dict[str, Manifest]
+    held: Mapping[str, str]
+    void: dict[str, Manifest] = field(default_factory=dict)  # they cannot be restored
+
+    def marked(self, folder: str, but: str = "") -> frozenset[str]:
+        """What marks name below a folder, but for one mark."""
+        return frozenset(n for s in self.marks if s.digest != but for n in getattr(s.mark, folder))
+
+
+def look(repository: Repository, pool: Executor) -> Survey:
+    """Raises IntegrityError when something that tells what is needed does not read."""
+    storage = repository.storage
+    now_ns = trash.storage_now_ns(storage)
+    marks = trash.seen(repository)
+    packs = {digest: PackUse(info) for digest, info in _infos(repository, names.PACKS).items()}
+    sessions = trash.listed(storage, names.SESSIONS)
+    log = [info for info in storage.list(names.LOG) if names.is_id(info.name)]
+    index = _read_index(repository, packs)
+    snapshots = _manifests(repository, names.SNAPSHOTS, pool)
+    trashed = _manifests(repository, names.TRASHED, pool)
+    infos = _infos(repository, names.REFS)
+    found = Survey(
+        now_ns=now_ns,
+        marks=marks,
+        packs=packs,
+        sessions=sessions,
+        log=log,
+        pieces=[piece(storage.where, i.name, i.modified_ns) for i in log],
+        index={name: packs_of for name, (packs_of, _) in index.items()},
+        index_bytes={name: size for name, (_, size) in index.items()},
+        refs=_refs(repository, infos, pool),
+        refs_infos=infos,
+        snapshots=snapshots,
+        trashed={d: m for d, m in trashed.items() if d not in snapshots},
+        held=holds.load(repository, pool),
+    )
+    _require_refs(repository, found)
+    return found
+
+
+def _infos(repository: Repository, folder: str) -> dict[str, ObjectInfo]:
+    found = repository.storage.list(folder)
+    return {names.digest_of(info.name): info for info in found if names.is_id(info.name)}
+
+
+# -- packs and indexes ----------------------------------------------------------------------------
+
+
+def _read_index(
+    repository: Repository, packs: dict[str, PackUse]
+) -> dict[str, tuple[frozenset[str], int]]:
+    """Note in `packs` what lies in each. Gives what each index object names, and its size."""
+    found = {}
+    for digest, info in _infos(repository, names.INDEX).items():
+        try:
+            plain = repository.get_meta(names.INDEX, documents.INDEX_MAGIC, digest)
+        except NotFound:
+            continue  # another collection was faster
+        tables = decode(plain)
+        found[digest] = frozenset(table.name.hex() for table in tables), info.size_bytes
+        for table in tables:
+            _note(packs, table)
+    _read_unindexed(repository, packs)
+    return found
+
+
+def _read_unindexed(repository: Repository, packs: dict[str, PackUse]) -> None:
+    """What no index names is read from the packs themselves. What does not read is nothing that
+    anybody could need, or delete."""
+    for use in [use for use in packs.values() if not use.segments]:
+        try:
+            _note(packs, repository.read_toc(use.info))
+        except (NotFound, IntegrityError):
+            del packs[use.name]
+
+
+def _note(packs: dict[str, PackUse], table: PackTable) -> None:
+    use = packs.get(table.name.hex())
+    if use is not None and not use.segments:
+        use.segments.extend(((s.session, s.number), s.stored_bytes) for s in table.segments)
+
+
+# -- snapshots and refs ---------------------------------------------------------------------------
+
+
+def _manifests(repository: Repository, folder: str, pool: Executor) -> dict[str, Manifest]:
+    """Those that are gone by now are left out: another collection moved them."""
+    digests = sorted(trash.listed(repository.storage, folder))
+
+    def read(digest: str) -> Manifest | None:
+        try:
+            return catalog.manifest(repository, digest, folder)
+        except NotFound:
+            return None
+
+    found = zip(digests, pool.map(read, digests), strict=True)
+    return {digest: manifest for digest, manifest in found if manifest is not None}
+
+
+def _refs(
+    repository: Repository, infos: Mapping[str, ObjectInfo], pool: Executor
+) -> dict[str, Refs]:
+    def read(digest: str) -> Refs | None:
+        try:
+            plain = repository.get_meta(names.REFS, documents.REFS_MAGIC, digest)
+        except NotFound:
+            return None
+        with repository.naming(names.REFS + digest):
+            return documents.decode_refs(plain)
+
+    found = zip(infos, pool.map(read, infos), strict=True)
+    return {digest: refs for digest, refs in found if refs is not None}
+
+
+def _require_refs(repository: Repository, found: Survey) -> None:
+    """A snapshot without refs: nobody can tell what it needs. One in the trash is what a sweep
+    left, and one without a root was committed by a run that was taken for dead and then killed at
+    once: neither can be restored, so neither counts."""
+    lost = {d: m for d, m in found.snapshots.items() if m.refs not in found.refs}
+    if not lost:
+        return
+    index = repository.load_index(lambda _: None, only_present=True)
+    for digest, manifest in lost.items():
+        if all(root in index for root in split(manifest.root)):
+            raise IntegrityError(
+                f"{repository.where}: the refs of snapshot {digest[:8]} are lost",
+                hint="nothing is removed while nobody can tell what is needed: see 'verify'",
+            )
+        found.void[digest] = found.snapshots.pop(digest)
+
+
+def tables_of(repository: Repository, digests: Iterable[str]) -> Iterator[PackTable]:
+    """The tables that index objects hold."""
+    for digest in digests:
+        yield from decode(repository.get_meta(names.INDEX, documents.INDEX_MAGIC, digest))

@@ -1,0 +1,171 @@
+"""What is to go: marks, and the manifests of snapshots that were removed.
+
+A mark names objects that nothing needs. It is swept a grace period after it was seen to be there;
+until then everything it names can be had back. docs/format.md holds the protocol.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+from drctl.codec import UNREADABLE
+from drctl.errors import AlreadyExists, IntegrityError, NotFound
+from drctl.repository import names, runs
+from drctl.repository.repository import Repository
+from drctl.storage.base import Storage
+
+MARK_MAGIC = b"DRCTLG01"
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """Names below each folder. What a mark names is deleted in this order."""
+
+    snapshots: tuple[str, ...] = ()  # below trash/snapshots/
+    refs: tuple[str, ...] = ()
+    index: tuple[str, ...] = ()
+    packs: tuple[str, ...] = ()
+    sessions: tuple[str, ...] = ()
+    log: tuple[str, ...] = ()  # whole names
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, field) for field in self.__struct_fields__)
+
+
+class _Since(msgspec.Struct, frozen=True):
+    """Runs that had a sign when the mark was there: those that may not know it."""
+
+    runs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """`since_ns`: when the mark was there, by the storage's clock; None: nobody has said so yet.
+    `witnesses`: ids of runs that may not know it. `is_swept`: a sweep of it has begun."""
+
+    digest: str
+    mark: Mark
+    since_ns: int | None
+    witnesses: tuple[str, ...]
+    is_swept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Condemned:
+    """Ids of packs, digests of refs."""
+
+    packs: frozenset[bytes]
+    refs: frozenset[str]
+
+
+def storage_now_ns(storage: Storage) -> int:
+    """The present by the storage's own clock."""
+    storage.put(names.CLOCK, b"", replace=True)
+    return storage.head(names.CLOCK).modified_ns
+
+
+def put_mark(repository: Repository, mark: Mark) -> str:
+    """Make a mark, and say since when it is there. Gives its digest."""
+    digest = repository.put_meta(names.MARKS, MARK_MAGIC, msgspec.msgpack.encode(mark))
+    note_since(repository.storage, digest)
+    return digest
+
+
+def note_since(storage: Storage, digest: str) -> None:
+    """The mark is there: whoever has no sign yet will see it."""
+    under_way = tuple(sign.id for sign in runs.signs(storage, names.WRITING))
+    storage.put(names.SINCE + digest, msgspec.json.encode(_Since(under_way)), replace=True)
+
+
+def begin_sweep(storage: Storage, digest: str, own_id: str) -> None:
+    """Announce a sweep. Each has an announcement of its own: nobody takes back another's."""
+    storage.put(f"{names.SWEEPING}{digest}/{own_id}", b"")
+
+
+def end_sweep(storage: Storage, digest: str, own_id: str) -> None:
+    """The sweep is given up before anything was deleted."""
+    storage.delete(f"{names.SWEEPING}{digest}/{own_id}")
+
+
+def remove_mark(storage: Storage, digest: str) -> None:
+    """The mark first: what else is about it means nothing without it."""
+    storage.delete(names.MARKS + digest)
+    storage.delete(names.SINCE + digest)
+    for info in list(storage.list(f"{names.SWEEPING}{digest}/")):
+        storage.delete(info.name)
+
+
+def read_mark(repository: Repository, digest: str) -> Mark | None:
+    """None: it is gone meanwhile. Raises IntegrityError."""
+    try:
+        plain = repository.get_meta(names.MARKS, MARK_MAGIC, digest)
+        return msgspec.msgpack.decode(plain, type=Mark)
+    except NotFound:
+        return None
+    except UNREADABLE as error:
+        raise IntegrityError(
+            f"{repository.where}: {names.MARKS}{digest} does not decode: {error}"
+        ) from error
+
+
+def condemned(repository: Repository, *, reviving: bool = False) -> Condemned:
+    """What a run that begins now must not lean on: what marks name, or, for a run that revives
+    marked objects, what is being swept. A mark that does not read is an error."""
+    going = [s.mark for s in seen(repository) if s.is_swept or not reviving]
+    return Condemned(
+        frozenset(bytes.fromhex(pack) for mark in going for pack in mark.packs),
+        frozenset(digest for mark in going for digest in mark.refs),
+    )
+
+
+def seen(repository: Repository) -> list[Seen]:
+    """All marks, oldest first."""
+    storage = repository.storage
+    since = {names.digest_of(i.name): i.modified_ns for i in storage.list(names.SINCE)}
+    swept = {i.name.split("/")[2] for i in storage.list(names.SWEEPING)}
+    found = []
+    for digest in sorted(listed(storage, names.MARKS)):
+        mark = read_mark(repository, digest)
+        if mark is not None:
+            witnesses = _witnesses(storage, digest) if digest in since else ()
+            found.append(Seen(digest, mark, since.get(digest), witnesses, digest in swept))
+    return sorted(found, key=lambda s: s.since_ns or 0)
+
+
+def _witnesses(storage: Storage, digest: str) -> tuple[str, ...]:
+    try:
+        return msgspec.json.decode(storage.get(names.SINCE + digest), type=_Since).runs
+    except NotFound:
+        return ()
+    except UNREADABLE as error:
+        raise IntegrityError(f"{storage.where}: {names.SINCE}{digest} does not read") from error
+
+
+# -- snapshots ------------------------------------------------------------------------------------
+
+
+def keep_copy(storage: Storage, digest: str) -> None:
+    """A removed snapshot's manifest is in the trash before it is taken from the snapshots."""
+    _copy(storage, names.SNAPSHOTS + digest, names.TRASHED + digest)
+
+
+def put_back(storage: Storage, digest: str) -> None:
+    """The reverse; see ops.undelete for when it may be done."""
+    _copy(storage, names.TRASHED + digest, names.SNAPSHOTS + digest)
+
+
+def _copy(storage: Storage, name: str, to: str) -> None:
+    try:
+        storage.put(to, storage.get(name))
+    except (AlreadyExists, NotFound):
+        return  # it is there, or another run moved it: its name says that it holds the same bytes
+
+
+def listed(storage: Storage, folder: str) -> set[str]:
+    """Digests below a folder. What foreign files a disk holds there is left out."""
+    return {names.digest_of(i.name) for i in storage.list(folder) if names.is_id(i.name)}
+
+
+def held_back(marks: Iterable[Seen]) -> frozenset[str]:
+    """Snapshots that a sweep is taking away: nobody brings them back."""
+    return frozenset(name for s in marks if s.is_swept for name in s.mark.snapshots)

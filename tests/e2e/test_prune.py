@@ -1,0 +1,109 @@
+"""Retention and collection by the real command, also while it is killed and others work."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+KEEP = "path: local, keep: {last: 2, grace: 1d}}"
+
+
+def grow(site, number: int) -> None:
+    """Every snapshot has something that no other has."""
+    data = random.Random(number).randbytes(400_000)
+    (site.top / "live/tree/changing.bin").write_bytes(data)
+
+
+def back_up(site, count: int) -> list[str]:
+    made = []
+    for number in range(count):
+        grow(site, number)
+        made.append(site.json("backup", "tree")["snapshots"][0]["id"])
+    return made
+
+
+def keep_two(site) -> None:
+    site.plan((site.top / "plan.yaml").read_text().replace("path: local}", KEEP))
+
+
+def packs(site) -> set[str]:
+    return {p.name for p in (site.top / "local/packs").glob("*/*")}
+
+
+def restored(site, name: str, differences) -> str:
+    to = site.top / f"restored-{name}-{time.monotonic_ns()}"
+    site.run("restore", name, "--to", to)
+    return differences(site.top / "live/tree", to)
+
+
+def test_a_prune_removes_what_the_rule_does_not_keep(site, differences) -> None:
+    keep_two(site)
+    made = back_up(site, 5)
+    told = site.json("prune", "--from", "local", "--dry-run")["local"]
+    assert [v["id"] for v in told["removed"]] == made[:3]
+    assert [v["reasons"][:2] for v in told["kept"]] == [["last 2"], ["newest", "last 1"]]
+    assert [s["id"] for s in site.snapshots()] == made  # nothing was done
+
+    done = site.json("prune", "--from", "local")["local"]
+    assert done | {"dry_run": True} == told
+    assert [s["id"] for s in site.snapshots()] == made[3:]
+    assert [s["id"] for s in site.snapshots("--deleted")] == made[:3]
+    assert site.json("prune", "--from", "local")["local"]["deleted"]["objects"] == 0  # grace
+
+    before = packs(site)
+    told = site.json("prune", "--from", "local", "--grace", "1ms", "--dry-run")["local"]
+    done = site.json("prune", "--from", "local", "--grace", "1ms")["local"]
+    assert done["deleted"] == told["deleted"]
+    assert (
+        done["deleted"]["size_bytes"] > 2 * 400_000
+    )  # the first pack lives on: most of it is needed
+    assert len(before - packs(site)) >= 2
+    site.run("snapshots", "--deleted")
+    assert site.json("verify", "--read-data", "100")["wrong"] == []
+    assert restored(site, made[4], differences) == ""
+
+
+def test_what_was_removed_comes_back_within_the_grace_period(site) -> None:
+    keep_two(site)
+    made = back_up(site, 3)
+    site.run("prune", "--from", "local")
+    assert "brought back" in site.run("undelete", made[0][:8]).stdout
+    assert {s["id"] for s in site.snapshots()} == set(made)
+    site.run("hold", made[0], "--reason", "the auditor wants it")
+    told = site.json("prune", "--from", "local", "--grace", "1ms")["local"]
+    assert told["removed"] == []
+    assert told["kept"][0]["reasons"] == ["held: the auditor wants it"]
+    assert site.json("verify", "--read-data", "100")["wrong"] == []
+    site.run("unhold", made[0])
+    for _ in range(2):
+        site.run("prune", "--from", "local", "--grace", "1ms")
+    site.run("undelete", made[0], code=2)
+    assert site.json("verify", "--read-data", "100")["wrong"] == []
+
+
+def test_a_prune_that_is_killed_again_and_again_harms_nothing(
+    site, differences, stop_at_end
+) -> None:
+    keep_two(site)
+    chance = random.Random(3)
+    for number in range(4):
+        grow(site, number)
+        site.run("backup", "tree")
+        for _ in range(3):
+            running = site.start("prune", "--from", "local", "--grace", "1ms")
+            stop_at_end.append(running)
+            time.sleep(0.2 + chance.random() * 0.4)
+            if running.poll() is None:
+                os.kill(running.pid, signal.SIGKILL)
+            running.communicate()
+    for _ in range(2):
+        site.run("prune", "--from", "local", "--grace", "1ms", "--patience", "1ms")
+    assert len(site.snapshots()) == 2
+    assert site.json("verify", "--read-data", "100")["wrong"] == []
+    assert restored(site, site.snapshots()[1]["id"], differences) == ""
+    assert leftover(site.top / "local/trash") <= {"clock"}
+
+
+def leftover(folder: Path) -> set[str]:
+    return {p.name for p in folder.rglob("*") if p.is_file()}

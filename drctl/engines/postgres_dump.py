@@ -22,6 +22,7 @@ from drctl.errors import SourceError
 if TYPE_CHECKING:
     import psycopg
 
+DATABASES, GLOBALS = "databases", "globals.sql"
 _TRAILER = b"-- PostgreSQL database cluster dump complete"
 _SAFE = " +,@=~"  # beside letters, digits and `_.-`, what a database's name keeps in a file's name
 
@@ -70,11 +71,11 @@ class _Capture:
         """When the consumer asks for the next item, this one has proven itself."""
         for path, name in sorted((_file_of(name), name) for name in self._names):
             yield from self._tools.archive(name, path, self.consistent_at_ns)
-        yield from self._tools.shared(b"globals.sql", self.consistent_at_ns)
+        yield from self._tools.shared(GLOBALS.encode(), self.consistent_at_ns)
 
 
 def _file_of(name: str) -> bytes:
-    return f"databases/{quote(name, safe=_SAFE)}.dump".encode()
+    return f"{DATABASES}/{quote(name, safe=_SAFE)}.dump".encode()
 
 
 class _Tools:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from drctl.engines.base import Health, Surroundings
 from drctl.engines.postgres_client import Client, Settings
+from drctl.engines.postgres_loaded import is_dump, loaded
 from drctl.engines.postgres_server import Server, started
 from drctl.errors import TargetRefused
 from drctl.units import count
@@ -22,7 +23,7 @@ _SYSTEM = "('pg_catalog', 'information_schema', 'pg_toast')"
 
 
 class Probe:
-    """Starts the cluster in a directory; see engines.base.Probe."""
+    """Starts the cluster in a directory, or loads its dumps; see engines.base.Probe."""
 
     def __init__(self, settings: Settings, at: str, _around: Surroundings) -> None:
         self._settings = settings
@@ -30,7 +31,11 @@ class Probe:
 
     @contextmanager
     def open(self) -> Iterator["_Standing"]:
-        with started(self._at, self._settings.database_role, _WAIT_SECONDS) as server:
+        if is_dump(self._at):
+            up = loaded(self._at)
+        else:
+            up = started(self._at, self._settings.database_role, _WAIT_SECONDS)
+        with up as server:
             yield _Standing(server, self._settings.dbname)
 
 

@@ -11,6 +11,7 @@ from clusters import Cluster, bindir, give, place
 
 from drctl.clock import SystemClock
 from drctl.engines.base import Surroundings
+from drctl.engines.postgres import ENGINE
 from drctl.engines.postgres_client import Client, Settings
 from drctl.engines.postgres_dump import _Tools
 from drctl.errors import SourceError
@@ -66,6 +67,14 @@ def test_dumps_load_into_another_cluster_with_roles_and_odd_names(cluster, site)
     back = site.top / "back"
     names = sorted(path.name for path in (back / "databases").iterdir())
     assert names == ["odd name%2F%C3%BC.dump", "postgres.dump"]
+    probe = ENGINE.probe(Settings(), str(back), Surroundings(SystemClock(), Silent(), "/", "/"))
+    with probe.open() as up:
+        assert up.health().ok
+        assert up.counts() == {
+            "rows.odd name/ü.public.t": 2,
+            "rows.postgres.public.big": 20000,
+        }
+    assert not (site.top / "back.drctl-loaded").exists()
     with place() as top:
         other = Cluster(give(top / "other")).init().up()
         try:

@@ -1,0 +1,112 @@
+"""Dumps put up: a new cluster beside them, with nothing of its own, into which they are loaded."""
+
+import glob
+import os
+import pwd
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from drctl.engines.child import User, exit_words, find_program, running
+from drctl.engines.postgres_dump import DATABASES, GLOBALS
+from drctl.engines.postgres_server import Server, programs, started
+from drctl.errors import TargetRefused
+
+_ROLE = "postgres"
+_WAIT_SECONDS = 600.0
+_MAJOR = re.compile(rb"Dumped from database version: (\d+)")
+
+
+def is_dump(at: str) -> bool:
+    return os.path.isfile(os.path.join(at, GLOBALS))
+
+
+@contextmanager
+def loaded(at: str) -> Iterator[Server]:
+    """A server that holds what the dumps in `at` hold, for as long as the block lasts. Raises
+    TargetRefused with what did not load."""
+    top = os.path.realpath(at)
+    archives = sorted(glob.glob(os.path.join(glob.escape(top), DATABASES, "*.dump")))
+    if not archives:
+        raise TargetRefused(f"{at}: there is no dump of a database")
+    place = _programs_for(archives[0])
+    datadir = f"{top}.drctl-loaded"
+    shutil.rmtree(datadir, ignore_errors=True)
+    try:
+        _install(place, datadir)
+        with started(datadir, _ROLE, _WAIT_SECONDS) as server:
+            _load(place, server, os.path.join(top, GLOBALS), archives)
+            yield server
+    finally:
+        shutil.rmtree(datadir, ignore_errors=True)
+
+
+def _programs_for(archive: str) -> str:
+    """The oldest version here that is not older than the server that was dumped."""
+    here = {int(path.split("/")[4]) for path in glob.glob("/usr/lib/postgresql/[0-9]*/bin/initdb")}
+    newest = f"/usr/lib/postgresql/{max(here)}/bin/pg_restore" if here else ""
+    version = _version_of(archive, find_program("pg_restore") or newest)
+    fitting = sorted(each for each in here if each >= version)
+    return programs(fitting[0] if fitting else version)
+
+
+def _version_of(archive: str, restore: str) -> int:
+    """What the archive's head says of the server that was dumped."""
+    if not restore:
+        raise TargetRefused("pg_restore is not installed here", hint="apt-get install postgresql")
+    with running((restore, "--list", archive), stdout=subprocess.PIPE) as child:
+        found = _MAJOR.search(child.output.read())
+        child.wait()
+    if not found:
+        raise TargetRefused(f"{archive}: pg_restore does not read it; it said:\n{child.words}")
+    return int(found[1])
+
+
+def _install(place: str, datadir: str) -> None:
+    user = _user()
+    os.mkdir(datadir, mode=0o700)
+    if user:
+        os.chown(datadir, *user)
+    argv = (os.path.join(place, "initdb"), "-D", datadir, "-U", _ROLE, "-A", "trust", "-E", "UTF8",
+            "--locale=C.UTF-8", "--no-sync")  # fmt: skip
+    with running(argv, user=user, cwd="/") as child:
+        status = child.wait()
+    if status:
+        raise TargetRefused(f"{datadir}: initdb {exit_words(status)}; it said:\n{child.words}")
+
+
+def _user() -> User | None:
+    """PostgreSQL does not run as root."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        found = pwd.getpwnam(_ROLE)
+    except KeyError:
+        found = pwd.getpwnam("nobody")
+    return found.pw_uid, found.pw_gid
+
+
+def _load(place: str, server: Server, shared: str, archives: Sequence[str]) -> None:
+    """As a person would. That the bootstrap role exists already is no failure."""
+    at = server.parameters("template1")
+    where = ("-h", str(at["host"]), "-p", str(at["port"]), "-U", str(at["user"]))
+    wrong: list[str] = []
+
+    def listen(line: str) -> None:
+        if "ERROR:" in line and "already exists" not in line:
+            wrong.append(line)
+
+    psql = (os.path.join(place, "psql"), "-X", "-q", *where, "-d", "template1", "-f", shared)
+    with running(psql, listener=listen, stdout=subprocess.DEVNULL) as child:
+        status = child.wait()
+    if status or wrong:
+        raise TargetRefused(f"{shared} does not load:\n{wrong[0] if wrong else child.words}")
+    restore = (os.path.join(place, "pg_restore"), *where, "-d", "template1", "--create")
+    for path in archives:
+        argv = (*restore, "--clean", "--if-exists", "--exit-on-error", path)
+        with running(argv) as child:
+            status = child.wait()
+        if status:
+            raise TargetRefused(f"{path} does not load: it {exit_words(status)}:\n{child.words}")

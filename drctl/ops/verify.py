@@ -197,13 +197,14 @@ def _check_places(
             wrong(f"{repository.where}: {name} is cut short at {sizes[name]} bytes")
     for name in sizes:
         if not index.knows_pack(bytes.fromhex(names.digest_of(name))):
-            _check_unindexed(repository, name, wrong)
+            _take_unindexed(repository, index, name, wrong)
 
 
 def _check_log(repository: Repository, wrong: Wrong) -> None:
     """The session of every piece of a log is there: without it nobody opens the piece."""
+    pieces = list(repository.storage.list(names.LOG))  # first what needs: it may grow meanwhile
     there = {names.digest_of(info.name) for info in repository.storage.list(names.SESSIONS)}
-    for info in repository.storage.list(names.LOG):
+    for info in pieces:
         try:
             session = session_of(repository.where, info.name)
         except IntegrityError as error:
@@ -213,11 +214,11 @@ def _check_log(repository: Repository, wrong: Wrong) -> None:
             wrong(f"{repository.where}: sessions/{session} is missing, though {info.name} needs it")
 
 
-def _check_unindexed(repository: Repository, name: str, wrong: Wrong) -> None:
+def _take_unindexed(repository: Repository, index: Index, name: str, wrong: Wrong) -> None:
     """A pack that no index names is a killed run's, or an index was lost: both are harmless as
-    long as the pack itself reads."""
+    long as the pack itself reads. What it holds is there."""
     try:
-        repository.read_toc(repository.storage.head(name))
+        index.add_pack(repository.read_toc(repository.storage.head(name)))
     except IntegrityError as error:
         wrong(error.what)
 

@@ -75,12 +75,14 @@ class StateFile:
 
 
 def _frames(file: BinaryIO) -> Iterator[Remembered]:
+    """A length that is wrong must not make us ask for gigabytes."""
+    size = os.fstat(file.fileno()).st_size
     while True:
         head = file.read(_LENGTH.size)
         length = _LENGTH.unpack(head)[0] if len(head) == _LENGTH.size else 0
-        packed = file.read(length)
-        if not length or len(packed) != length:
+        if not 0 < length <= size - file.tell():
             return
+        packed = file.read(length)
         yield from _decode(decompress(packed, TABLE_MAX_BYTES))
 
 

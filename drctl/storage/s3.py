@@ -150,13 +150,14 @@ class S3:
     def put(self, name: str, data: Buffer, *, replace: bool = False) -> None:
         condition: dict[str, Any] = {} if replace else {"IfNoneMatch": "*"}
         with self._translated(name, "write"):
-            self._client.put_object(
+            answer = self._client.put_object(
                 Bucket=self._bucket,
                 Key=self._key(name),
                 Body=bytes(data),
                 ChecksumSHA256=base64.b64encode(sha256(data).digest()).decode(),
                 **condition,
             )
+        self._must_be_s3(answer, "ETag")
 
     def delete(self, name: str) -> None:
         with self._translated(name, "delete"):
@@ -174,6 +175,7 @@ class S3:
             answer = self._client.get_object(Bucket=self._bucket, Key=self._key(name), **ranged)
             with answer["Body"] as body:
                 data = body.read()
+        self._must_be_s3(answer, "ETag")
         if len(data) != answer["ContentLength"]:
             raise StorageFault(f"{self.where}: {name}: the answer broke off at {len(data)} bytes")
         if length is not None and len(data) != length:
@@ -189,6 +191,7 @@ class S3:
     def head(self, name: str) -> ObjectInfo:
         with self._translated(name, "look at"):
             found = self._client.head_object(Bucket=self._bucket, Key=self._key(name))
+        self._must_be_s3(found, "ETag")
         modified_ns = int(found["LastModified"].timestamp() * 1e9)
         return ObjectInfo(name, found["ContentLength"], modified_ns)
 
@@ -198,6 +201,7 @@ class S3:
                 Bucket=self._bucket, Prefix=self._key(prefix)
             )
             for page in pages:
+                self._must_be_s3(page, "IsTruncated")
                 for found in page.get("Contents", ()):
                     yield ObjectInfo(
                         found["Key"][len(self._prefix) :],
@@ -248,6 +252,15 @@ class S3:
             ) from error
         except BotoCoreError as error:
             raise StorageError(f"{self.where}: cannot {doing} {name}: {_plain(error)}") from error
+
+    def _must_be_s3(self, answer: Any, told: str) -> None:
+        """A proxy or a hotel's network says 200 to anything: what was to be stored would be lost,
+        and a listing would be empty. Every S3 server tells an object's tag and a listing's end."""
+        if told not in answer:
+            raise StorageFault(
+                f"{self.where}: what answered is no S3 storage",
+                hint="something between here and the storage answered instead: look at the proxy",
+            )
 
     def _from_answer(self, answer: Any, name: str, doing: str) -> StorageError:
         code = str(answer.get("Error", {}).get("Code", ""))

@@ -119,10 +119,13 @@ class Rig:
         self._learn()
         return time.monotonic() - began
 
-    def kill(self, after_seconds: float, *words: str) -> None:
-        """Start a command, and end it and its children with SIGKILL."""
+    def kill(self, after_seconds: float, *words: str, since_first_write: bool) -> None:
+        """Start a command, and end it and its children with SIGKILL, so long after its start or
+        after it began to write."""
         before = {info.name for info in self.opened("first").list()}
         process = self.start(*words)
+        while since_first_write and process.poll() is None and not self._has_begun(before):
+            time.sleep(0.005)
         try:
             process.wait(timeout=after_seconds)
             self.too_late += 1
@@ -134,6 +137,9 @@ class Rig:
         reached = [stage for stage in STAGES if any(name.startswith(stage) for name in added)]
         self.stages[STAGES[reached[-1] if reached else ""]] += 1
         self._learn()
+
+    def _has_begun(self, before: set[str]) -> bool:
+        return any(info.name not in before for info in self.opened("first").list(names.SESSIONS))
 
     def _learn(self) -> None:
         """A snapshot that was not there before is of the live tree as it is."""
@@ -181,8 +187,12 @@ def series(rig: Rig, kills: int) -> None:
     whole_seconds = rig.complete()
     for _ in range(kills):
         rig.change(rig.chance.choice([200_000, 3 << 20, 18 << 20]))
-        words = rig.chance.choice([("backup",), ("backup",), ("backup",), ("replicate",)])
-        rig.kill(rig.chance.uniform(0.25, 1.15) * whole_seconds, *words)
+        if rig.chance.random() < 0.6:
+            after_seconds = rig.chance.uniform(0, 0.6) * whole_seconds
+            rig.kill(after_seconds, "backup", since_first_write=True)
+        else:
+            words = rig.chance.choice(["backup", "replicate"])
+            rig.kill(rig.chance.uniform(0.2, 1) * whole_seconds, words, since_first_write=False)
         rig.must_hold("first")
         rig.must_hold("second")
         whole_seconds = 0.7 * whole_seconds + 0.3 * rig.complete()

@@ -24,7 +24,7 @@ from drctl.storage.retry import Retry
 
 NAMES_AN_OBJECT = re.compile(
     r"config|(keys|sessions|packs|index|refs|snapshots)/|there is no drctl repository"
-    r"|as it was told to"
+    r"|as it was told to|segments that it needs"
 )
 # What a second try mends: the fault is gone by then.
 PASSING = {Fault.FAIL_ONCE, Fault.LOSE_ANSWER, Fault.DELAY}

@@ -82,6 +82,8 @@ def test_a_removed_object_is_named_or_not_needed(tiny, kind) -> None:
             assert name in verification_tells(tiny, memory_of(left))
         if kind in {"refs", "sessions"}:
             assert verification_tells(tiny, memory_of(left))
+        if kind == "index":
+            assert verification_tells(tiny, memory_of(left)) == "", "the packs are all there"
 
 
 @pytest.mark.parametrize("kind", KINDS[1:])

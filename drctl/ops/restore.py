@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from drctl.clock import Clock
-from drctl.codec.entries import Root
+from drctl.codec.entries import BlockInfo, Root
 from drctl.codec.limits import SMALL_BYTES
 from drctl.engines.base import Target
 from drctl.errors import IntegrityError
@@ -83,7 +83,7 @@ def restore(
     target.prepare()
     totals = (0, 0) if wanted else (snapshot.size_bytes, snapshot.entries)
     run = _Run(reader, target, pool, report, clock, *totals)
-    _put_entries(run, _chosen(reader, root, wanted))
+    _put_entries(run, _chosen(run, root, wanted))
     for problem in target.finish():
         _tell_problem(run, problem)
     seconds = clock.monotonic_seconds() - began
@@ -92,11 +92,16 @@ def restore(
     )
 
 
-def _chosen(reader: Reader, root: Root, wanted: Sequence[bytes]) -> Iterator[Entry]:
+def _chosen(run: _Run, root: Root, wanted: Sequence[bytes]) -> Iterator[Entry]:
     """The entries asked for. Where the first name of a file is not among them, the next one takes
     its content, and further ones are links to that."""
+
+    def lost(block: BlockInfo, error: IntegrityError) -> None:
+        what = f"up to {block.entries} entries from here on are lost: {error.what}"
+        _tell_problem(run, Problem(block.first, what), is_damage=True)
+
     stand_ins: dict[bytes, bytes] = {}
-    for entry in reader.entries(root, wanted):
+    for entry in run.reader.entries(root, wanted, lost):
         first = entry.link
         if entry.kind != Kind.HARDLINK or not wanted or is_wanted(first, wanted):
             yield entry
@@ -104,7 +109,8 @@ def _chosen(reader: Reader, root: Root, wanted: Sequence[bytes]) -> Iterator[Ent
             yield replace(entry, link=stand_ins[first])
         else:
             stand_ins[first] = entry.path
-            yield replace(next(reader.entries(root, [first])), path=entry.path)
+            whole = next(run.reader.entries(root, [first], lost), entry)
+            yield replace(whole, path=entry.path)
 
 
 def _put_entries(run: _Run, entries: Iterator[Entry]) -> None:

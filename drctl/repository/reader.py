@@ -5,11 +5,11 @@ stored together are mostly read together. Any thread may read.
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 
 from drctl.codec import entries, segment
-from drctl.codec.entries import Root
+from drctl.codec.entries import BlockInfo, Root
 from drctl.codec.recipients import Identity
 from drctl.codec.seal import DataSeal
 from drctl.codec.table import Segment
@@ -23,6 +23,7 @@ from drctl.repository.segments import SegmentCache
 _CACHE_BYTES = 64 << 20
 _RUN_BYTES = 8 << 20  # at most so much in one request
 _GAP_BYTES = 64 << 10  # reading over a smaller gap is cheaper than asking twice
+Lost = Callable[[BlockInfo, IntegrityError], None]
 WINDOW_BLOBS_BYTES = 4 << 20
 
 
@@ -160,16 +161,28 @@ class Reader:
         """A snapshot's root, from the ids in its manifest."""
         return entries.decode_root(b"".join(self.blobs(split(ids))))
 
-    def entries(self, root: Root, wanted: Sequence[bytes] = ()) -> Iterator[Entry]:
-        """In order; with `wanted` only these paths and what lies below, reading few blocks."""
+    def entries(
+        self, root: Root, wanted: Sequence[bytes] = (), lost: Lost | None = None
+    ) -> Iterator[Entry]:
+        """In order; with `wanted` only these paths and what lies below, reading few blocks. A block
+        that is damaged is told to `lost`, where there is one, and the others still come."""
         keys = [sort_key(block.first) for block in root.blocks]
         for i, block in enumerate(root.blocks):
             after = keys[i + 1] if i + 1 < len(keys) else None
             if wanted and not any(_may_hold(path, keys[i], after) for path in wanted):
                 continue
-            for entry in self.block(block.blob):
+            for entry in self._block_or_tell(block, lost):
                 if not wanted or is_wanted(entry.path, wanted):
                     yield entry
+
+    def _block_or_tell(self, block: BlockInfo, lost: Lost | None) -> list[Entry]:
+        try:
+            return self.block(block.blob)
+        except IntegrityError as error:
+            if lost is None:
+                raise
+            lost(block, error)
+            return []
 
     def block(self, blob_id: bytes) -> list[Entry]:
         """One block of entries."""

@@ -187,8 +187,8 @@ def series(rig: Rig, kills: int) -> None:
     whole_seconds = rig.complete()
     for _ in range(kills):
         rig.change(rig.chance.choice([200_000, 3 << 20, 18 << 20]))
-        if rig.chance.random() < 0.6:
-            after_seconds = rig.chance.uniform(0, 0.6) * whole_seconds
+        if rig.chance.random() < 0.7:
+            after_seconds = rig.chance.uniform(0, 0.35) * whole_seconds
             rig.kill(after_seconds, "backup", since_first_write=True)
         else:
             words = rig.chance.choice(["backup", "replicate"])

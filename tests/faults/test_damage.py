@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import combinations
 
 import pytest
-from small_site import Kept, Objects, make_history, memory_of, random_tree
+from small_site import Kept, Objects, Site, make_history, memory_of, random_tree
 from sweep import restores_right_or_tells, verification_tells
 
 from drctl.errors import IntegrityError
@@ -144,9 +144,33 @@ def test_a_pack_that_is_cut_short_loses_what_was_in_it_and_nothing_else(tiny, ke
             try:
                 done = tiny.site.restore(storage, snapshot, got)
             except IntegrityError as error:
-                assert name in error.what  # noqa: PT017 - the entries themselves were in there
+                assert name in error.what  # noqa: PT017 - even its root was in there
                 continue
             assert all(name in problem.what for problem in done.problems)
-            assert len(done.problems) + len(got.files) == len(tree)
+            assert all(tree[path] == data for path, data in got.files.items())
             seen_whole += not done.problems
     assert seen_whole
+
+
+def test_a_lost_block_of_entries_takes_no_other_along(pool, tmp_path) -> None:
+    """Of 4,000 files two changed, so most blocks of the second snapshot lie in the first pack."""
+    first = {f"d{i % 9}/f{i:04}": b"%d" % i for i in range(4000)}
+    tree = {**first, "d3/f0003": b"changed", "d7/f3976": b"changed"}
+    history = make_history(Site(tmp_path, pool), first, tree)
+    site = history.site
+    opened = lifecycle.open_as_writer(history.storage(), site.credential, os.urandom)
+    tables = {n: opened.toc_in(n, history.objects[n]) for n in of_kind(history.objects, "packs")}
+    pack = max(tables, key=lambda name: len(history.objects[name]))
+    came_back = set()
+    for segment in tables[pack].segments:
+        data = bytearray(history.objects[pack])
+        data[segment.offset] ^= 1
+        got = Kept()
+        damaged = memory_of({**history.objects, pack: bytes(data)})
+        done = site.restore(damaged, history.newest, got)
+        assert all(pack in problem.what for problem in done.problems)
+        assert all(tree[path] == content for path, content in got.files.items())
+        if any("entries from here on are lost" in problem.what for problem in done.problems):
+            came_back.add(len(got.files))
+    assert came_back
+    assert all(0 < files < len(tree) for files in came_back)

@@ -1,7 +1,7 @@
 """A repository beside a dictionary: whatever is done to it, every committed snapshot reads back."""
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,6 +83,21 @@ class Source:
             yield PlainItem(entry, Bytes(entry, data) if data else None, signature)
 
 
+class Meanwhile:
+    """A storage with which something else happens before call `at`: another host is at work."""
+
+    def __init__(self, inner: Memory, at: int, deed: Callable[[], None]) -> None:
+        self.inner = inner
+        self.left = at
+        self.deed = deed
+
+    def __getattr__(self, name: str) -> object:
+        self.left -= 1
+        if self.left == 0:
+            self.deed()
+        return getattr(self.inner, name)
+
+
 class RepositoryMachine(RuleBasedStateMachine):
     """`committed`: what each snapshot held; `copied`: those that the copy must hold."""
 
@@ -133,12 +148,24 @@ class RepositoryMachine(RuleBasedStateMachine):
         except StorageError:
             self._note_what_was_committed_all_the_same()
 
-    def _back_up(self, storage: Memory | Faulty) -> None:
+    @rule(at=st.integers(1, 12), path=NAMES, seed=st.integers(6, 9))
+    def back_up_while_another_host_does(self, at: int, path: bytes, seed: int) -> None:
+        def other() -> None:
+            self.live[path] = random.Random(seed).randbytes(700)
+            self._back_up(self.storage, "other.state")
+
+        before = dict(self.live)
+        self._back_up(Meanwhile(self.storage, at, other), tree=before)
+
+    def _back_up(
+        self, storage: object, state_name: str = "asset.state", tree: Tree | None = None
+    ) -> None:
+        tree = dict(self.live) if tree is None else tree
         repository = lifecycle.open_as_writer(storage, self.credential, self.randomness)
-        state = StateFile(str(Path(self.folder.name) / "asset.state"))
+        state = StateFile(str(Path(self.folder.name) / state_name))
         around = Around(repository, state, self.pool, SystemClock(), Silent())
-        made = backup(Asset("asset", "files", Source(dict(self.live)), level=1), around)
-        self.committed[made.snapshot.name] = dict(self.live)
+        made = backup(Asset("asset", "files", Source(tree), level=1), around)
+        self.committed[made.snapshot.name] = tree
 
     def _note_what_was_committed_all_the_same(self) -> None:
         """The answer to the very last put may be what was lost."""
@@ -157,6 +184,17 @@ class RepositoryMachine(RuleBasedStateMachine):
         except DrctlError:
             return
         self.copied = set(self.committed)
+
+    @precondition(lambda self: self.copied)
+    @rule(which=st.integers(0, 1000), kept=st.sampled_from([None, 0, 1, 50]))
+    def lose_or_cut_an_object_of_the_copy_and_replicate(self, which: int, kept: int | None) -> None:
+        names_there = [info.name for info in self.copy.list()]
+        name = names_there[which % len(names_there)]
+        data = self.copy.get(name)
+        self.copy.delete(name)
+        if kept is not None:
+            self.copy.put(name, data[:kept])
+        self.replicate()
 
     # -- what goes wrong ----------------------------------------------------------------------
 
@@ -213,4 +251,4 @@ class RepositoryMachine(RuleBasedStateMachine):
 
 
 TestRepository = RepositoryMachine.TestCase
-TestRepository.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestRepository.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

@@ -1,0 +1,1 @@
+"""The long haul of faults: see scripts/torture."""

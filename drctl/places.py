@@ -3,13 +3,18 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from drctl.errors import KeyUnavailable
+from drctl.clock import Clock
+from drctl.errors import KeyUnavailable, UsageError
 from drctl.plan.model import RepositoryPart, S3Credentials, S3Place
 from drctl.plan.secrets import resolve
 from drctl.storage.base import Storage
 from drctl.storage.local import Local
 from drctl.storage.s3 import S3, Credentials
+from drctl.storage.s3_lock import Lock, LockedS3
+from drctl.storage.s3_versions import S3AsOf
+from drctl.units import parse_duration
 
 _SDKS_OWN = "AWS_ACCESS_KEY_ID"
 
@@ -17,26 +22,43 @@ _SDKS_OWN = "AWS_ACCESS_KEY_ID"
 @dataclass(frozen=True, slots=True)
 class Places:
     """`base`: where relative paths begin. `kept`: secrets by reference, from a recovery kit, for
-    those that this machine does not have itself; None without a kit."""
+    those that this machine does not have itself; None without a kit. `as_of_ns`: read buckets as
+    they were then."""
 
     base: str
     kept: Mapping[str, str] | None = field(default=None, repr=False)
+    as_of_ns: int | None = None
 
     def bare(self, part: RepositoryPart) -> Storage:
-        """A storage without wrappers. Raises KeyUnavailable."""
+        """A storage without wrappers and lock. Raises KeyUnavailable, UsageError."""
         if part.path is not None:
+            if self.as_of_ns is not None:
+                raise UsageError(
+                    f"{part.path}: a directory keeps no earlier versions",
+                    hint="--as-of reads a versioned bucket: name one with --from",
+                )
             return Local(os.path.join(self.base, part.path))
         assert part.s3 is not None  # noqa: S101 - the plan's checks saw to it
-        return self._s3(part.s3)
+        place, rest = part.s3, self._rest(part.s3)
+        if self.as_of_ns is None:
+            return S3(place.bucket, place.prefix, **rest)
+        return S3AsOf(place.bucket, place.prefix, self.as_of_ns, **rest)
 
-    def _s3(self, place: S3Place) -> S3:
-        return S3(
-            place.bucket,
-            place.prefix,
-            endpoint=place.endpoint,
-            region=place.region,
-            credentials=self._credentials(place.credentials),
-        )
+    def locked(
+        self, part: RepositoryPart, clock: Clock, written: dict[str, int]
+    ) -> LockedS3 | None:
+        """The storage that locks what is put; None where the plan asks for no lock, or the past
+        is read. `written`: where it tells what it locked."""
+        if part.lock is None or part.s3 is None or self.as_of_ns is not None:
+            return None
+        mode: Literal["COMPLIANCE", "GOVERNANCE"] = part.lock.mode.upper()
+        lock = Lock(mode, parse_duration(getattr(part.lock, "for")))
+        rest = self._rest(part.s3)
+        return LockedS3(part.s3.bucket, part.s3.prefix, lock, clock, written, **rest)
+
+    def _rest(self, place: S3Place) -> dict[str, Any]:
+        credentials = self._credentials(place.credentials)
+        return {"endpoint": place.endpoint, "region": place.region, "credentials": credentials}
 
     def _credentials(self, own: S3Credentials) -> Credentials:
         if own.profile and (of_kit := self._kept_profile(own.profile)):

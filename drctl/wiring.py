@@ -1,7 +1,7 @@
 """The only place that builds objects from a plan and stacks wrappers around them."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,12 +18,14 @@ from drctl.engines.base import LATEST, Follower, Goal, Log, LogSink, Surrounding
 from drctl.errors import KeyUnavailable, PlanError, UsageError
 from drctl.events import Notice, Reporter
 from drctl.ops.backup import Around, Asset
+from drctl.ops.lock import always_needed, keep_locked, tell_lost
 from drctl.places import Places
 from drctl.plan import LoadedPlan
 from drctl.plan.model import Keep, RepositoryPart, engine_of
 from drctl.plan.secrets import path_of, resolve
 from drctl.private import make_directory
 from drctl.repository import lifecycle, names
+from drctl.repository.locks import LockBook
 from drctl.repository.log import LogWriter
 from drctl.repository.repository import Repository
 from drctl.repository.retention import Rule
@@ -31,6 +33,7 @@ from drctl.repository.state import StateFile, exclusive
 from drctl.storage.base import Storage
 from drctl.storage.cache import Cache
 from drctl.storage.retry import Retry
+from drctl.storage.s3_lock import LockedS3
 from drctl.units import parse_duration
 
 PASSPHRASE = "DRCTL_PASSPHRASE"  # noqa: S105 - the variable's name
@@ -52,6 +55,8 @@ class Wiring:
     clock: Clock = field(default_factory=SystemClock)
     randomness: Randomness = system_randomness
     kept: dict[str, str] | None = field(default=None, repr=False)  # secrets of a recovery kit
+    as_of_ns: int | None = None  # read buckets as they were then
+    _locked: dict[str, dict[str, int]] = field(default_factory=dict)  # by repository: LockBook
 
     # -- repositories -------------------------------------------------------------------------
 
@@ -77,24 +82,68 @@ class Wiring:
 
     def bare_storage(self, name: str) -> Storage:
         """The same without wrappers."""
+        return self.lockable(name) or self.unlocked(name)
+
+    def unlocked(self, name: str) -> Storage:
+        """The same where nothing that is written is locked: for what is written to try it."""
         return self.places().bare(self.part(name))
 
+    def past(self, name: str) -> Callable[[int], Storage]:
+        """Opens a repository's storage as it was at an instant."""
+        return lambda at_ns: replace(self, as_of_ns=at_ns).unlocked(name)
+
     def places(self) -> Places:
-        return Places(self.loaded.base, self.kept)
+        return Places(self.loaded.base, self.kept, self.as_of_ns)
+
+    # -- locks --------------------------------------------------------------------------------
+
+    def lockable(self, name: str) -> LockedS3 | None:
+        """A repository's storage that locks; None where the plan asks for no lock."""
+        written = self._locked.setdefault(name, {})
+        return self.places().locked(self.part(name), self.clock, written)
+
+    def _book(self, name: str) -> LockBook | None:
+        storage = self.lockable(name)
+        if storage is None:
+            return None
+        path = os.path.join(state_home(), f"{_place_digest(storage)}.locks")
+        return LockBook(path, storage, self.clock, Retry(storage, self.clock).again)
+
+    def _holding(self, name: str, repository: Repository) -> Repository:
+        """Before a snapshot is committed, all that it needs is locked for its whole period."""
+        book = self._book(name)
+        if book:
+
+            def hold(needed: Iterable[str]) -> None:
+                with pool() as work:
+                    lost = book.hold([*always_needed(repository), *needed], work)
+                tell_lost(repository, lost, self.report)
+
+            repository.hold = hold
+        return repository
+
+    def keep_locked(self, name: str, work: ThreadPoolExecutor) -> None:
+        """After snapshots came to a repository: see to it that their locks are whole. Does nothing
+        where the plan asks for no lock. Raises StorageError, KeyUnavailable."""
+        book = self._book(name)
+        if book:
+            opened = self.as_writer(name)
+            keep_locked(opened, book, self.clock.now_ns(), work, self.report)
 
     def cached_storage(self, name: str) -> Storage:
         """The same, with what is small and never changes kept here, where it is far away."""
         storage = self.storage(name)
-        if self.part(name).path is not None:
+        if self.part(name).path is not None or self.as_of_ns is not None:
             return storage
-        key = sha256(storage.where.encode()).hexdigest()[:16]
-        return Cache(storage, os.path.join(state_home(), "cache", key), _CACHED)
+        directory = os.path.join(state_home(), "cache", _place_digest(storage))
+        return Cache(storage, directory, _CACHED)
 
     def as_writer(self, name: str, *, fresh: bool = False) -> Repository:
         """A repository opened with the host's writer credential; `fresh`: without the cache."""
         storage = self.storage(name) if fresh else self.cached_storage(name)
         credential = self.credential()
-        return lifecycle.open_as_writer(storage, credential, self.randomness, self._warn)
+        opened = lifecycle.open_as_writer(storage, credential, self.randomness, self._warn)
+        return self._holding(name, opened)
 
     def as_reader(self, name: str, identity: Identity, *, fresh: bool = False) -> Repository:
         """A repository opened with nothing but an identity; `fresh`: without the cache."""
@@ -246,6 +295,11 @@ def state_home() -> str:
         return "/var/lib/drctl/state"
     home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return os.path.join(home, "drctl")
+
+
+def _place_digest(storage: Storage) -> str:
+    """What this host keeps of a place is called so."""
+    return sha256(storage.where.encode()).hexdigest()[:16]
 
 
 def _list(names: dict[str, object] | dict[str, RepositoryPart]) -> str:

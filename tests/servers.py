@@ -16,8 +16,12 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from drctl.clock import Clock
 from drctl.storage.s3 import S3, Credentials
+from drctl.storage.s3_lock import Lock, LockedS3
+from drctl.storage.s3_versions import S3AsOf
 
 ACCESS_KEY, SECRET_KEY = "tester", "not-a-secret"
 
@@ -33,19 +37,34 @@ class S3Server:
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def new_bucket(self) -> str:
-        """The name of a bucket that nobody else uses, and that is there."""
+    def new_bucket(self, *, locked: bool = False) -> str:
+        """The name of a bucket that nobody else uses, and that is there. `locked`: it keeps
+        versions, and locks them when it is asked to."""
+        name = f"bucket-{secrets.token_hex(6)}"
+        self.client().create_bucket(Bucket=name, ObjectLockEnabledForBucket=locked)
+        return name
+
+    def client(self) -> Any:
+        """The SDK's, for what no storage of ours would do."""
         import boto3
 
-        name = f"bucket-{secrets.token_hex(6)}"
-        boto3.client(
+        return boto3.client(
             "s3",
             endpoint_url=self.endpoint,
             region_name="us-east-1",
             aws_access_key_id=ACCESS_KEY,
             aws_secret_access_key=SECRET_KEY,
-        ).create_bucket(Bucket=name)
-        return name
+        )
+
+    def locked(self, bucket: str, prefix: str, lock: Lock, clock: Clock) -> LockedS3:
+        return LockedS3(bucket, prefix, lock, clock, {}, **self.rest())
+
+    def as_of(self, bucket: str, prefix: str, at_ns: int) -> S3AsOf:
+        return S3AsOf(bucket, prefix, at_ns, **self.rest())
+
+    def rest(self) -> dict[str, Any]:
+        own = Credentials(ACCESS_KEY, SECRET_KEY, "", "")
+        return {"endpoint": self.endpoint, "region": "us-east-1", "credentials": own}
 
     def storage(self, bucket: str, prefix: str = "", endpoint: str = "") -> S3:
         return S3(

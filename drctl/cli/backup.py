@@ -60,11 +60,14 @@ def _one(
 
 def _copy(wiring: Wiring, pool: ThreadPoolExecutor) -> dict[str, DrctlError]:
     """A dead site never fails the copy that was made here."""
-    behind = {}
-    source = wiring.storage(wiring.primary())
-    for name in wiring.others():
+    behind: dict[str, DrctlError] = {}
+    primary = wiring.primary()
+    source = wiring.storage(primary)
+    for name in (primary, *wiring.others()):
         try:
-            replicate(source, wiring.storage(name), pool, wiring.report)
+            if name != primary:
+                replicate(source, wiring.storage(name), pool, wiring.report)
+            wiring.keep_locked(name, pool)
         except DrctlError as error:
             behind[name] = error
             text = f"{name} is behind: {error.what}"

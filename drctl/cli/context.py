@@ -4,12 +4,14 @@ import json
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from drctl.errors import KeyUnavailable, UsageError
 from drctl.events import Reporter
+from drctl.units import parse_instant
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +34,7 @@ class Context:
         self.quiet = False
         self.interrupted_hint = "nothing was lost; run it again"
         self.kit_files: tuple[str, ...] = ()
+        self.as_of: str | None = None
         self._kit: tuple[OpenKit, str] | None = None
         self._report: Reporter | None = None
         self._stack = ExitStack()
@@ -59,7 +62,8 @@ class Context:
         from drctl.wiring import Wiring
 
         loaded, kit = self.load(), self.kit()
-        return Wiring(loaded, self.report, kept=kit.secrets if kit else None)
+        wiring = Wiring(loaded, self.report, kept=kit.secrets if kit else None)
+        return replace(wiring, as_of_ns=instant(wiring, self.as_of, "--as-of"))
 
     @property
     def report(self) -> Reporter:
@@ -170,6 +174,16 @@ class Context:
             click.echo(text)
 
 
+def instant(wiring: "Wiring", text: str | None, option: str = "--at") -> int | None:
+    """A time as people write it. Raises UsageError."""
+    if text is None:
+        return None
+    try:
+        return parse_instant(text, wiring.clock.now_ns())
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from error
+
+
 pass_context = click.make_pass_decorator(Context)
 
 
@@ -230,4 +244,19 @@ def kit_option(function: _F) -> _F:
         expose_value=False,
         callback=keep,
         help="Of a recovery kit: kit.json, a share, their directory, or - to type. Repeatable.",
+    )(function)
+
+
+def as_of_option(function: _F) -> _F:
+    """--as-of TIME, which reads a versioned bucket as it was."""
+
+    def keep(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+        ctx.find_object(Context).as_of = value  # type: ignore[union-attr]
+
+    return click.option(
+        "--as-of",
+        metavar="TIME",
+        expose_value=False,
+        callback=keep,
+        help="Read the versioned bucket as it was, whatever was overwritten or deleted since.",
     )(function)

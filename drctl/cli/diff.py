@@ -4,6 +4,7 @@ import click
 
 from drctl.cli.context import (
     Context,
+    as_of_option,
     from_option,
     identity_option,
     kit_option,
@@ -24,6 +25,7 @@ _MARKS = {"added": "+", "removed": "-", "content": "M", "metadata": "m", "kind":
 @click.argument("before", metavar="ASSET|SNAPSHOT")
 @click.argument("after", metavar="[SNAPSHOT]", required=False)
 @from_option
+@as_of_option
 @kit_option
 @identity_option
 @output_options

@@ -6,6 +6,7 @@ import click
 
 from drctl.cli.context import (
     Context,
+    as_of_option,
     from_option,
     identity_option,
     kit_option,
@@ -128,6 +129,7 @@ def public(context: Context, file: str) -> None:
 @command.command()
 @click.argument("file")
 @from_option
+@as_of_option
 @kit_option
 @identity_option
 @output_options

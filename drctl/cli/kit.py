@@ -9,6 +9,7 @@ from drctl import private
 from drctl.cli.change import Change, conclude, confirm, named_once, recipients
 from drctl.cli.context import (
     Context,
+    as_of_option,
     from_option,
     identity_option,
     kit_option,
@@ -134,6 +135,7 @@ def _note(directory: str, made: Shares) -> str:
 @command.command()
 @kit_option
 @from_option
+@as_of_option
 @output_options
 @pass_context
 def test(context: Context, repository: str | None) -> int:

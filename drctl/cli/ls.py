@@ -4,13 +4,15 @@ import click
 
 from drctl.cli.context import (
     Context,
+    as_of_option,
     from_option,
     identity_option,
+    instant,
     kit_option,
     output_options,
     pass_context,
 )
-from drctl.cli.reading import instant, open_for_reading
+from drctl.cli.reading import open_for_reading
 from drctl.report.results import entry_document, entry_line, snapshot_document
 from drctl.units import show_path
 
@@ -20,6 +22,7 @@ from drctl.units import show_path
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
 @click.option("--at", metavar="TIME", help="The newest snapshot of the asset not after TIME.")
 @from_option
+@as_of_option
 @kit_option
 @identity_option
 @output_options

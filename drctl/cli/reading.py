@@ -8,7 +8,7 @@ from drctl.cli.context import Context
 from drctl.codec.entries import Root
 from drctl.codec.recipients import Identity
 from drctl.engines.base import LATEST, Goal, Target
-from drctl.errors import DrctlError, StorageError, UsageError
+from drctl.errors import DrctlError, StorageError
 from drctl.events import Notice
 from drctl.model import Snapshot
 from drctl.ops.select import wanted_paths
@@ -16,7 +16,6 @@ from drctl.repository import catalog, lifecycle
 from drctl.repository.log import LogReader
 from drctl.repository.reader import Reader
 from drctl.repository.repository import Repository
-from drctl.units import parse_instant
 from drctl.wiring import Wiring
 
 
@@ -99,13 +98,3 @@ def _first_that_answers(wiring: Wiring) -> str:
             errors.append(error)
         wiring.report.emit(Notice("warning", f"{name} is passed over: {errors[-1].what}"))
     raise errors[0]
-
-
-def instant(wiring: Wiring, text: str | None) -> int | None:
-    """`--at`. Raises UsageError."""
-    if text is None:
-        return None
-    try:
-        return parse_instant(text, wiring.clock.now_ns())
-    except ValueError as error:
-        raise UsageError(f"--at: {error}") from error

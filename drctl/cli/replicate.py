@@ -1,23 +1,43 @@
 """Bring every copy up to date."""
 
+from dataclasses import replace
+
 import click
 
-from drctl.cli.context import Context, output_options, pass_context
+from drctl.cli.context import (
+    Context,
+    as_of_option,
+    from_option,
+    output_options,
+    pass_context,
+)
 from drctl.ops.replicate import replicate
+from drctl.storage.local import Local
 from drctl.units import show_bytes
 
 
 @click.command()
+@click.option("--to", "to", metavar="REPOSITORY", help="Only to this one; made if it is not there.")
+@from_option
+@as_of_option
 @output_options
 @pass_context
-def command(context: Context) -> None:
-    """Copy to every other repository of the plan what it does not hold yet. Needs no key."""
+def command(context: Context, to: str | None, repository: str | None) -> None:
+    """Copy to every other repository of the plan what it does not hold yet. Needs no key, but to
+    lock what is copied the writer credential."""
     wiring, pool = context.wiring(), context.pool()
-    source = wiring.storage(wiring.primary())
+    origin = repository or wiring.primary()
+    source = wiring.storage(origin)
+    now = replace(wiring, as_of_ns=None)
+    if to:
+        bare = now.bare_storage(to)
+        if isinstance(bare, Local):
+            bare.create()
     document = {}
     lines = []
-    for name in wiring.others():
-        done = replicate(source, wiring.storage(name), pool, wiring.report)
+    for name in [to] if to else [n for n in wiring.loaded.plan.repositories if n != origin]:
+        done = replicate(source, now.storage(name), pool, wiring.report)
+        now.keep_locked(name, pool)
         document[name] = {
             "objects": done.objects,
             "size_bytes": done.size_bytes,

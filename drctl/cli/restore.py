@@ -6,14 +6,16 @@ import click
 
 from drctl.cli.context import (
     Context,
+    as_of_option,
     from_option,
     identity_option,
+    instant,
     kit_option,
     output_options,
     pass_context,
 )
 from drctl.cli.goals import check_delta, goal_of, goal_options
-from drctl.cli.reading import Opened, instant, open_for_reading
+from drctl.cli.reading import Opened, open_for_reading
 from drctl.errors import ExitCode
 from drctl.events import Notice
 from drctl.model import Snapshot
@@ -30,6 +32,7 @@ from drctl.units import count, show_bytes, show_instant, show_seconds
 @click.option("--path", "paths", multiple=True, metavar="PATH", help="Only this; may be repeated.")
 @click.option("--delta", is_flag=True, help="Write over a stopped cluster, only what differs.")
 @from_option
+@as_of_option
 @kit_option
 @identity_option
 @output_options

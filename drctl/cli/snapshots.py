@@ -4,6 +4,7 @@ import click
 
 from drctl.cli.context import (
     Context,
+    as_of_option,
     from_option,
     kit_option,
     output_options,
@@ -20,6 +21,7 @@ from drctl.repository import catalog, holds, names
 @click.argument("asset", required=False)
 @click.option("--deleted", is_flag=True, help="Those that 'drctl undelete' can bring back.")
 @from_option
+@as_of_option
 @kit_option
 @output_options
 @pass_context

@@ -3,9 +3,12 @@
 import click
 
 from drctl.cli.context import Context, output_options, pass_context
-from drctl.errors import ExitCode
+from drctl.errors import ExitCode, UsageError
 from drctl.events import Phase
+from drctl.storage.attack import attack, check_lock
 from drctl.storage.contract import CheckResult, run_contract
+from drctl.storage.retry import Retry
+from drctl.wiring import Wiring
 
 
 @click.group()
@@ -15,21 +18,33 @@ def command() -> None:
 
 @command.command()
 @click.argument("repository", required=False)
+@click.option("--attack", "is_attack", is_flag=True, help="Try to destroy a locked canary.")
 @output_options
 @pass_context
-def check(context: Context, repository: str | None) -> int:
+def check(context: Context, repository: str | None, is_attack: bool) -> int:
     """Try every promise that drctl builds on, in a folder of its own that is removed afterwards:
-    whole puts, no overwriting, exact ranges, ordered listings."""
+    whole puts, no overwriting, exact ranges, ordered listings.
+
+    With --attack, where the plan has a lock, instead: try to delete, overwrite, shorten and weaken
+    a canary that is locked for two minutes, with the plan's own credentials.
+    """
     wiring = context.wiring()
-    storage = wiring.storage(repository or wiring.primary())
-    context.report.emit(Phase(f"checking {storage.where}"))
-    results = run_contract(storage, wiring.randomness)
+    name = repository or wiring.primary()
+    storage = Retry(wiring.unlocked(name), wiring.clock)
+    locked = wiring.lockable(name)
+    if is_attack:
+        results = _attack(context, wiring, name)
+    else:
+        context.report.emit(Phase(f"checking {storage.where}"))
+        results = run_contract(storage, wiring.randomness)
+        results += [check_lock(locked)] if locked else []
     failed = [r for r in results if not r.ok]
     lines = [_line(r) for r in results]
     state = f"{len(failed)} of {len(results)} promises are BROKEN" if failed else "all is well"
     context.result(
         {
             "storage": storage.where,
+            "lock": locked.lock.mode.lower() if locked else None,
             "checks": [
                 {"promise": r.name, "ok": r.ok, "detail": r.detail, "seconds": round(r.seconds, 3)}
                 for r in results
@@ -38,6 +53,14 @@ def check(context: Context, repository: str | None) -> int:
         "\n".join([*lines, f"{storage.where}: {state}"]),
     )
     return ExitCode.STORAGE if failed else ExitCode.DONE
+
+
+def _attack(context: Context, wiring: Wiring, name: str) -> list[CheckResult]:
+    locked = wiring.lockable(name)
+    if locked is None:
+        raise UsageError(f"{name} has no lock to attack", hint="give it 'lock' in the plan")
+    context.report.emit(Phase(f"attacking a locked canary in {locked.where}"))
+    return attack(locked, wiring.past(name), wiring.clock, wiring.randomness)
 
 
 def _line(result: CheckResult) -> str:

@@ -7,6 +7,7 @@ import click
 
 from drctl.cli.context import (
     Context,
+    as_of_option,
     from_option,
     identity_option,
     kit_option,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 @click.option("--keyless", is_flag=True, help="Only what needs no key: every object's own proof.")
 @click.option("--rebuild-index", is_flag=True, help="Index the packs that no index names.")
 @from_option
+@as_of_option
 @kit_option
 @identity_option
 @output_options

@@ -36,6 +36,8 @@ def _check_place(tree: Tree, path: Path, repository: dict[str, Any]) -> None:
     if len(places) != 1:
         found = "both are there" if places else "none is there"
         tree.add(path, f"exactly one of 'path' and 's3' is wanted; {found}")
+    elif "lock" in repository and places == ["path"]:
+        tree.add((*path, "lock"), "a directory cannot be locked: only an S3 bucket can")
 
 
 def _check_site(tree: Tree, path: Path, repository: dict[str, Any], sites: dict[str, Any]) -> None:

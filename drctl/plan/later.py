@@ -12,7 +12,6 @@ NOT_YET: dict[Path, str] = {
     ("notify",): "notifications are",
     ("metrics",): "metrics are",
     ("objectives", "drill_every"): "drills are",
-    ("repositories", _ANY, "lock"): "object lock is",
     ("assets", _ANY, "s3bucket"): "the s3bucket engine is",
     ("assets", _ANY, "btrfs"): "the btrfs engine is",
 }

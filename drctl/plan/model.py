@@ -97,6 +97,23 @@ class Keep(_Part):
     grace: Duration = Field(default="3d", description="How long what was removed can be had back.")
 
 
+def _lock_model() -> type[_Part]:
+    """Made so, since one of its keys is a word of Python's."""
+    period = Field(description="How long each snapshot stays whole, such as 35d.")
+    fields: dict[str, Any] = {
+        "mode": (
+            Literal["compliance", "governance"],
+            Field(description="compliance yields to nobody, governance to a special right."),
+        ),
+        "for": (Duration, period),
+    }
+    text = "Object lock of an S3 bucket: what is written cannot be destroyed for a time."
+    return create_model("Lock", __base__=_Part, __doc__=text, **fields)
+
+
+LockPart = _lock_model()
+
+
 class S3Credentials(_Part):
     """A profile of the SDK's files, or references to keys."""
 
@@ -128,6 +145,9 @@ class RepositoryPart(_Part):
         default=None, description="The repository that this one is a copy of."
     )
     keep: Keep | None = Field(default=None, description="Which snapshots stay.")
+    lock: LockPart | None = Field(  # type: ignore[valid-type]
+        default=None, description="Object lock, of an S3 bucket."
+    )
 
 
 class Keys(_Part):

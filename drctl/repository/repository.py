@@ -1,6 +1,6 @@
 """A repository that is open: its secrets and its objects by kind."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from hashlib import sha256
@@ -37,6 +37,8 @@ class Repository:
         self.secrets = secrets
         self.recipients = recipients
         self.randomness = randomness
+        # Told the names of what a snapshot needs, before it is committed: a locked bucket's.
+        self.hold: Callable[[Iterable[str]], None] | None = None
 
     @property
     def where(self) -> str:

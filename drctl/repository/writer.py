@@ -104,6 +104,8 @@ class Writer:
     def finish(self) -> str:
         """Everything added is stored and indexed. Gives the digest of the run's refs."""
         self.settle()
+        if self._repository.hold:
+            self._repository.hold(self._needed())
         refs = documents.encode_struct(documents.Refs(self._references()))
         return self._repository.put_meta(names.REFS, documents.REFS_MAGIC, refs)
 
@@ -216,6 +218,15 @@ class Writer:
             plain = table.encode(self._stored)
             self._repository.put_meta(names.INDEX, documents.INDEX_MAGIC, plain)
             self._stored.clear()
+
+    def _needed(self) -> set[str]:
+        """The packs and sessions of every segment that was used or made."""
+        places = (self._index.place(i) for i, mark in enumerate(self._used) if mark)
+        found: set[str] = set()
+        for place in places:
+            found.add(names.SESSIONS + place.session.hex())
+            found.add(names.named(names.PACKS, place.pack.hex()))
+        return found
 
     def _references(self) -> dict[bytes, list[int]]:
         """Runs of segment numbers by session, of every segment that was used or made."""

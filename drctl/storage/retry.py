@@ -45,7 +45,8 @@ class Retry:
     def where(self) -> str:
         return self._inner.where
 
-    def _again(self, call: Callable[[], _T]) -> _T:
+    def again(self, call: Callable[[], _T]) -> _T:
+        """For what a storage does beside the contract."""
         return self._retrying.copy()(call)
 
     def put(self, name: str, data: Buffer, *, replace: bool = False) -> None:
@@ -64,13 +65,13 @@ class Retry:
                 if not faults or self._inner.get(name) != bytes(data):
                     raise
 
-        self._again(attempt)
+        self.again(attempt)
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
-        return self._again(lambda: self._inner.get(name, offset, length))
+        return self.again(lambda: self._inner.get(name, offset, length))
 
     def head(self, name: str) -> ObjectInfo:
-        return self._again(lambda: self._inner.head(name))
+        return self.again(lambda: self._inner.head(name))
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """A listing that breaks off begins again, without the names that were given before."""
@@ -87,12 +88,12 @@ class Retry:
                 found = None
                 raise
 
-        while infos := self._again(page):
+        while infos := self.again(page):
             given.update(info.name for info in infos)
             yield from infos
 
     def delete(self, name: str) -> None:
-        self._again(lambda: self._inner.delete(name))
+        self.again(lambda: self._inner.delete(name))
 
     def close(self) -> None:
         self._inner.close()

@@ -148,14 +148,19 @@ class S3:
     # -- writing ------------------------------------------------------------------------------
 
     def put(self, name: str, data: Buffer, *, replace: bool = False) -> None:
-        condition: dict[str, Any] = {} if replace else {"IfNoneMatch": "*"}
+        self._put(name, data, replace=replace)
+
+    def _put(self, name: str, data: Buffer, *, replace: bool, **words: Any) -> None:
+        """`words`: what a storage that does more than this one says with it."""
+        if not replace:
+            words["IfNoneMatch"] = "*"
         with self._translated(name, "write"):
             answer = self._client.put_object(
                 Bucket=self._bucket,
                 Key=self._key(name),
                 Body=bytes(data),
                 ChecksumSHA256=base64.b64encode(sha256(data).digest()).decode(),
-                **condition,
+                **words,
             )
         self._must_be_s3(answer, "ETag")
 
@@ -168,7 +173,7 @@ class S3:
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         if length == 0:
             return self._empty_range(name, offset)
-        ranged: dict[str, Any] = {}
+        ranged: dict[str, Any] = dict(self._version_of(name))
         if offset or length is not None:
             ranged["Range"] = f"bytes={offset}-{'' if length is None else offset + length - 1}"
         with self._translated(name, "read"):
@@ -181,6 +186,11 @@ class S3:
         if length is not None and len(data) != length:
             raise Unreadable(f"{self.where}: {name} ends before byte {offset + length}")
         return data
+
+    def _version_of(self, name: str) -> dict[str, str]:
+        """Which version is read: the newest."""
+        del name
+        return {}
 
     def _empty_range(self, name: str, offset: int) -> bytes:
         """HTTP has no empty range."""

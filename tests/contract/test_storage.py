@@ -13,9 +13,12 @@ from drctl.storage.local import Local
 from drctl.storage.memory import Memory
 from drctl.storage.meter import Meter
 from drctl.storage.retry import Retry
+from drctl.storage.s3_lock import Lock
 
 
-@pytest.fixture(params=["memory", "local", "s3", "s3 with a prefix", "local wrapped", "s3 cached"])
+@pytest.fixture(
+    params=["memory", "local", "s3", "s3 with a prefix", "s3 locked", "local wrapped", "s3 cached"]
+)
 def storage(request, tmp_path: Path) -> Storage:
     if request.param == "memory":
         return Memory()
@@ -24,6 +27,9 @@ def storage(request, tmp_path: Path) -> Storage:
         local.create()
         return local if request.param == "local" else Retry(Meter(local), SystemClock())
     server = request.getfixturevalue("s3_server")
+    if request.param == "s3 locked":
+        lock = Lock("COMPLIANCE", 60)
+        return server.locked(server.new_bucket(locked=True), "some", lock, SystemClock())
     prefix = "some/prefix" if "prefix" in request.param else ""
     bare = server.storage(server.new_bucket(), prefix)
     if "cached" not in request.param:

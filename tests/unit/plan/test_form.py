@@ -214,3 +214,16 @@ def test_any_file_is_a_plan_or_a_plan_error(tmp_path, data) -> None:
 def test_any_slip_in_a_good_plan_is_a_plan_or_a_plan_error(tmp_path, good, at, cut, put) -> None:
     text = good[:at] + put + good[at + cut :]
     taken_or_refused(text, tmp_path / "plan.yaml")
+
+
+def test_only_a_bucket_is_locked_and_a_lock_says_how_and_how_long(mistakes, good) -> None:
+    def told(lock: str) -> list[str]:
+        found = mistakes(good.replace("copy_of: local", f"copy_of: local, lock: {lock}"))
+        return [line.partition(": ")[2] for line in found]
+
+    place = "repositories.offsite.lock"
+    directory = f"{place}: a directory cannot be locked: only an S3 bucket can"
+    assert told("{mode: compliance, for: 35d}") == [directory]
+    assert f"{place}: 'mode' is missing" in told("{for: 35d}")
+    assert f"{place}: 'for' is missing" in told("{mode: governance}")
+    assert len(told("{mode: none, for: 35d}")) == 2

@@ -26,16 +26,6 @@ def test_an_engine_that_comes_later_is_refused(mistakes, one_asset, kind) -> Non
     ]
 
 
-def test_a_lock_is_refused(mistakes, good) -> None:
-    told = mistakes(good.replace("copy_of: local", "copy_of: local, lock: {for: 35d}"))
-    assert told == [
-        (
-            "9:57: repositories.offsite.lock: object lock is not in this version of drctl yet: "
-            "remove 'lock'"
-        )
-    ]
-
-
 def test_a_drill_is_not_promised(mistakes, good) -> None:
     told = mistakes(good.replace("rpo: 2h", "rpo: 2h, drill_every: 30d"))
     assert told == [
@@ -59,4 +49,4 @@ def test_a_thing_may_be_called_like_a_part_that_comes_later(mistakes, good) -> N
 
 def test_every_key_that_comes_later_is_tried_here() -> None:
     tried = {key[-1] for key in NOT_YET}
-    assert tried == {*TOP, *ENGINES, "lock", "drill_every"}
+    assert tried == {*TOP, *ENGINES, "drill_every"}

@@ -14,11 +14,22 @@ from drctl.codec.keys import WriterCredential
 from drctl.codec.logpiece import stream_id
 from drctl.codec.recipients import Identity
 from drctl.engines import engine
-from drctl.engines.base import LATEST, Follower, Goal, Log, LogSink, Surroundings, Target
+from drctl.engines.base import (
+    LATEST,
+    Follower,
+    Goal,
+    Log,
+    LogSink,
+    Marker,
+    Probe,
+    Surroundings,
+    Target,
+)
 from drctl.errors import KeyUnavailable, PlanError, UsageError
 from drctl.events import Notice, Reporter
 from drctl.ops.backup import Around, Asset
 from drctl.ops.lock import always_needed, keep_locked, tell_lost
+from drctl.ops.recovery.box import sweep
 from drctl.places import Places
 from drctl.plan import LoadedPlan
 from drctl.plan.model import Keep, RepositoryPart, engine_of
@@ -142,7 +153,7 @@ class Wiring:
         """A repository opened with the host's writer credential; `fresh`: without the cache."""
         storage = self.storage(name) if fresh else self.cached_storage(name)
         credential = self.credential()
-        opened = lifecycle.open_as_writer(storage, credential, self.randomness, self._warn)
+        opened = lifecycle.open_as_writer(storage, credential, self.randomness, self.warn)
         return self._holding(name, opened)
 
     def as_reader(self, name: str, identity: Identity, *, fresh: bool = False) -> Repository:
@@ -170,7 +181,7 @@ class Wiring:
         """How long what a repository removed can be had back."""
         return parse_duration((self.part(name).keep or Keep()).grace)
 
-    def _warn(self, what: str) -> None:
+    def warn(self, what: str) -> None:
         self.report.emit(Notice("warning", what))
 
     # -- keys ---------------------------------------------------------------------------------
@@ -262,6 +273,31 @@ class Wiring:
         around = replace(self._surroundings(""), log=log, goal=goal, delta=delta)
         return engine(kind).target(None, to, private_facts, around)
 
+    def probe(self, asset: str, at: str) -> Probe:
+        """What puts a restored asset up at a place, privately."""
+        kind, settings = engine_of(self.loaded.plan.assets[asset])
+        return engine(kind).probe(settings, at, self._surroundings(""))
+
+    def hollow(self, asset: str) -> Callable[[str], None] | None:
+        """What makes an empty asset of its kind at a place, where its engine knows how."""
+        kind, settings = engine_of(self.loaded.plan.assets[asset])
+        make = engine(kind).hollow
+        if make is None:
+            return None
+
+        def hollow(at: str) -> None:
+            make(settings, at, self._surroundings(""))
+
+        return hollow
+
+    def marker(self, asset: str) -> Marker | None:
+        """What marks the live asset, where the plan wants it marked."""
+        kind, settings = engine_of(self.loaded.plan.assets[asset])
+        make = engine(kind).marker
+        if make is None or not getattr(settings, "mark", False):
+            return None
+        return make(settings, asset, self._surroundings(""))
+
     def _surroundings(self, scratch: str) -> Surroundings:
         base = self.loaded.base
 
@@ -300,6 +336,20 @@ def state_home() -> str:
 def _place_digest(storage: Storage) -> str:
     """What this host keeps of a place is called so."""
     return sha256(storage.where.encode()).hexdigest()[:16]
+
+
+def drill_home(wiring: Wiring, directory: str | None = None) -> str:
+    """Where drills have their private places."""
+    if directory:
+        return os.path.join(wiring.loaded.base, directory)
+    return os.path.join(state_home(), "drills")
+
+
+def sweep_drills(wiring: Wiring) -> None:
+    """Remove what a killed drill left, wherever this plan has its drills."""
+    own = {part.directory for part in wiring.loaded.plan.drills.values()}
+    for directory in {None, *own}:
+        sweep(drill_home(wiring, directory), wiring.warn)
 
 
 def _list(names: dict[str, object] | dict[str, RepositoryPart]) -> str:

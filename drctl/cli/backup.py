@@ -54,7 +54,10 @@ def command(context: Context, assets: tuple[str, ...]) -> int:
 def _one(
     wiring: Wiring, repository: Repository, name: str, pool: ThreadPoolExecutor
 ) -> BackupResult:
+    marker = wiring.marker(name)
     with wiring.around(name, repository, pool) as (around, scratch):
+        if marker:
+            marker.write(wiring.clock.now_ns())
         return backup(wiring.asset(name, scratch, repository), around)
 
 

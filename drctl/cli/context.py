@@ -59,11 +59,13 @@ class Context:
 
     def wiring(self) -> "Wiring":
         """The plan with everything it needs."""
-        from drctl.wiring import Wiring
+        from drctl.wiring import Wiring, sweep_drills
 
         loaded, kit = self.load(), self.kit()
         wiring = Wiring(loaded, self.report, kept=kit.secrets if kit else None)
-        return replace(wiring, as_of_ns=instant(wiring, self.as_of, "--as-of"))
+        made = replace(wiring, as_of_ns=instant(wiring, self.as_of, "--as-of"))
+        sweep_drills(made)
+        return made
 
     @property
     def report(self) -> Reporter:

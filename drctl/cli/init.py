@@ -43,6 +43,7 @@ def command(context: Context, identity_name: str) -> None:
     wiring = context.wiring()
     credential = _keys(context, wiring, identity_name, done)
     _repositories(wiring, credential, done)
+    _evidence_key(wiring, done)
     context.result(
         [{"what": what, "where": where, "made": made} for what, where, made in done.things],
         _text(done, wiring),
@@ -103,6 +104,24 @@ def _repositories(wiring: Wiring, credential: WriterCredential, done: _Done) -> 
                 made = False  # another init was quicker
         lifecycle.open_as_writer(storage, credential, wiring.randomness)
         done.add(f"repository {name}", storage.where, made=made)
+
+
+def _evidence_key(wiring: Wiring, done: _Done) -> None:
+    """What signs the findings of drills, and its public half beside it, for who verifies them."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from drctl.cli.proofs import Proofs
+    from drctl.report import evidence
+
+    path = Proofs(wiring).key_path()
+    if path is None:
+        return
+    made = not os.path.exists(path)
+    if made:
+        key = Ed25519PrivateKey.generate()
+        write_private(path, evidence.private_pem(key))
+        private.replace(f"{path}.pub", evidence.public_pem(key.public_key()))
+    done.add("evidence key", path, made=made)
 
 
 def _text(done: _Done, wiring: Wiring) -> str:

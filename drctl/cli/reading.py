@@ -62,7 +62,11 @@ def open_for_reading(context: Context, repository: str | None, identity_path: st
     """Asks for the passphrase before anything slow."""
     wiring = context.wiring()
     name = source_of(context, wiring, repository)
-    identity = context.identity(wiring, identity_path)
+    return open_with(context, wiring, name, context.identity(wiring, identity_path))
+
+
+def open_with(context: Context, wiring: Wiring, name: str, identity: Identity) -> Opened:
+    """The same with an identity that is at hand."""
     opened = wiring.as_reader(name, identity)
     pool = context.pool()
 

@@ -346,6 +346,8 @@ class Engine:
     `source(settings, asset, surroundings)`, `target(settings, to, private_facts, surroundings)`,
     `probe(settings, at, surroundings)` and `marker(settings, asset, surroundings)`: settings is an
     instance of `settings`, `to` and `at` are where a person wants the asset, as typed.
+    `hollow(settings, at, surroundings)` makes an empty asset at `at`, which its probe opens: what a
+    check must not pass on.
     """
 
     kind: str
@@ -358,3 +360,4 @@ class Engine:
     in_order: bool = True  # its items come in order; otherwise they are put in order afterwards
     has_delta: bool = False  # its target can write over what is there
     has_log: bool = False  # a restore goes on from the snapshot along a log, up to a Goal
+    hollow: Callable[..., None] | None = None

@@ -5,6 +5,7 @@ count it starts again at every write, and may never end. The source is opened re
 checkpointed. Writers in WAL mode are not held up; in rollback mode they wait while it copies.
 """
 
+import json
 import os
 import shutil
 import sqlite3
@@ -15,7 +16,8 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from drctl.engines.base import Engine, Health, PlainItem, Surroundings
+from drctl.engines import sqlite_mark
+from drctl.engines.base import Engine, Flag, Health, PlainItem, Surroundings
 from drctl.engines.single import SingleTarget
 from drctl.engines.tree_look import reason
 from drctl.errors import IntegrityError, SourceError, TargetRefused
@@ -34,6 +36,7 @@ class Settings(BaseModel):
 
     path: str = Field(min_length=1, description="The database file.")
     timeout: str = Field(default="30s", description="How long to wait for a lock, such as 30s.")
+    mark: Flag = Field(default=False, description="Write a marker row, to measure freshness by.")
 
     @field_validator("timeout")
     @classmethod
@@ -50,6 +53,7 @@ class Source:
         self._wait_seconds = parse_duration(settings.timeout)
         self._asset = asset
         self._around = around
+        self._counts: dict[str, int] = {}
 
     @contextmanager
     def open(self) -> Iterator["_Capture"]:
@@ -58,7 +62,7 @@ class Source:
             found = self._look(copy)
             consistent_at_ns = self._around.clock.now_ns()
             facts = self._copy(copy)
-            yield _Capture(self._path, copy, found, consistent_at_ns, facts)
+            yield _Capture(self._path, copy, found, consistent_at_ns, facts, self._counts)
         finally:
             remove_database(copy)
 
@@ -112,6 +116,7 @@ class Source:
             if foreign:
                 what = f"{self._asset}: {foreign} rows break a foreign key"
                 self._around.report.emit(Notice("warning", what))
+            self._counts = rows_by_table(database)
             return {**_measure(database), "foreign_key_violations": str(foreign)}
 
     def _error(self, error: sqlite3.Error) -> SourceError:
@@ -176,10 +181,11 @@ class _Capture:
         found: os.stat_result,
         consistent_at_ns: int,
         facts: dict[str, str],
+        counts: dict[str, int],
     ) -> None:
         self.consistent_at_ns = consistent_at_ns
         self.facts = facts
-        self.private_facts = {"path": path}
+        self.private_facts = {"path": path, "counts": json.dumps(counts)}
         self._copy = copy
         self._entry = Entry(
             os.fsencode(os.path.basename(path)),
@@ -254,6 +260,12 @@ class _DatabaseTarget(SingleTarget):
                 os.unlink(self.path + suffix)
 
 
+def hollow(_settings: Settings, at: str, _around: Surroundings) -> None:
+    """An empty database: it opens, is whole, and holds nothing."""
+    with closing(sqlite3.connect(at)) as database:
+        database.execute("vacuum")
+
+
 class Probe:
     """Opens the restored database; see engines.base.Probe."""
 
@@ -265,32 +277,47 @@ class Probe:
     def open(self) -> Iterator["_Standing"]:
         try:
             uri = f"file:{quote(os.path.abspath(self._path))}?mode=ro"
-            with closing(sqlite3.connect(uri, uri=True)) as database:
-                database.execute("select count(*) from sqlite_master")
-                yield _Standing(database)
+            # Whoever asks takes turns, in whatever thread; see engines.base.Standing.
+            database = sqlite3.connect(uri, uri=True, check_same_thread=False)
         except sqlite3.Error as error:
             raise TargetRefused(f"{self._path}: {error}") from error
+        with closing(database):
+            standing = _Standing(self._path, database)
+            standing.query("select count(*) from sqlite_master")
+            yield standing
 
 
 class _Standing:
     """An open database; see engines.base.Standing."""
 
-    def __init__(self, database: sqlite3.Connection) -> None:
+    def __init__(self, path: str, database: sqlite3.Connection) -> None:
+        self._path = path
         self._database = database
 
+    @contextmanager
+    def _asking(self) -> Iterator[sqlite3.Connection]:
+        try:
+            yield self._database
+        except sqlite3.Error as error:
+            raise TargetRefused(f"{self._path}: {error}") from error
+
     def health(self) -> Health:
-        found = integrity(self._database)
-        return Health(not found, found or "integrity_check: ok")
+        with self._asking() as database:
+            found = integrity(database)
+            return Health(not found, found or "integrity_check: ok")
 
     def counts(self) -> dict[str, int]:
-        return rows_by_table(self._database)
+        with self._asking() as database:
+            return rows_by_table(database)
 
     def query(self, sql: str) -> tuple[tuple[str, ...], ...]:
-        rows = self._database.execute(sql).fetchall()
+        with self._asking() as database:
+            rows = database.execute(sql).fetchall()
         return tuple(tuple("" if value is None else str(value) for value in row) for row in rows)
 
     def newest_mark_ns(self) -> int | None:
-        return None
+        with self._asking() as database:
+            return sqlite_mark.newest(database)
 
 
 def rows_by_table(database: sqlite3.Connection) -> dict[str, int]:
@@ -306,4 +333,4 @@ def rows_by_table(database: sqlite3.Connection) -> dict[str, int]:
     return counts
 
 
-ENGINE = Engine("sqlite", Settings, Source, target, Probe)
+ENGINE = Engine("sqlite", Settings, Source, target, Probe, sqlite_mark.Marker, hollow=hollow)

@@ -6,6 +6,7 @@ from typing import Any
 
 from drctl.engines import ENGINES
 from drctl.plan.later import NOT_YET
+from drctl.plan.steps import check_recovery
 from drctl.plan.tree import Path, Tree
 
 
@@ -25,6 +26,7 @@ def check(tree: Tree) -> None:
     for name, asset in _mapping(root.get("assets")).items():
         if isinstance(asset, dict):
             _check_engine(tree, ("assets", name), asset)
+    check_recovery(tree, root)
 
 
 def _mapping(value: Any) -> dict[str, Any]:

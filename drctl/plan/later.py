@@ -6,12 +6,8 @@ from drctl.plan.tree import Path, Tree
 _ANY = "*"
 NOT_YET: dict[Path, str] = {
     ("groups",): "groups of assets are",
-    ("recovery",): "recovery steps are",
-    ("checks",): "checks are",
-    ("drills",): "drills are",
     ("notify",): "notifications are",
     ("metrics",): "metrics are",
-    ("objectives", "drill_every"): "drills are",
     ("assets", _ANY, "s3bucket"): "the s3bucket engine is",
     ("assets", _ANY, "btrfs"): "the btrfs engine is",
 }

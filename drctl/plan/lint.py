@@ -7,6 +7,7 @@ from typing import Any
 
 from drctl.engines.files import Settings as FilesSettings
 from drctl.engines.patterns import compile_patterns
+from drctl.plan.lint_recovery import on_recovery
 from drctl.plan.model import Keep, Plan, engine_of
 from drctl.plan.schedule import parse_schedule
 from drctl.plan.secrets import path_of
@@ -31,7 +32,7 @@ class Finding:
 
 def lint(plan: Plan, tree: Tree, base: str) -> tuple[Finding, ...]:
     """In the order of the file."""
-    found = [*_copies(plan), *_keys(plan, base), *_assets(plan, base)]
+    found = [*_copies(plan), *_keys(plan, base), *_assets(plan, base), *on_recovery(plan)]
     findings = [Finding(*tree.position(path), dotted(path), what) for path, what in found]
     return tuple(sorted(findings, key=lambda f: (f.line, f.column)))
 

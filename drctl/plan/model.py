@@ -1,73 +1,16 @@
 """The plan, validated. What each key means stands with it; docs/plan.md shows the same."""
 
-import re
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    WithJsonSchema,
-    create_model,
-)
+from pydantic import BaseModel, Field, create_model
 
 from drctl.engines import ENGINES
 from drctl.engines.base import SecretRef
-from drctl.plan.schedule import LONGEST_SECONDS, SCHEDULE_PATTERN, parse_schedule
-from drctl.units import DURATION_PATTERN, parse_duration
-
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+from drctl.plan.recovery import Check, Drill, Evidence, Recovery
+from drctl.plan.values import Count, Duration, Endpoint, Level, Name, Part, ScheduleText
 
 
-def _duration(text: str) -> str:
-    if not 0 < parse_duration(text) <= LONGEST_SECONDS:
-        raise ValueError(f"'{text[:60]}': longer than nothing is wanted, and at most 36500d")
-    return text
-
-
-def _schedule(text: str) -> str:
-    return parse_schedule(text).text
-
-
-def _name(text: str) -> str:
-    if not _NAME.fullmatch(text):
-        raise ValueError(f"'{text}': a name is a-z, 0-9, - and _, beginning with a letter")
-    return text
-
-
-def _endpoint(text: str) -> str:
-    if text and not re.fullmatch(r"https?://[^/\s]+/?", text):
-        raise ValueError(f"'{text}' is not an address such as https://s3.example.com")
-    return text
-
-
-def _whole(value: object) -> object:
-    if isinstance(value, str) and not re.fullmatch(r"-?(0|[1-9][0-9]*)", value):
-        raise ValueError(f"a whole number is wanted, not '{value}'")
-    return value
-
-
-def _form(pattern: str) -> WithJsonSchema:
-    """What an editor checks; the words of the loader's complaint are the validator's."""
-    return WithJsonSchema({"type": "string", "pattern": pattern})
-
-
-Duration = Annotated[str, AfterValidator(_duration), _form(DURATION_PATTERN)]
-ScheduleText = Annotated[str, AfterValidator(_schedule), _form(SCHEDULE_PATTERN)]
-Name = Annotated[str, AfterValidator(_name)]
-Endpoint = Annotated[str, AfterValidator(_endpoint), _form(r"^(https?://[^/\s]+/?)?$")]
-# The validator stands last, so that it is asked first and the bounds reach the schema.
-Count = Annotated[int, Field(ge=1, le=100_000), BeforeValidator(_whole)]
-Level = Annotated[int, Field(ge=-7, le=19), BeforeValidator(_whole)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Objectives(_Part):
+class Objectives(Part):
     """What the business can bear. An asset may say its own."""
 
     rpo: Duration | None = Field(default=None, description="Tolerated loss of data, such as 15m.")
@@ -75,13 +18,13 @@ class Objectives(_Part):
     drill_every: Duration | None = Field(default=None, description="How often to drill recovery.")
 
 
-class Site(_Part):
+class Site(Part):
     """A place that fails as one."""
 
     failure_domain: str = Field(min_length=1, description="What fails together: a rack, a city.")
 
 
-class Keep(_Part):
+class Keep(Part):
     """Which snapshots stay: the newest of each period."""
 
     last: Count | None = Field(default=None, description="The newest so many, whatever their age.")
@@ -97,7 +40,7 @@ class Keep(_Part):
     grace: Duration = Field(default="3d", description="How long what was removed can be had back.")
 
 
-def _lock_model() -> type[_Part]:
+def _lock_model() -> type[Part]:
     """Made so, since one of its keys is a word of Python's."""
     period = Field(description="How long each snapshot stays whole, such as 35d.")
     fields: dict[str, Any] = {
@@ -108,13 +51,13 @@ def _lock_model() -> type[_Part]:
         "for": (Duration, period),
     }
     text = "Object lock of an S3 bucket: what is written cannot be destroyed for a time."
-    return create_model("Lock", __base__=_Part, __doc__=text, **fields)
+    return create_model("Lock", __base__=Part, __doc__=text, **fields)
 
 
 LockPart = _lock_model()
 
 
-class S3Credentials(_Part):
+class S3Credentials(Part):
     """A profile of the SDK's files, or references to keys."""
 
     profile: str | None = Field(default=None, description="Name of a profile.")
@@ -123,7 +66,7 @@ class S3Credentials(_Part):
     session_token: SecretRef | None = Field(default=None, description="Reference to a token.")
 
 
-class S3Place(_Part):
+class S3Place(Part):
     """A bucket, or a prefix in one."""
 
     bucket: str = Field(min_length=3, description="Name of the bucket.")
@@ -135,7 +78,7 @@ class S3Place(_Part):
     )
 
 
-class RepositoryPart(_Part):
+class RepositoryPart(Part):
     """Where snapshots are stored: `path` or `s3`."""
 
     site: str = Field(description="The site that it stands at.")
@@ -150,7 +93,7 @@ class RepositoryPart(_Part):
     )
 
 
-class Keys(_Part):
+class Keys(Part):
     """Where the keys lie."""
 
     credential: SecretRef = Field(
@@ -162,7 +105,7 @@ class Keys(_Part):
     )
 
 
-class AssetPart(_Part):
+class AssetPart(Part):
     """What an asset has beside its engine's settings."""
 
     schedule: ScheduleText | None = Field(default=None, description="When it is backed up.")
@@ -186,7 +129,7 @@ def _asset_model() -> type[AssetPart]:
 Asset = _asset_model()
 
 
-class Plan(_Part):
+class Plan(Part):
     """One disaster-recovery plan."""
 
     version: Literal["1"] = Field(description="Version of the plan's form: 1.")
@@ -201,6 +144,10 @@ class Plan(_Part):
     assets: dict[Name, Asset] = Field(  # type: ignore[valid-type]
         min_length=1, description="What is protected, by name."
     )
+    checks: tuple[Check, ...] = Field(default=(), description="What must hold of what came back.")
+    recovery: Recovery = Field(default=Recovery(), description="How what is lost comes back.")
+    drills: dict[Name, Drill] = Field(default={}, description="Recoveries to be tried, by name.")
+    evidence: Evidence = Field(default=Evidence(), description="What drills leave behind.")
 
 
 def engine_of(asset: BaseModel) -> tuple[str, BaseModel]:

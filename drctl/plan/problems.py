@@ -99,7 +99,8 @@ def _step(here: Any, part: str | int) -> Any:
     if _is_model(here):
         found = here.model_fields.get(part)
         return _inner(found.annotation) if found else None
-    return None if here is None else _inner(get_args(here)[-1]) if get_args(here) else None
+    inner = [found for found in get_args(here) if found is not Ellipsis]
+    return _inner(inner[-1]) if inner else None
 
 
 def _inner(annotation: Any) -> Any:

@@ -8,7 +8,7 @@ from drctl.storage.base import Buffer
 CONFIG = "config"
 KEYS, SESSIONS, PACKS = "keys/", "sessions/", "packs/"
 INDEX, REFS, SNAPSHOTS = "index/", "refs/", "snapshots/"
-HOLDS, LOG = "holds/", "log/"
+HOLDS, LOG, EVIDENCE = "holds/", "log/", "evidence/"
 
 # Who works at a repository, and what is to go: never copied, see docs/format.md.
 RUNS, TRASH = "runs/", "trash/"
@@ -18,8 +18,8 @@ SINCE, SWEEPING = "trash/since/", "trash/sweeping/"
 CLOCK = "trash/clock"
 
 # Whoever copies a repository copies in this order, so that the copy is valid at every instant.
-COPY_ORDER = (CONFIG, KEYS, SESSIONS, LOG, PACKS, INDEX, REFS, HOLDS, SNAPSHOTS)
-HASHED = (PACKS, INDEX, REFS, LOG, HOLDS, SNAPSHOTS, TRASHED, MARKS)
+COPY_ORDER = (CONFIG, KEYS, SESSIONS, LOG, PACKS, INDEX, REFS, HOLDS, SNAPSHOTS, EVIDENCE)
+HASHED = (PACKS, INDEX, REFS, LOG, HOLDS, SNAPSHOTS, TRASHED, MARKS, EVIDENCE)
 _ID = re.compile(r"(?:[0-9a-f]{32}){1,2}")
 
 

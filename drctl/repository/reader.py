@@ -82,6 +82,10 @@ class Reader:
             return False
         return True
 
+    def blob_bytes(self, blob_id: bytes) -> int:
+        """How long a blob is, without reading it."""
+        return self._locate(blob_id)[2]
+
     def check_pack(self, name: str, data: bytes) -> None:
         """Open every segment of a whole pack and prove every blob in it."""
         table = self.repository.toc_in(name, data)

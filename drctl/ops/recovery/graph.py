@@ -4,6 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from drctl.circles import find_circle
+from drctl.ops.recovery.look import Look
+
 Mode = Literal["drill", "failover", "planned", "failback"]
 Kind = Literal["restore", "prove", "run", "check", "approval", "wait", "notify"]
 OnFailure = Literal["stop", "continue", "undo"]
@@ -13,14 +16,17 @@ MODES: tuple[Mode, ...] = ("drill", "failover", "planned", "failback")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """`asset` of a restore, a proof or a check; `words` are an argv, a message, or a role. `when`:
-    the modes that it belongs to, none of them meaning all. `undo` is an argv, or empty."""
+    """`asset` of a restore or a proof; `words` are an argv, a message, a role, or the seconds of a
+    wait; `looks` of a proof or a check. `when`: the modes that it belongs to, none of them meaning
+    all. `undo` is an argv, or empty; `env` are variables that its programs get from drctl's own."""
 
     name: str
     kind: Kind
     after: tuple[str, ...] = ()
     asset: str = ""
     words: tuple[str, ...] = ()
+    looks: tuple[Look, ...] = ()
+    env: tuple[str, ...] = ()
     undo: tuple[str, ...] = ()
     when: tuple[Mode, ...] = ()
     timeout_seconds: float = 3600.0
@@ -78,31 +84,3 @@ def _sorted(steps: list[Step]) -> tuple[Step, ...]:
         placed.update({step.name: step for step in ready})
         waiting = [step for step in waiting if step.name not in placed]
     return tuple(placed.values())
-
-
-def find_circle(after: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """Names that lead back to the first of them, which stands at the end again; empty: none.
-    Names that are not known lead nowhere."""
-    over: set[str] = set()
-    for start in after:
-        path: list[str] = []
-        found = _walk(start, after, path, over)
-        if found:
-            return found
-    return ()
-
-
-def _walk(
-    name: str, after: Mapping[str, tuple[str, ...]], path: list[str], over: set[str]
-) -> tuple[str, ...]:
-    if name in path:
-        return (*path[path.index(name) :], name)
-    if name in over:
-        return ()
-    path.append(name)
-    for before in after.get(name, ()):
-        found = _walk(before, after, path, over)
-        if found:
-            return found
-    over.add(path.pop())
-    return ()

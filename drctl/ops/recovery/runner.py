@@ -41,6 +41,7 @@ class Control:
     deadline_seconds: float
     cancelled: threading.Event
     timeout_seconds: float
+    attempt: int = 1
 
     def left_seconds(self) -> float:
         """How long it may still take; 0 when it is to end now."""
@@ -77,13 +78,21 @@ class Runner:
     """One living drctl that carries out a run."""
 
     def __init__(
-        self, graph: Graph, journal: Journal, performer: Performer, clock: Clock, report: Reporter
+        self,
+        graph: Graph,
+        journal: Journal,
+        performer: Performer,
+        clock: Clock,
+        report: Reporter,
+        pause_seconds: float = 1.0,
     ) -> None:
+        """`pause_seconds` pass before a step is tried again, the double before the next time."""
         self._graph = graph
         self._journal = journal
         self._performer = performer
         self._clock = clock
         self._report = report
+        self._pause_seconds = pause_seconds
         self._cancelled = threading.Event()
         self._results: queue.SimpleQueue[tuple[_Work, Outcome]] = queue.SimpleQueue()
         self._working: dict[str, _Work] = {}
@@ -145,7 +154,9 @@ class Runner:
     def _work(self, step: Step, *, is_undo: bool) -> None:
         deadline = self._clock.monotonic_seconds() + step.timeout_seconds
         event = threading.Event() if is_undo else self._cancelled
-        work = _Work(step, Control(self._clock, deadline, event, step.timeout_seconds), is_undo)
+        attempt = self._state()[step.name].attempts
+        control = Control(self._clock, deadline, event, step.timeout_seconds, attempt)
+        work = _Work(step, control, is_undo)
         self._working[step.name] = work
         if step.kind != "approval" or is_undo:
             threading.Thread(target=self._perform, args=(work,), daemon=True).start()
@@ -153,6 +164,9 @@ class Runner:
     def _perform(self, work: _Work) -> None:
         act: Callable[[Step, Control], Outcome]
         act = self._performer.undo if work.is_undo else self._performer.perform
+        if work.control.attempt > 1 and not work.is_undo:
+            pause = self._pause_seconds * 2 ** min(work.control.attempt - 2, 5)
+            work.control.cancelled.wait(min(pause, work.control.left_seconds()))
         try:
             outcome = act(work.step, work.control)
         except DrctlError as error:

@@ -4,7 +4,7 @@ import pytest
 
 from drctl.plan.later import NOT_YET
 
-TOP = ["groups", "recovery", "checks", "drills", "notify", "metrics"]
+TOP = ["groups", "notify", "metrics"]
 ENGINES = ["s3bucket", "btrfs"]
 
 
@@ -26,16 +26,6 @@ def test_an_engine_that_comes_later_is_refused(mistakes, one_asset, kind) -> Non
     ]
 
 
-def test_a_drill_is_not_promised(mistakes, good) -> None:
-    told = mistakes(good.replace("rpo: 2h", "rpo: 2h, drill_every: 30d"))
-    assert told == [
-        (
-            "3:23: objectives.drill_every: drills are not in this version of drctl yet: "
-            "remove 'drill_every'"
-        )
-    ]
-
-
 def test_a_key_of_the_same_name_elsewhere_is_only_unknown(mistakes, one_asset) -> None:
     told = mistakes(one_asset("files: {paths: [x], lock: true}"))
     assert len(told) == 1
@@ -49,4 +39,4 @@ def test_a_thing_may_be_called_like_a_part_that_comes_later(mistakes, good) -> N
 
 def test_every_key_that_comes_later_is_tried_here() -> None:
     tried = {key[-1] for key in NOT_YET}
-    assert tried == {*TOP, *ENGINES, "drill_every"}
+    assert tried == {*TOP, *ENGINES}

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drctl.ops.recovery.graph import MODES, Step, find_circle, graph
+from drctl.circles import find_circle
+from drctl.ops.recovery.graph import MODES, Step, graph
 
 
 def step(name: str, *after: str, when: tuple = ()) -> Step:

@@ -49,7 +49,7 @@ def run(tmp_path, acts):
         journal.append("resumed" if resume else "declared", by="Ada")
         with journal.running():
             made = graph(steps, "drill")
-            return Runner(made, journal, acts, SystemClock(), Silent()).run()
+            return Runner(made, journal, acts, SystemClock(), Silent(), 0.0).run()
 
     return ran
 

@@ -1,0 +1,68 @@
+"""What a drill leaves: evidence here and in the repository, and the reports that were asked for."""
+
+import os
+import socket
+from typing import Any
+
+from drctl.cli.proofs import Proofs
+from drctl.errors import DrctlError, StorageError
+from drctl.events import Notice
+from drctl.ops.drill import DrillResult
+from drctl.ops.recovery.document import drill_document
+from drctl.report.drills import drill_text
+from drctl.report.evidence import Proof
+from drctl.report.junit import junit as junit_xml
+from drctl.wiring import Wiring
+
+
+def keep_findings(
+    wiring: Wiring, result: DrillResult, junit: str | None
+) -> tuple[dict[str, Any], str]:
+    """The document and its text. The evidence is kept before anything else is written."""
+    loaded = wiring.loaded
+    document = drill_document(result, loaded.plan.name, loaded.digest, socket.gethostname())
+    proofs = Proofs(wiring)
+    proof = proofs.add(document, _known(wiring, proofs, result.order.repository))
+    told = f"  evidence {proof.number}: {proof.name[:16]} in {proofs.directory}"
+    told += "" if proof.keyids else "\n  it is NOT SIGNED: name a key with 'evidence: {key: ...}'"
+    for name in dict.fromkeys([result.order.repository, *_reachable(wiring, result)]):
+        told += _share(wiring, proofs, name)
+    if junit:
+        _write(junit, junit_xml(document))
+    whole = {**document, "evidence": {"number": proof.number, "sha256": proof.name}}
+    return whole, f"{drill_text(document)}\n{told}"
+
+
+def _reachable(wiring: Wiring, result: DrillResult) -> list[str]:
+    """The repository that backups are written to, unless the drill takes its site for lost."""
+    name = wiring.primary()
+    site = wiring.loaded.plan.repositories[name].site
+    return [] if site in wiring.loaded.plan.drills[result.order.name].deny_sites else [name]
+
+
+def _known(wiring: Wiring, proofs: Proofs, repository: str) -> list[Proof]:
+    """What the repository knows of earlier drills: it may be all that is left of them."""
+    try:
+        return proofs.there(repository)[0]
+    except DrctlError as error:
+        text = f"{repository}: earlier evidence cannot be read: {error.what}"
+        wiring.report.emit(Notice("warning", text))
+        return []
+
+
+def _share(wiring: Wiring, proofs: Proofs, name: str) -> str:
+    """A repository that cannot be written to does not make the drill's findings go away."""
+    try:
+        proofs.share(name)
+    except DrctlError as error:
+        wiring.report.emit(Notice("warning", f"{name} has no copy of the evidence: {error.what}"))
+        return ""
+    return f", and in {name}"
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise StorageError(f"{os.path.abspath(path)}: {error.strerror}") from error

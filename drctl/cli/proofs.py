@@ -1,0 +1,129 @@
+"""A plan's evidence: kept in a directory here, and in the repositories that it was drilled from."""
+
+import os
+from typing import TYPE_CHECKING
+
+from drctl.errors import AlreadyExists, IntegrityError, KeyUnavailable, NotFound, StorageError
+from drctl.plan.secrets import path_of, resolve
+from drctl.private import make_directory, write_new
+from drctl.report import evidence
+from drctl.report.evidence import Proof
+from drctl.repository import names
+from drctl.wiring import Wiring, state_home
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+        Ed25519PrivateKey,
+        Ed25519PublicKey,
+    )
+
+_SUFFIX = ".json"
+
+
+class Proofs:
+    """The evidence of one plan. Nothing of it is ever changed or removed."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        self._wiring = wiring
+        self._plan = wiring.loaded.plan
+        named = self._plan.evidence.directory
+        own = os.path.join(state_home(), "evidence", self._plan.name)
+        self.directory = os.path.join(wiring.loaded.base, named) if named else own
+
+    def path_of(self, proof: Proof) -> str:
+        return os.path.join(self.directory, f"{proof.number:06d}-{proof.name}{_SUFFIX}")
+
+    # -- keeping ------------------------------------------------------------------------------
+
+    def add(self, document: dict[str, object], known: list[Proof]) -> Proof:
+        """A new piece, behind the newest of those that are kept here or `known` elsewhere. Raises
+        KeyUnavailable, StorageError."""
+        before = evidence.newest([*self.here()[0], *known])
+        made = evidence.make(document, before, self.key())
+        try:
+            make_directory(self.directory)
+            write_new(self.path_of(made), made.data.decode())
+        except OSError as error:
+            raise StorageError(
+                f"{self.directory}: the evidence cannot be kept: {error.strerror}",
+                hint="make room or rights there, or name another with evidence.directory",
+            ) from error
+        return made
+
+    def share(self, repository: str) -> None:
+        """Every piece that is here, and not there yet."""
+        storage = self._wiring.storage(repository)
+        for proof in self.here()[0]:
+            try:
+                storage.put(names.EVIDENCE + proof.name, proof.data)
+            except AlreadyExists:
+                continue  # the same bytes: its name is their digest
+
+    # -- looking ------------------------------------------------------------------------------
+
+    def here(self) -> tuple[list[Proof], list[str]]:
+        """What is kept here, and a sentence for each file that is no evidence."""
+        try:
+            found = sorted(n for n in os.listdir(self.directory) if n.endswith(_SUFFIX))
+        except FileNotFoundError:
+            return [], []
+        except OSError as error:
+            raise StorageError(f"{self.directory}: {error.strerror}") from error
+        pieces: dict[str, bytes] = {}
+        for name in found:
+            with open(os.path.join(self.directory, name), "rb") as file:
+                pieces[os.path.join(self.directory, name)] = file.read()
+        return self._read(pieces)
+
+    def there(self, repository: str) -> tuple[list[Proof], list[str]]:
+        """The same of what lies in a repository. Raises StorageError."""
+        storage = self._wiring.storage(repository)
+        pieces: dict[str, bytes] = {}
+        for info in storage.list(names.EVIDENCE):
+            try:
+                pieces[f"{storage.where}: {info.name}"] = storage.get(info.name)
+            except NotFound:
+                continue  # it went while we listed: the chain tells whether that matters
+        return self._read(pieces)
+
+    def _read(self, pieces: dict[str, bytes]) -> tuple[list[Proof], list[str]]:
+        proofs, wrong = [], []
+        for where, data in pieces.items():
+            try:
+                proof = evidence.read(data)
+            except IntegrityError as error:
+                wrong.append(f"{where}: {error.what}")
+                continue
+            if proof.name not in where:
+                wrong.append(f"{where}: it is not what was written")
+            elif proof.plan == self._plan.name:
+                proofs.append(proof)
+        return proofs, wrong
+
+    # -- keys ---------------------------------------------------------------------------------
+
+    def key(self) -> "Ed25519PrivateKey | None":
+        """What signs; None where the plan names none. Raises KeyUnavailable."""
+        reference = self._plan.evidence.key
+        if reference is None:
+            return None
+        try:
+            return evidence.private_key(resolve(reference, self._wiring.loaded.base) + "\n")
+        except KeyUnavailable as error:
+            hint = error.hint or "'drctl init' makes it where none is; 'drctl report key' shows it"
+            raise KeyUnavailable(f"evidence.key: {error.what}", hint=hint) from error
+
+    def key_path(self) -> str | None:
+        """The file of the private key, where it is one."""
+        reference = self._plan.evidence.key
+        return path_of(reference, self._wiring.loaded.base) if reference else None
+
+    def public_key(self) -> "Ed25519PublicKey | None":
+        """The public half: of the file beside the private key, else of the private key itself."""
+        path = self.key_path()
+        beside = f"{path}.pub" if path else ""
+        if beside and os.path.exists(beside):
+            with open(beside, encoding="utf-8") as file:
+                return evidence.public_key(file.read())
+        key = self.key()
+        return key.public_key() if key else None

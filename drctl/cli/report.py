@@ -1,0 +1,130 @@
+"""Look at evidence: list it, show a piece of it, verify it without trusting anybody."""
+
+import json
+import os
+
+import click
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from drctl.cli.context import Context, output_options, pass_context
+from drctl.cli.proofs import Proofs
+from drctl.errors import IntegrityError, KeyUnavailable, UsageError
+from drctl.report import evidence
+from drctl.report.drills import drill_text
+from drctl.report.evidence import Proof
+from drctl.report.junit import junit
+
+
+@click.group(name="report")
+def command() -> None:
+    """Look at what drills found, and verify it."""
+
+
+@command.command(name="list")
+@output_options
+@pass_context
+def list_(context: Context) -> None:
+    """List the plan's evidence, oldest first."""
+    found, wrong = Proofs(context.wiring()).here()
+    lines = [
+        f"{p.number:>4}  {p.predicate['finished_at'][:19]}Z  {p.predicate['drill']:20}"
+        f"{p.predicate['verdict']:8}{'signed' if p.keyids else 'NOT SIGNED':11}{p.name[:12]}"
+        for p in sorted(found, key=lambda p: p.number)
+    ]
+    document = [{"sha256": p.name, "signed_by": list(p.keyids), **p.predicate} for p in found]
+    context.result(document, "\n".join([*lines, *(f"  ! {w}" for w in wrong)]))
+
+
+@command.command()
+@click.argument("number", type=click.IntRange(1), required=False)
+@click.option("--junit", "as_junit", is_flag=True, help="As JUnit XML.")
+@output_options
+@pass_context
+def show(context: Context, number: int | None, as_junit: bool) -> None:
+    """Show what drill NUMBER found; the newest by default."""
+    found = Proofs(context.wiring()).here()[0]
+    chosen = [p for p in found if p.number == number] if number else [*found]
+    proof = evidence.newest(chosen)
+    if proof is None:
+        raise UsageError("there is no such evidence here", hint="see 'drctl report list'")
+    text = junit(proof.predicate) if as_junit else drill_text(proof.predicate)
+    context.result(proof.predicate, text.rstrip("\n"))
+
+
+@command.command()
+@pass_context
+def key(context: Context) -> None:
+    """Print the public key that evidence is verified with."""
+    found = Proofs(context.wiring()).public_key()
+    if found is None:
+        raise KeyUnavailable("the plan names no key", hint="name one with 'evidence: {key: ...}'")
+    click.echo(evidence.public_pem(found), nl=False)
+
+
+@command.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE|DIRECTORY...")
+@click.option("--key", "key_path", metavar="FILE", help="Public key in PEM; else the plan's.")
+@output_options
+@pass_context
+def verify(context: Context, files: tuple[str, ...], key_path: str | None) -> None:
+    """Verify evidence offline: who signed it, that nothing was changed, that none is missing.
+
+    Needs the public key and nothing else: no plan, no repository, no network. Of a directory all
+    evidence is taken as one chain.
+    """
+    key = _key(context, key_path)
+    proofs = [_read(path) for path in _all(files)]
+    wrong = [
+        f"{p.name[:12]}: not signed by this key" for p in proofs if not evidence.is_signed(p, key)
+    ]
+    for plan in sorted({p.plan for p in proofs}):
+        own = [p for p in proofs if p.plan == plan]
+        if len(own) > 1 or any(os.path.isdir(path) for path in files):
+            wrong += [f"{plan}: {fault}" for fault in evidence.chain_faults(own)]
+    if wrong:
+        raise IntegrityError(f"evidence is not as it was signed: {'; '.join(wrong)}")
+    if not proofs:
+        raise UsageError("there is no evidence in it")
+    document = {"verified": [p.name for p in proofs], "signed_by": evidence.key_id(key)}
+    lines = [
+        f"{p.plan} {p.number}: drill {p.predicate['drill']} {p.predicate['verdict']}, "
+        f"{p.predicate['finished_at'][:19]}Z"
+        for p in proofs
+    ]
+    count = f"verified: {len(proofs)}, signed with {evidence.key_id(key)}"
+    context.result(document, "\n".join([*lines, count]))
+
+
+def _key(context: Context, path: str | None) -> Ed25519PublicKey:
+    if path is None:
+        found = Proofs(context.wiring()).public_key()
+        if found is None:
+            raise KeyUnavailable("the plan names no key", hint="give the public one with --key")
+        return found
+    try:
+        with open(path, encoding="utf-8") as file:
+            return evidence.public_key(file.read())
+    except (OSError, UnicodeDecodeError) as error:
+        raise KeyUnavailable(f"{path}: it cannot be read", hint="is it the public key?") from error
+    except KeyUnavailable as error:
+        raise KeyUnavailable(f"{path}: {error.what}") from error
+
+
+def _all(files: tuple[str, ...]) -> list[str]:
+    found: list[str] = []
+    for path in files:
+        if os.path.isdir(path):
+            found += [os.path.join(path, name) for name in sorted(os.listdir(path))]
+        else:
+            found.append(path)
+    return found
+
+
+def _read(path: str) -> Proof:
+    try:
+        with open(path, "rb") as file:
+            return evidence.read(file.read())
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    except (IntegrityError, json.JSONDecodeError) as error:
+        raise IntegrityError(f"{path}: {error}") from error

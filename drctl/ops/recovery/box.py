@@ -1,0 +1,164 @@
+"""The private place of one drill, and its end: nothing of a drill is left behind.
+
+A drill's directory holds a lock for as long as its drctl lives. Whoever finds one without it knows
+that its drill was killed, and takes it away, with the servers and programs that still run in it.
+"""
+
+import fcntl
+import os
+import shutil
+import signal
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+from drctl.clock import Randomness
+from drctl.errors import TargetRefused
+from drctl.private import make_directory
+
+_LOCK = "drill.lock"
+_PREFIX = "drill-"
+_LOOK_SECONDS = 0.05
+_GRACE_SECONDS = 10.0
+
+
+class Box:
+    """A directory of a drill's own. Call `remove` whatever happens."""
+
+    def __init__(self, home: str, randomness: Randomness) -> None:
+        """Raises TargetRefused when it cannot be made."""
+        self.path = os.path.join(os.path.realpath(home), _PREFIX + randomness(6).hex())
+        try:
+            make_directory(self.path)
+            self._lock = _locked(self.path)
+            for part in ("target", "empty", "run"):
+                make_directory(self.at(part))
+        except OSError as error:
+            raise TargetRefused(
+                f"{self.path}: a drill needs a directory of its own: {error.strerror}",
+                hint="make room or rights there, or name another with 'directory' in the drill",
+            ) from error
+
+    def at(self, *parts: str) -> str:
+        return os.path.join(self.path, *parts)
+
+    def remove(self) -> tuple[str, ...]:
+        """Take everything away. What is left nevertheless is told, a sentence each."""
+        left = remove_tree(self.path)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+        return left
+
+
+def _locked(path: str) -> int | None:
+    """Raises BlockingIOError while a living drill holds it."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    descriptor = os.open(os.path.join(path, _LOCK), flags, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def sweep(home: str, told: Callable[[str], None]) -> None:
+    """Remove what killed drills left."""
+    try:
+        names = [name for name in os.listdir(home) if name.startswith(_PREFIX)]
+    except OSError:
+        return  # there was never a drill here
+    for name in names:
+        path = os.path.join(os.path.realpath(home), name)
+        try:
+            lock = _locked(path)
+        except OSError:
+            continue  # it is alive, or somebody else's
+        left = remove_tree(path)
+        if lock is not None:
+            os.close(lock)
+        told(f"{path}: a drill was killed; " + ("; ".join(left) or "what it left is removed"))
+
+
+def remove_tree(path: str) -> tuple[str, ...]:
+    """End what runs in a directory and remove it. Tells what withstood."""
+    running = end_all(path)
+    with suppress(OSError):
+        _remove(path)
+    left = [f"process {pid} still runs in it" for pid in running]
+    if os.path.lexists(path):
+        left.append(f"{path} could not be removed")
+    return tuple(left)
+
+
+def _remove(path: str) -> None:
+    for top, directories, _ in os.walk(path):
+        for name in directories:
+            inner = os.path.join(top, name)
+            if not os.path.islink(inner):
+                os.chmod(inner, stat.S_IMODE(os.lstat(inner).st_mode) | stat.S_IRWXU)
+    shutil.rmtree(path)
+
+
+def end_all(path: str) -> list[int]:
+    """End every process that works in a directory, was started with its name, or was told it.
+    Gives those that withstood."""
+    end = time.monotonic() + _GRACE_SECONDS
+    number = signal.SIGTERM
+    while running := list(processes_in(path)):
+        for pid in running:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
+        if time.monotonic() > end:
+            return running
+        time.sleep(_LOOK_SECONDS)
+        number = signal.SIGKILL if time.monotonic() > end - _GRACE_SECONDS / 2 else number
+    return []
+
+
+def processes_in(path: str) -> Iterator[int]:
+    """Their numbers. Neither this process nor those above it."""
+    ours = _line_of(os.getpid())
+    mark = os.fsencode(path)
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) not in ours and _is_in(name, mark):
+            yield int(name)
+
+
+def _line_of(pid: int) -> set[int]:
+    """A process and those above it."""
+    found = set()
+    while pid > 1:
+        found.add(pid)
+        try:
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+                pid = int(file.read().rpartition(")")[2].split()[1])
+        except OSError:
+            break
+    return found
+
+
+def _is_in(pid: str, mark: bytes) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            if file.read().rpartition(b")")[2].split()[0] == b"Z":
+                return False  # it has ended, and waits for its parent to notice
+        if os.readlink(f"/proc/{pid}/cwd").encode().startswith(mark):
+            return True
+        for part in ("cmdline", "environ"):
+            with open(f"/proc/{pid}/{part}", "rb") as file:
+                if mark in file.read():
+                    return True
+    except OSError:
+        return False  # it has gone, or is not ours to look at
+    return False
+
+
+def must_be_apart(box: str, production: dict[str, str]) -> None:
+    """A drill's directory is nothing of production's, nor above it. Raises TargetRefused."""
+    for name, path in production.items():
+        real = os.path.realpath(path)
+        if real == box or real.startswith(box + "/"):
+            raise TargetRefused(f"{box}: {name} lies in it: a drill never touches production")

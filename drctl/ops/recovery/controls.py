@@ -1,0 +1,140 @@
+"""Negative controls: every check of a drill is also carried out where it must fail.
+
+Once the clock has stopped, the restored assets are no longer needed as they are. They are damaged
+and looked at again; then empty ones of their kind are. A check that passes there too proves
+nothing, and a drill that leans on it is invalid.
+"""
+
+import os
+import random
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal
+
+from drctl.errors import DrctlError
+from drctl.ops.recovery.graph import Graph
+from drctl.ops.recovery.look import Look
+from drctl.ops.recovery.looking import Eyes
+from drctl.ops.recovery.performer import places
+from drctl.ops.recovery.returning import Returning, View, looking
+from drctl.ops.recovery.runner import Control
+
+Finding = Literal["failed", "passed", "not tried"]
+_MOST_FILES = 200  # the largest; to damage more takes time and proves no more
+_MOST_BYTES = 1 << 20  # of each
+
+
+@dataclass(frozen=True, slots=True)
+class Controlled:
+    """How a check did where it must fail: `failed` is as it should be."""
+
+    look: Look
+    empty: Finding
+    damaged: Finding
+
+    @property
+    def proves(self) -> bool:
+        """Whether the check can tell right from wrong. Rows may be counted right though a page of
+        another table is damaged, and an empty database is whole: so of those two one is enough,
+        and which one depends on what the check is for."""
+        if self.look.kind == "compare":
+            return self.empty == self.damaged == "failed"
+        if self.look.kind == "integrity":
+            return "failed" in {self.empty, self.damaged}
+        return self.empty == "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Where the controls are carried out: `directory` is private and empty."""
+
+    eyes: Eyes
+    control: Control
+    directory: str
+    seed: int
+
+
+def controls(graph: Graph, assets: Mapping[str, Returning], bench: Bench) -> tuple[Controlled, ...]:
+    """All looks of the graph's steps. The assets are down, and are damaged by this."""
+    looks = [look for step in graph.steps for look in step.looks]
+    empty: dict[str, Finding] = {}
+    damaged: dict[str, Finding] = {}
+    for name, asset in assets.items():
+        own = [look for look in looks if look.asset == name]
+        damaged |= _on_damaged(own, asset, bench)
+        empty |= _on_empty(own, asset, bench)
+    nowhere = {name: os.path.join(bench.directory, name) for name in assets}
+    for look in looks:
+        if not look.asset:
+            looked = bench.eyes.look(look, None, places(nowhere), bench.control)
+            empty[look.name] = "passed" if looked.ok else "failed"
+    return tuple(
+        Controlled(look, empty.get(look.name, "not tried"), damaged.get(look.name, "not tried"))
+        for look in looks
+    )
+
+
+def _on_damaged(looks: list[Look], asset: Returning, bench: Bench) -> dict[str, Finding]:
+    chance = random.Random(bench.seed)  # noqa: S311 - rubbish to write over data
+    if not damage(asset.to, chance):
+        return {}
+    with looking(asset, asset.to) as view:
+        return _findings(looks, view, bench)
+
+
+def _on_empty(looks: list[Look], asset: Returning, bench: Bench) -> dict[str, Finding]:
+    at = os.path.join(bench.directory, asset.name)
+    try:
+        if asset.make_hollow is not None:
+            asset.make_hollow(at)
+        else:
+            os.makedirs(at, mode=0o700)
+    except (DrctlError, OSError) as error:
+        bench.eyes.tell(f"{asset.name}: no empty one could be made: {error}")
+        return {}
+    with looking(asset, at) as view:
+        if asset.make_hollow is not None and view.standing is None:
+            bench.eyes.tell(f"{asset.name}: the empty one {view.why_down}")
+        blind = asset.make_hollow is None
+        return _findings([k for k in looks if not (blind and k.kind == "sql")], view, bench)
+
+
+def _findings(looks: list[Look], view: View, bench: Bench) -> dict[str, Finding]:
+    also = places({view.asset.name: view.at})
+    found: dict[str, Finding] = {}
+    for look in looks:
+        looked = bench.eyes.look(look, view, also, bench.control)
+        found[look.name] = "passed" if looked.ok else "failed"
+    return found
+
+
+def damage(path: str, chance: random.Random) -> int:
+    """Write rubbish over the second half of what lies there, up to a megabyte a file. Gives how
+    many files were damaged. Links are not followed."""
+    files = sorted(_files(path), key=lambda found: (-found[1], found[0]))
+    done = 0
+    for name, size in files[:_MOST_FILES]:
+        with suppress(OSError):
+            os.chmod(name, stat.S_IMODE(os.lstat(name).st_mode) | 0o600)
+            descriptor = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                begin = size // 2
+                os.pwrite(descriptor, chance.randbytes(min(size - begin, _MOST_BYTES)), begin)
+            finally:
+                os.close(descriptor)
+            done += 1
+    return done
+
+
+def _files(path: str) -> Iterator[tuple[str, int]]:
+    """Regular files with content, and their sizes."""
+    names = [path]
+    for top, _, below in os.walk(path):
+        names += [os.path.join(top, name) for name in below]
+    for name in names:
+        with suppress(FileNotFoundError):
+            found = os.lstat(name)
+            if stat.S_ISREG(found.st_mode) and found.st_size:
+                yield name, found.st_size

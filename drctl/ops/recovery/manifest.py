@@ -1,0 +1,157 @@
+"""Is what stands there what the snapshot holds? Compared entry by entry with its manifest.
+
+Content is compared with the names of its blobs, which are keyed digests, so nothing is read from
+the repository but the entries themselves.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from drctl.codec.entries import Root
+from drctl.errors import IntegrityError
+from drctl.model import Entry, Kind
+from drctl.repository.reader import Reader
+from drctl.units import count, show_path
+
+_MOST_TOLD = 3
+_FORMATS = {
+    Kind.FILE: stat.S_IFREG,
+    Kind.HARDLINK: stat.S_IFREG,
+    Kind.DIRECTORY: stat.S_IFDIR,
+    Kind.SYMLINK: stat.S_IFLNK,
+    Kind.FIFO: stat.S_IFIFO,
+    Kind.CHARACTER_DEVICE: stat.S_IFCHR,
+    Kind.BLOCK_DEVICE: stat.S_IFBLK,
+    Kind.SOCKET: stat.S_IFSOCK,
+}
+
+
+@dataclass(slots=True)
+class Compared:
+    """`differences` holds the first few, `different` counts all of them."""
+
+    entries: int = 0
+    size_bytes: int = 0
+    different: int = 0
+    differences: list[str] = field(default_factory=list)
+
+    def add(self, text: str) -> None:
+        self.different += 1
+        if len(self.differences) < _MOST_TOLD:
+            self.differences.append(text)
+
+    def tell(self) -> str:
+        entries = count(self.entries, "entry", "entries")
+        if not self.different:
+            return f"{entries} as in the manifest, content and all"
+        return f"{self.different} differ: {'; '.join(self.differences)}"
+
+
+def counts_due(reader: Reader, root: Root) -> dict[str, int]:
+    """What a tree of these entries holds, counted as a probe counts it."""
+    entries = size_bytes = 0
+    sizes: dict[bytes, int] = {}
+    for entry in reader.entries(root):
+        entries += entry.path != b"."
+        if entry.kind == Kind.FILE:
+            sizes[entry.path] = entry.size
+        first = entry.link if entry.kind == Kind.HARDLINK else entry.path
+        size_bytes += len(entry.link) if entry.kind == Kind.SYMLINK else sizes.get(first, 0)
+    return {"entries": entries, "bytes": size_bytes}
+
+
+def compare_manifest(reader: Reader, root: Root, at: str) -> Compared:
+    """Every entry with what stands at `at`, and nothing else beside them."""
+    found = Compared()
+    top = os.fsencode(at)
+    is_one_file = os.path.isfile(top) and not os.path.islink(top)
+    for entry in reader.entries(root):
+        found.entries += 1
+        path = top if is_one_file or entry.path == b"." else os.path.join(top, entry.path)
+        difference = _difference(reader, entry, path)
+        if difference:
+            found.add(f"{show_path(entry.path)}: {difference}")
+    there = 1 if is_one_file else sum(1 for _ in _walk(top))
+    due = found.entries - (not is_one_file and _has_top(reader, root))
+    if there > due:
+        found.add(f"{there - due} more than the manifest holds")
+    return found
+
+
+def _has_top(reader: Reader, root: Root) -> bool:
+    return any(entry.path == b"." for entry in reader.entries(root, [b"."]))
+
+
+def _walk(top: bytes) -> Iterator[str]:
+    for _, directories, names in os.walk(top):
+        yield from map(os.fsdecode, directories)
+        yield from map(os.fsdecode, names)
+
+
+def _difference(reader: Reader, entry: Entry, path: bytes) -> str:
+    """How one entry differs; empty: not at all."""
+    try:
+        there = os.lstat(path)
+    except OSError as error:
+        return f"it is not there ({error.strerror})"
+    kind = Kind(entry.kind)
+    if stat.S_IFMT(there.st_mode) != _FORMATS[kind]:
+        return "it is of another kind"
+    if kind == Kind.SYMLINK:
+        return "" if os.readlink(path) == entry.link else "it leads elsewhere"
+    if kind == Kind.FILE:
+        return _metadata(entry, there) or _content(reader, entry, path, there.st_size)
+    return "" if kind == Kind.HARDLINK else _metadata(entry, there)
+
+
+def _metadata(entry: Entry, there: os.stat_result) -> str:
+    if stat.S_IMODE(there.st_mode) != entry.mode:
+        return f"its mode is {stat.S_IMODE(there.st_mode):o}, {entry.mode:o} is due"
+    if there.st_mtime_ns != entry.mtime_ns:
+        return "its time is another"
+    return ""
+
+
+def _content(reader: Reader, entry: Entry, path: bytes, size_bytes: int) -> str:
+    if entry.problem:
+        return ""  # the snapshot says itself that it does not hold this one whole
+    if size_bytes != entry.size:
+        return f"it has {size_bytes} bytes, {entry.size} are due"
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return "" if _is_same(reader, entry, file.fileno()) else "its content is another"
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})"
+    except IntegrityError as error:
+        return error.what
+
+
+def _is_same(reader: Reader, entry: Entry, descriptor: int) -> bool:
+    blob_id_of = reader.repository.secrets.blob_id
+    data = _Data(descriptor, entry)
+    return all(
+        blob_id_of(data.read(reader.blob_bytes(leaf))) == leaf for leaf in reader.leaves(entry)
+    ) and not data.read(1)
+
+
+class _Data:
+    """The content as it was stored: of a sparse file its ranges of data, end to end."""
+
+    def __init__(self, descriptor: int, entry: Entry) -> None:
+        ranges = entry.extents or (0, entry.size)
+        self._left = list(zip(ranges[::2], ranges[1::2], strict=True))
+        self._descriptor = descriptor
+
+    def read(self, size: int) -> bytes:
+        """So many bytes, or what is left."""
+        pieces: list[bytes] = []
+        while size and self._left:
+            offset, length = self._left[0]
+            piece = os.pread(self._descriptor, min(size, length), offset)
+            pieces.append(piece)
+            size -= len(piece)
+            rest = (offset + len(piece), length - len(piece))
+            self._left[:1] = [rest] if rest[1] and piece else []
+        return b"".join(pieces)

@@ -1,0 +1,222 @@
+"""Does what the steps say: puts assets back, proves them, runs programs, looks, waits."""
+
+import os
+import shutil
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from drctl.clock import Clock
+from drctl.errors import DrctlError, TargetRefused
+from drctl.events import Event, Notice, Progress, Reporter
+from drctl.ops.recovery.graph import Step
+from drctl.ops.recovery.journal import Journal
+from drctl.ops.recovery.look import Looked
+from drctl.ops.recovery.looking import Eyes
+from drctl.ops.recovery.process import Programs
+from drctl.ops.recovery.returning import Returning, Views
+from drctl.ops.recovery.runner import Control, Outcome
+from drctl.ops.restore import RestoreResult, restore
+from drctl.repository.reader import Reader
+from drctl.units import count, show_bytes, show_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a run works with. `keeps_up`: what was proven stays up for the steps that follow, as
+    in a drill; otherwise it is handed over at rest, for the programs that start it for real."""
+
+    run_id: str
+    reader: Reader
+    pool: Executor
+    assets: Mapping[str, Returning]
+    programs: Programs
+    journal: Journal
+    clock: Clock
+    report: Reporter
+    keeps_up: bool
+
+
+class Acting:
+    """Performs steps in a place; see runner.Performer."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._lock = threading.Lock()
+        self.views = Views()
+        self.eyes = Eyes(place.reader, place.programs, place.clock, place.report)
+
+    def perform(self, step: Step, control: Control) -> Outcome:
+        if step.kind == "restore":
+            return self._restore(self._place.assets[step.asset], control)
+        if step.kind == "prove":
+            return self._prove(step, control)
+        if step.kind == "check":
+            looked = self._looked(step, control)
+            return Outcome(looked[0].ok, looked[0].what, {"looks": [looked[0].document()]})
+        if step.kind == "run":
+            return self._programs(step).run(step.words, self.variables(step), control)
+        if step.kind == "wait":
+            self._sleep(float(step.words[0]), control)
+            return Outcome(not control.over(), control.over() or f"waited {step.words[0]}s")
+        return self._notify(step)
+
+    def close(self) -> None:
+        """Take down what was put up."""
+        self.views.close()
+
+    def undo(self, step: Step, control: Control) -> Outcome:
+        return self._programs(step).run(step.undo, self.variables(step), control)
+
+    # -- programs -----------------------------------------------------------------------------
+
+    def variables(self, step: Step) -> dict[str, str]:
+        """What a step's programs learn: where each asset stands, and what the plan lets them."""
+        also = {name: os.environ[name] for name in step.env if name in os.environ}
+        return {**also, **places({name: a.to for name, a in self._place.assets.items()})}
+
+    def _programs(self, step: Step) -> Programs:
+        """So that what a killed drctl left running can be ended by the next one."""
+
+        def told(pid: int) -> None:
+            self._place.journal.append("process", step=step.name, pid=pid, born=born(pid))
+
+        return replace(self._place.programs, told=told)
+
+    def _sleep(self, seconds: float, control: Control) -> None:
+        control.cancelled.wait(min(seconds, control.left_seconds()))
+
+    def _notify(self, step: Step) -> Outcome:
+        self._place.report.emit(Notice("info", f"{step.name}: {step.words[0]}"))
+        return Outcome(ok=True, what=f"told: {step.words[0]}")
+
+    # -- restoring ----------------------------------------------------------------------------
+
+    def _restore(self, asset: Returning, control: Control) -> Outcome:
+        self._make_room(asset)
+        report = _Watched(self._place.report, self._lock, control)
+        done = restore(
+            asset.snapshot,
+            self._place.reader.repository,
+            self._place.reader,
+            asset.make_target(report),
+            self._place.pool,
+            self._place.clock,
+            report,
+        )
+        return Outcome(not done.damaged, _told(done), _facts(done, asset))
+
+    def _make_room(self, asset: Returning) -> None:
+        """What this run put there before, and did not finish, goes. Anything else stays: it is
+        set aside where the plan says so, or refuses the restore."""
+        journal = self._place.journal
+        is_ours = any(e["event"] == "claimed" and e["to"] == asset.to for e in journal.events())
+        if is_ours:
+            remove(asset.to)
+        elif asset.existing == "set_aside" and _is_there(asset.to):
+            aside = f"{asset.to.rstrip('/')}.before-{self._place.run_id}"
+            os.rename(asset.to, aside)
+            self._place.report.emit(Notice("warning", f"{asset.to} is now {aside}"))
+        elif _is_there(asset.to):
+            raise TargetRefused(
+                f"{asset.to} is there already, and nothing is overwritten",
+                hint="move it away, or say 'existing: set_aside' in its step",
+            )
+        journal.append("claimed", step=asset.name, to=asset.to)
+
+    # -- proving ------------------------------------------------------------------------------
+
+    def _prove(self, step: Step, control: Control) -> Outcome:
+        asset = self._place.assets[step.asset]
+        view = self.views.open(asset)
+        looked = self._looked(step, control)
+        mark = None
+        if view.standing is not None:
+            with view.lock:
+                mark = view.standing.newest_mark_ns()
+        if not self._place.keeps_up:
+            self.views.close()
+        wrong = [f"{one.look.name}: {one.what}" for one in looked if not one.ok]
+        facts = {"looks": [one.document() for one in looked], "newest_mark_ns": mark}
+        checks = count(len(looked), "check passes", "checks pass")
+        return Outcome(not wrong, "; ".join(wrong) or checks, facts)
+
+    def _looked(self, step: Step, control: Control) -> list[Looked]:
+        also = self.variables(step)
+        return [
+            self.eyes.look(look, self.views.get(look.asset), also, control) for look in step.looks
+        ]
+
+
+def places(at: Mapping[str, str]) -> dict[str, str]:
+    """`DRCTL_AT_<ASSET>` for each asset."""
+    return {f"DRCTL_AT_{name.upper().replace('-', '_')}": path for name, path in at.items()}
+
+
+class _Watched:
+    """Passes on what a person should read, one thread at a time; ends a restore that is to end."""
+
+    def __init__(self, report: Reporter, lock: threading.Lock, control: Control) -> None:
+        self._report = report
+        self._lock = lock
+        self._control = control
+
+    def emit(self, event: Event) -> None:
+        why = self._control.over()
+        if why:
+            raise DrctlError(f"the restore was given up: {why}")
+        if isinstance(event, Notice) and event.level == "warning":
+            with self._lock:
+                self._report.emit(event)
+        elif isinstance(event, Progress):
+            return
+
+
+def _told(done: RestoreResult) -> str:
+    text = f"{show_bytes(done.size_bytes)} in {show_seconds(done.seconds)}"
+    if done.damaged:
+        first = next(iter(done.problems))
+        damaged = count(done.damaged, "entry is", "entries are")
+        return f"{damaged} DAMAGED in the repository, first {first.path}: {first.what}"
+    if done.problems:
+        text += f", {count(len(done.problems), 'entry is', 'entries are')} not as saved"
+    return text
+
+
+def _facts(done: RestoreResult, asset: Returning) -> dict[str, object]:
+    return {
+        "snapshot": done.snapshot.name,
+        "to": asset.to,
+        "entries": done.entries,
+        "size_bytes": done.size_bytes,
+        "seconds": round(done.seconds, 3),
+        "not_as_saved": [f"{p.path}: {p.what}" for p in done.problems[:20]],
+    }
+
+
+def _is_there(path: str) -> bool:
+    """Something that a restore would destroy: an empty directory is nothing."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        return bool(os.listdir(path))
+    return os.path.lexists(path)
+
+
+def remove(path: str) -> None:
+    """Take away what was restored, and what stands beside a single file for its sake."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+        return
+    for suffix in ("", ".drctl-partial", "-wal", "-shm", "-journal"):
+        with suppress(FileNotFoundError):
+            os.unlink(path + suffix)
+
+
+def born(pid: int) -> str:
+    """When a process began, in the kernel's ticks: with its number, who it is. Empty: gone."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""

@@ -1,0 +1,88 @@
+"""An asset on its way back, and the view that checks have of it once it stands somewhere."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+from drctl.codec.entries import Root
+from drctl.engines.base import Probe, Standing, Target
+from drctl.errors import DrctlError
+from drctl.events import Reporter
+from drctl.model import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Returning:
+    """`to`: where it is put. `counts_due`: what was counted at the consistent point. `make_hollow`
+    puts an empty asset of its kind somewhere, where the engine knows how. `is_marked`: the plan
+    has a marker written into it."""
+
+    name: str
+    snapshot: Snapshot
+    root: Root
+    to: str
+    existing: Literal["refuse", "set_aside"]
+    counts_due: Mapping[str, int]
+    make_target: Callable[[Reporter], Target]
+    make_probe: Callable[[str], Probe]
+    make_hollow: Callable[[str], None] | None = None
+    is_marked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a check looks at: a place, and the asset that stands there or the reason why it does
+    not. The lock is held while it is asked: not every database lets two ask at once."""
+
+    asset: Returning
+    at: str
+    standing: Standing | None
+    why_down: str
+    lock: threading.Lock
+
+
+@contextmanager
+def looking(asset: Returning, at: str) -> Iterator[View]:
+    """The asset put up at a place, for as long as the context lasts. That it does not come up is
+    told in the view."""
+    with ExitStack() as stack:
+        standing, why = None, ""
+        try:
+            standing = stack.enter_context(asset.make_probe(at).open())
+        except DrctlError as error:
+            why = f"it does not come up: {error.what}"
+        yield View(asset, at, standing, why, threading.Lock())
+
+
+class Views:
+    """The assets that are up. Opened by any thread, closed together."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._views: dict[str, View] = {}
+        self._lock = threading.Lock()
+
+    def open(self, asset: Returning) -> View:
+        """Put it up where it was restored, once."""
+        found = self.get(asset.name)
+        if found is not None and found.standing is not None:
+            return found
+        context = looking(asset, asset.to)
+        view = context.__enter__()
+        with self._lock:
+            self._stack.push(context.__exit__)
+            self._views[asset.name] = view
+        return view
+
+    def get(self, name: str) -> View | None:
+        with self._lock:
+            return self._views.get(name)
+
+    def close(self) -> None:
+        """Take all of them down. Raises DrctlError of one that does not go."""
+        with self._lock:
+            self._views.clear()
+            stack = self._stack.pop_all()
+        stack.close()

@@ -1,0 +1,73 @@
+"""How ready a plan is, by its evidence alone: what a gate lets through, and what it holds up."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from drctl.report.evidence import Proof, chain_faults, is_signed
+from drctl.units import show_seconds
+
+Readiness = Literal["verified", "changed since verified", "overdue", "failed", "never verified"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """`faults`: why it stays shut. A changed plan alone is told and does not shut it."""
+
+    drill: str
+    readiness: Readiness
+    faults: tuple[str, ...]
+    newest: Proof | None
+    age_seconds: float | None
+
+    @property
+    def is_open(self) -> bool:
+        return not self.faults
+
+
+def gate(
+    drill: str,
+    proofs: Sequence[Proof],
+    key: Ed25519PublicKey | None,
+    digest: str,
+    every_seconds: float | None,
+    now_ns: int,
+) -> Gate:
+    """Judge one drill by all of its plan's evidence. `digest`: of the plan as it is now."""
+    faults = chain_faults(proofs)
+    if key is None:
+        faults.append("nobody can tell who made the evidence: name a key with evidence.key")
+    else:
+        unsigned = [p.number for p in proofs if not is_signed(p, key)]
+        faults += [f"evidence {number} is not signed by the plan's key" for number in unsigned]
+    own = [p for p in proofs if p.predicate.get("drill") == drill]
+    newest = max(own, key=lambda p: p.number, default=None)
+    if newest is None:
+        what = "it was never carried out, or its evidence is not here"
+        return Gate(drill, "never verified", (*faults, what), None, None)
+    age = now_ns / 1e9 - datetime.fromisoformat(newest.predicate["finished_at"]).timestamp()
+    readiness: Readiness = "verified"
+    if newest.predicate["plan"]["sha256"] != digest:
+        readiness = "changed since verified"
+    if every_seconds is not None and age > every_seconds:
+        readiness = "overdue"
+        late = f"it was {show_seconds(age)} ago, every {show_seconds(every_seconds)} is due"
+        faults.append(late)
+    verdict = newest.predicate["verdict"]
+    if verdict != "passed":
+        readiness = "failed"
+        faults.append(f"the last one {_was(verdict)}: {_first(newest)}")
+    return Gate(drill, readiness, tuple(faults), newest, age)
+
+
+def _was(verdict: str) -> str:
+    words = {"missed": "missed its objectives", "invalid": "was invalid", "failed": "failed"}
+    return words.get(verdict, "has no verdict")
+
+
+def _first(proof: Proof) -> str:
+    reasons = proof.predicate.get("reasons") or ["no reason is given"]
+    return str(reasons[0])

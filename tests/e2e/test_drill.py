@@ -1,0 +1,248 @@
+"""A drill tells the truth: what came back, how fast, how fresh, and whether that was proven."""
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from xml.etree import ElementTree as ET
+
+import pytest
+from recoverable import change, drill, lay_out, left, program, reasons
+
+
+@pytest.fixture
+def ready(bare):
+    lay_out(bare)
+    return bare
+
+
+def files_of(top) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in sorted(top.rglob("*")) if p.is_file()}
+
+
+def test_a_drill_measures_recovers_and_touches_nothing(ready) -> None:
+    before = files_of(ready.top / "live") | files_of(ready.top / "offsite/packs")
+    found = drill(ready)
+    assert files_of(ready.top / "live") | files_of(ready.top / "offsite/packs") == before
+    assert found["repository"]["name"] == "offsite"
+    by = {(o["what"], o["asset"]): o for o in found["objectives"]}
+    assert by["rpa", "base"]["basis"] == "marker"
+    assert by["rpa", "tree"]["basis"] == "consistent point"
+    assert all(o["answer"] == "met" for o in by.values())
+    timing = found["timing"]
+    assert (
+        0 < timing["restore_seconds"] < timing["rta_seconds"] == by["rta", ""]["measured_seconds"]
+    )
+    assert [s["step"] for s in timing["critical_path"]][-2:] == ["app", "well"]
+    assert found["left_out"] == ["fence"]
+    assert not (ready.top / "fenced").exists()
+
+
+def test_every_check_failed_where_it_must(ready) -> None:
+    checks = {c["check"]: c for c in drill(ready)["checks"]}
+    assert all(c["ok"] and c["proves"] for c in checks.values()), checks
+    assert checks["tree 1: compare"]["on_damaged"] == "failed"
+    assert checks["base 1: sql"]["on_empty"] == "failed"
+    assert checks["base: integrity"]["on_damaged"] == "failed"
+    assert checks["well: command"]["on_empty"] == "failed"
+    assert {"base: counts", "tree: counts", "tree: integrity"} <= set(checks)
+
+
+def test_the_freshness_is_that_of_the_marker_and_not_of_the_backup(ready) -> None:
+    with closing(sqlite3.connect(ready.top / "live/base.db")) as database, database:
+        database.execute("update drctl_marker set at_ns = at_ns - 7200 * 1000000000")
+        marked = database.execute("select at_ns from drctl_marker").fetchone()[0]
+    change(ready, "mark: true", "mark: false")  # the copy is made without a new marker
+    ready.run("backup")
+    change(ready, "mark: false", "mark: true")
+    found = drill(ready, "missed")
+    rpa = next(o for o in found["objectives"] if (o["what"], o["asset"]) == ("rpa", "base"))
+    declared = _seconds(found["declared_at"])
+    assert rpa["measured_seconds"] == pytest.approx(declared - marked / 1e9, abs=0.01)
+    assert "RPA of base is 72" in reasons(found)
+
+
+def _seconds(text: str) -> float:
+    from datetime import datetime
+
+    return datetime.fromisoformat(text).timestamp()
+
+
+def test_a_random_point_comes_again_with_its_seed(ready) -> None:
+    ready.run("backup")
+    change(ready, "deny_sites: [here]", "deny_sites: [here], pick: {random_within: 14d}")
+    found = drill(ready)
+    assert "chosen at random with seed" in found["picked"]
+    again = drill(ready, "passed", "--seed", str(found["seed"]))
+    assert again["seed"] == found["seed"]
+    assert _seconds(found["incident_at"]) <= _seconds(found["declared_at"])
+
+
+def test_the_screen_is_within_80_columns_and_says_what_was_left_out(ready) -> None:
+    said = ready.run("drill", "far").stdout
+    assert said.startswith("drill far: PASSED\n")
+    assert "the RTA leaves out: fence" in said
+    assert "isolation proven: " in said
+    assert "torn down: nothing is left" in said
+    assert [line for line in said.splitlines() if len(line) > 80 and "/" not in line] == []
+
+
+def test_junit_holds_every_step_check_and_objective(ready) -> None:
+    drill(ready, "passed", "--junit", str(ready.top / "out.xml"))
+    suite = ET.parse(ready.top / "out.xml").getroot()  # noqa: S314 - our own
+    names = {case.get("name") for case in suite}
+    assert {"app", "base 1: sql", "rta", "rpa base", "far"} <= names
+    assert suite.get("failures") == "0"
+
+
+def test_undo_is_drilled_where_the_plan_says_so(ready) -> None:
+    change(ready, "deny_sites: [here]", "deny_sites: [here], undo: true")
+    assert drill(ready)["undone"] == {"app": ""}
+    program(
+        ready.top / "app",
+        '#!/bin/sh\n[ "$1" != stop ] || exit 3\ntest -s "$DRCTL_AT_TREE/a.txt" && echo up\n',
+    )
+    assert "undo of app: exit status 3" in reasons(drill(ready, "failed"))
+
+
+def test_the_programs_of_a_drill_reach_nothing_of_production(ready) -> None:
+    program(
+        ready.top / "app",
+        "#!/bin/sh\ntest ! -e live/tree/sub || exit 1\ntest ! -e local/config || exit 4\n"
+        'test ! -s live/base.db || exit 2\ntest -s "$DRCTL_AT_TREE/a.txt" || exit 3\n'
+        "(echo gone > live/tree/a.txt) 2>/dev/null\necho up\n",
+    )
+    found = drill(ready)
+    tried = found["isolation"]
+    assert tried["proven"]
+    assert len(tried["tried"]) == 3
+    assert len(tried["reached_from_outside"]) == 3  # so the trial could have failed
+    assert (ready.top / "live/tree/a.txt").read_text() == "alpha\n"
+
+
+def test_a_killed_drill_is_removed_by_the_next_command(ready, stop_at_end) -> None:
+    program(
+        ready.top / "app",
+        '#!/bin/sh\necho $$ > "$DRCTL_DRILL/pid"\n(sleep 600; true) &\nsleep 600\n',
+    )
+    running = ready.start("drill", "far")
+    stop_at_end.append(running)
+    home = ready.top / "state/drills"
+    deadline = time.monotonic() + 60
+    while not (pids := list(home.glob("drill-*/pid"))) or not pids[0].read_text().strip():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    pid = int(pids[0].read_text())
+    assert left(ready)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    said = ready.run("snapshots").stderr
+    assert "a drill was killed; what it left is removed" in said
+    assert left(ready) == []
+    assert not os.path.exists(f"/proc/{pid}") or _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_a_drill_that_lives_is_left_alone_by_other_commands(ready, stop_at_end) -> None:
+    program(ready.top / "app", '#!/bin/sh\ntouch "$DRCTL_DRILL/began"\nsleep 600\n')
+    running = ready.start("drill", "far")
+    stop_at_end.append(running)
+    home = ready.top / "state/drills"
+    deadline = time.monotonic() + 60
+    while not list(home.glob("drill-*/began")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    ready.run("snapshots")
+    assert left(ready)
+    ready.run("drill", "far", code=8)
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(60) == 130
+    assert left(ready) == []
+
+
+VERIFY = """
+import json, sys
+from securesystemslib.dsse import Envelope
+from securesystemslib.signer import SSlibKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+key = load_pem_public_key(open(sys.argv[1], "rb").read())
+document = json.load(open(sys.argv[2]))
+made = SSlibKey.from_crypto(key, keyid=document["signatures"][0]["keyid"])
+envelope = Envelope.from_dict(document)
+envelope.verify([made], 1)
+print(envelope.payload_type)
+"""
+
+
+def evidence(ready) -> list:
+    return sorted((ready.top / "state/evidence/shop").glob("*.json"))
+
+
+def test_evidence_is_verified_by_drctl_and_by_a_tool_that_is_not_ours(ready) -> None:
+    drill(ready)
+    drill(ready)
+    (_, second) = evidence(ready)
+    key = ready.top / "keys/evidence.key.pub"
+    said = ready.run("report", "verify", second, "--key", key).stdout
+    assert "shop 2: drill far passed" in said
+    ready.run("report", "verify", second.parent)
+    argv = [sys.executable, "-c", VERIFY, str(key), str(second)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.stdout == "application/vnd.in-toto+json\n", done.stderr
+    assert {p.name for p in (ready.top / "offsite/evidence").iterdir()} == {
+        re.sub(r"^\d+-|\.json$", "", p.name) for p in evidence(ready)
+    }
+    assert not (ready.top / "local/evidence").exists()  # its site is denied: taken for lost
+    ready.run("gate")
+
+
+def test_a_gate_is_shut_without_evidence_and_by_each_fault_of_it(ready) -> None:
+    assert "never verified" in ready.run("gate", code=10).stdout
+    drill(ready)
+    assert ready.json("gate")["drills"][0]["readiness"] == "verified"
+    assert "overdue" in ready.run("gate", "--max-age", "1ms", code=10).stdout
+    plan = (ready.top / "plan.yaml").read_text()
+    ready.plan(plan + "# another word\n")
+    assert "changed since verified" in ready.run("gate").stdout
+    ready.run("gate", "--strict", code=10)
+    ready.plan(plan.replace("rto: 10m", "rto: 1ms"))
+    drill(ready, "missed")
+    assert "missed its objectives" in ready.run("gate", code=10).stdout
+    ready.plan(plan)
+    drill(ready)
+    ready.run("gate", "--strict")
+    # The drill that was missed is taken away: here, and where it was kept beside.
+    missed = evidence(ready)[1]
+    (ready.top / "offsite/evidence" / missed.stem.partition("-")[2]).unlink()
+    missed.unlink()
+    assert "evidence 2 is missing" in ready.run("gate", code=10).stdout
+
+
+def test_unsigned_evidence_does_not_open_the_gate(ready) -> None:
+    change(ready, 'evidence: {key: "file:keys/evidence.key"}\n', "")
+    assert "it is NOT SIGNED" in ready.run("drill", "far").stdout
+    assert "nobody can tell who made the evidence" in ready.run("gate", code=10).stdout
+
+
+def test_tampered_evidence_is_caught(ready) -> None:
+    change(ready, "rto: 10m", "rto: 1ms")
+    drill(ready, "missed")
+    (path,) = evidence(ready)
+    forged = json.loads(path.read_text())
+    import base64
+
+    payload = base64.b64decode(forged["payload"]).replace(b'"missed"', b'"passed"')
+    forged["payload"] = base64.b64encode(payload).decode()
+    path.write_text(json.dumps(forged))
+    said = ready.run("report", "verify", path, code=6).stderr
+    assert "not signed by this key" in said
+    assert "it is not what was written" in ready.run("gate", code=10).stdout

@@ -1,0 +1,136 @@
+"""What a plan says of recovery: every mistake with its place, every finding with its remedy."""
+
+import re
+
+import pytest
+
+STEPS = """\
+recovery:
+  parameters: {zone: example.com}
+  steps:
+    fence: {run: [./fence, "${zone}"], when: [failover]}
+    tree: {restore: tree, after: [fence]}
+    app: {run: [./start], undo: [./stop], after: [tree]}
+    well: {check: {http: "http://127.0.0.1/", expect: 200}, after: [app]}
+checks:
+  - {asset: tree, compare: manifest}
+drills:
+  far: {from: offsite, deny_sites: [here], pick: {random_within: 14d}}
+evidence: {key: "file:keys/evidence.key"}
+"""
+
+
+@pytest.fixture
+def whole(good) -> str:
+    """Steps begin on line 14."""
+    return good.replace("{rpo: 2h}", "{rpo: 2h, rto: 1h, drill_every: 30d}") + STEPS
+
+
+def test_a_whole_plan_has_no_mistake_and_no_finding(mistakes, findings, whole) -> None:
+    assert mistakes(whole) == []
+    assert findings(whole) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (
+            "after: [fence]",
+            "after: [app]",
+            (
+                "18: recovery.steps.tree.after: "
+                "these steps wait for each other for ever: tree -> app -> tree"
+            ),
+        ),
+        (
+            "after: [tree]",
+            "after: [trie]",
+            "19: recovery.steps.app.after[0]: no step 'trie'; steps: fence, tree, app, well",
+        ),
+        (
+            "restore: tree",
+            "restore: trees",
+            "18: recovery.steps.tree.restore: no asset 'trees'; assets: tree",
+        ),
+        (
+            "run: [./start]",
+            "run: [./start], wait: 1s",
+            (
+                "19: recovery.steps.app: one of restore, run, check, approval, wait, notify is "
+                "wanted; not 2: run, wait"
+            ),
+        ),
+        (
+            "${zone}",
+            "${zome}",
+            "17: recovery.steps.fence.run[1]: no parameter 'zome'; parameters: zone",
+        ),
+        (
+            "{asset: tree, compare: manifest}",
+            "{asset: tree, compare: manifest, sql: select 1}",
+            (
+                "22: checks[0]: one of sql, http, command, integrity, compare is wanted; "
+                "not 2: sql, compare"
+            ),
+        ),
+        (
+            ", expect: 200",
+            "",
+            "20: recovery.steps.well.check.http: say with 'expect' what must be found",
+        ),
+        (
+            "deny_sites: [here]",
+            "deny_sites: [there]",
+            "24: drills.far.deny_sites[0]: 'offsite' stands there, which the drill restores from",
+        ),
+        (
+            "expect: 200",
+            "expect: {mn: 1}",
+            "20: recovery.steps.well.check.expect: unknown key 'mn'; did you mean 'min'?",
+        ),
+        (
+            "expect: 200",
+            "expect: {}",
+            (
+                "20: recovery.steps.well.check.expect: it expects nothing: a check that cannot "
+                "fail proves nothing"
+            ),
+        ),
+        (
+            "restore: tree, after: [fence]",
+            "restore: tree, undo: [./x], after: [fence]",
+            "18: recovery.steps.tree.undo: only a step with 'run' can be undone",
+        ),
+        (
+            'check: {http: "http://127.0.0.1/", expect: 200}, after: [app]',
+            "check: {asset: tree, compare: manifest}",
+            "20: recovery.steps.well: it looks at 'tree' and does not wait for 'tree': 'after'",
+        ),
+    ],
+)
+def test_a_mistake_is_told_at_its_place(mistakes, whole, before, after, told) -> None:
+    assert before in whole
+    found = mistakes(whole.replace(before, after))
+    by_line = [re.sub(r"^(\d+):\d+: ", r"\1: ", line) for line in found]
+    assert told in by_line, found
+
+
+def test_an_asset_is_restored_once(mistakes, whole) -> None:
+    twice = whole.replace("    app:", "    again: {restore: tree, after: [fence]}\n    app:")
+    assert any("'tree' restores 'tree' already" in line for line in mistakes(twice))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("checks:\n  - {asset: tree, compare: manifest}\n", "", "no check looks at it"),
+        ('evidence: {key: "file:keys/evidence.key"}\n', "", "is not signed"),
+        (", drill_every: 30d", "", "nobody is told when one is overdue"),
+        ("{from: offsite, deny_sites: [here],", "{from: local,", "it stands where the data is"),
+        ("    well:", "    ask: {approval: boss}\n    well:", "nothing waits for it"),
+        ("restore: tree, after", "wait: 1s, after", "no step of 'recovery' brings it back"),
+    ],
+)
+def test_what_recovery_forbids_is_found(findings, whole, before, after, told) -> None:
+    assert before in whole
+    assert any(told in line for line in findings(whole.replace(before, after)))

@@ -53,6 +53,7 @@ class Way:
     end: int
     transactions: int = 0
     last: Group | None = None
+    is_short: bool = False  # the log ends before the time that was asked for
 
 
 def replay(datadir: str, position: Position, log: Log, around: Surroundings) -> None:
@@ -88,6 +89,9 @@ def _tell(way: Way, around: Surroundings) -> None:
     else:
         text = "the binlog holds nothing to be replayed after the snapshot"
     around.report.emit(Notice("info", text))
+    if way.is_short:
+        what = "the stored log ends before that time: what was committed later is not in it"
+        around.report.emit(Notice("warning", what))
 
 
 # -- the way --------------------------------------------------------------------------------------
@@ -145,7 +149,9 @@ class _Wanted:
             self.met = True
 
     def conclude(self, way: Way) -> None:
-        """A point that was asked for must have been found."""
+        """A point that was asked for must have been found; a server that was idle until a time
+        looks like a log that ends before it."""
+        way.is_short = self._until_second is not None and not self.met
         if self._last and not self.met:
             reached = way.last.gtid if way.last else "the snapshot"
             raise UsageError(

@@ -127,43 +127,45 @@ def test_a_server_killed_while_it_is_copied_leaves_no_snapshot(shop, maria, stop
     maria.ask("create table app.big (id int primary key auto_increment, v longblob)")
     for _ in range(8):
         maria.ask("insert into app.big (v) values (repeat('z', 8000000))")
-    gate = shop.top / "gate"
-    run_through_a_gate(shop, gate)
+    slowly(shop)
     backup = shop.start("backup")
     stop_at_end.append(backup)
-    gate_is_reached(gate)
+    copy = first_copied_file(shop)
     maria.kill()
-    (gate / "go").touch()
+    assert copy.exists(), "the copy was over before the server was killed"
     _, said = backup.communicate(timeout=60)
     assert backup.returncode == 4, said
     assert "mariadb-backup" in said
     assert shop.snapshots() == []
+    assert list(copy.parent.parent.iterdir()) == []
     maria.start()
+    del shop.variables["PATH"]
     shop.run("backup")
     shop.run("restore", "shop", "--to", "back")
     with standing(shop.top / "back") as found:
         assert found.counts()["rows.app.big"] == 8
 
 
-def run_through_a_gate(shop, gate: Path) -> None:
-    """The real mariadb-backup, stopped just before it begins until a file says go."""
-    gate.mkdir()
-    script = gate / "mariadb-backup"
-    script.write_text(
-        "#!/bin/sh\n"
-        f'[ "$1" = --version ] || {{ touch {gate}/reached; '
-        f"while [ ! -e {gate}/go ]; do sleep 0.05; done; }}\n"
-        f'exec {find_program("mariadb-backup")} "$@"\n'
-    )
+def slowly(shop) -> None:
+    """The real mariadb-backup, told to read little at a time."""
+    folder = shop.top / "programs"
+    folder.mkdir()
+    script = folder / "mariadb-backup"
+    real = find_program("mariadb-backup")
+    slow = f'exec {real} "$@" --throttle=20\n'
+    script.write_text(f'#!/bin/sh\n[ "$1" != --version ] || exec {real} "$@"\n{slow}')
     script.chmod(0o755)
-    shop.variables["PATH"] = f"{gate}:{os.environ['PATH']}"
+    shop.variables["PATH"] = f"{folder}:{os.environ['PATH']}"
 
 
-def gate_is_reached(gate: Path) -> None:
+def first_copied_file(shop) -> Path:
     deadline = time.monotonic() + 60
-    while not (gate / "reached").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    while time.monotonic() < deadline:
+        found = list((shop.top / "state").glob("*/shop.scratch/shop.mariadb-copy/ib*"))
+        if found:
+            return found[0]
+        time.sleep(0.01)
+    raise AssertionError("nothing is copied")
 
 
 def test_a_disk_that_fills_up_while_it_is_copied_leaves_nothing_behind(shop, maria) -> None:

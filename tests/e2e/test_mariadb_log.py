@@ -157,6 +157,8 @@ def test_after_kill_9_of_the_server_the_repository_alone_gives_the_last_seconds(
         rows = ids(up)
         mark_ns = up.newest_mark_ns()
         assert up.health().ok
+    done, _ = restored(kept, "--at", utc(time.time_ns() // 10**9))
+    assert "the stored log ends before that time" in done.stderr
     assert mark_ns
     lost = len(writer.done_ns) - len(rows)
     rpa_seconds = (killed_ns - mark_ns) / 1e9

@@ -46,6 +46,7 @@ GRANTS = (
 _OPTIONS = (
     "--skip-networking",
     "--log-bin=binlog",
+    "--binlog-format=ROW",
     "--server-id=7",
     "--sync-binlog=1",
     "--gtid-strict-mode=1",

@@ -17,7 +17,7 @@ from drctl.engines.mariadb_marker import Marker
 from drctl.engines.mariadb_wire import Part, follow, replica_id
 from drctl.errors import DrctlError, SourceError
 from drctl.events import Notice
-from drctl.logpieces import by_file
+from drctl.logpieces import LogFile, by_file
 from drctl.units import parse_duration
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Follower:
             return next(iter(files)), 0
         newest = stored[max(stored)]
         wanted = binlog.next_name(newest.file) if newest.whole else newest.file
-        position = 0 if newest.whole else newest.size
+        position = 0 if newest.whole else _event_end(newest)
         if wanted in files:
             if position > files[wanted]:
                 raise self._anew(wanted)
@@ -110,6 +110,18 @@ class Follower:
 
     def _warn(self, what: str) -> None:
         self._around.report.emit(Notice("warning", f"{self._asset}: {what}"))
+
+
+def _event_end(file: LogFile) -> int:
+    """Where the last event that is stored whole ends. What is stored at once begins and ends with
+    whole events, but is cut where a piece must end; a run that was killed in between left a piece
+    without the rest of its last event."""
+    at = file.size
+    for piece in reversed(file.pieces):
+        if at % LOG_PIECE_MAX_BYTES:
+            break
+        at = piece.offset
+    return at
 
 
 def _files(server: "Connection[Any]", asset: str) -> dict[str, int]:

@@ -9,6 +9,7 @@ from drctl.clock import Clock
 from drctl.errors import KeyUnavailable, UsageError
 from drctl.plan.model import RepositoryPart, S3Credentials, S3Place
 from drctl.plan.secrets import resolve
+from drctl.repository import names
 from drctl.storage.base import Storage
 from drctl.storage.local import Local
 from drctl.storage.s3 import S3, Credentials
@@ -54,7 +55,7 @@ class Places:
         mode: Literal["COMPLIANCE", "GOVERNANCE"] = part.lock.mode.upper()
         lock = Lock(mode, parse_duration(getattr(part.lock, "for")))
         rest = self._rest(part.s3)
-        return LockedS3(part.s3.bucket, part.s3.prefix, lock, clock, written, **rest)
+        return LockedS3(part.s3.bucket, part.s3.prefix, lock, clock, written, names.PASSING, **rest)
 
     def _rest(self, place: S3Place) -> dict[str, Any]:
         credentials = self._credentials(place.credentials)

@@ -171,6 +171,9 @@ class Proxy:
                 threading.Thread(target=self._carry, args=(near, far, False), daemon=True).start()
                 threading.Thread(target=self._carry, args=(far, near, True), daemon=True).start()
 
+    def _pace(self, count: int) -> None:
+        """For links that take their time."""
+
     def _carry(self, source: socket.socket, to: socket.socket, is_answer: bool) -> None:
         carried = 0
         with contextlib.suppress(OSError):  # one side went away: so does the other
@@ -181,6 +184,8 @@ class Proxy:
                     self.cuts += 1
                     to.sendall(data[:left])
                     break
+                if is_answer:
+                    self._pace(len(data))
                 to.sendall(data)
                 carried += len(data)
         for side in (source, to):

@@ -137,6 +137,10 @@ def _steps(kit: Kit, places: Sequence[Place]) -> list[tuple[str, str]]:
         (fetch, "drctl kit test --kit kit.json"),
         ("See what there is.", "drctl snapshots --kit kit.json"),
         ("Put it back.", "drctl restore ASSET --to DIRECTORY --kit kit.json"),
+        (
+            "If a thief had the host's keys: read the bucket as it was before he came.",
+            "drctl snapshots --kit kit.json --as-of '2026-03-01 12:00'",
+        ),
         (last, "drctl key credential FILE --kit kit.json"),
     ]
 

@@ -42,7 +42,8 @@ class Lock:
 
 
 class LockedS3(S3):
-    """A bucket whose objects are locked as they are put: `written` tells until when, by name."""
+    """A bucket whose objects are locked as they are put, but for what is below `passing`:
+    `written` tells until when, by name."""
 
     def __init__(
         self,
@@ -51,12 +52,14 @@ class LockedS3(S3):
         lock: Lock,
         clock: Clock,
         written: dict[str, int],
+        passing: tuple[str, ...] = (),
         **rest: Any,
     ) -> None:
         super().__init__(bucket, prefix, **rest)
         self.lock = lock
         self.written = written
         self._clock = clock
+        self._passing = passing
         self._rest = rest
 
     def relocked(self, lock: Lock) -> "LockedS3":
@@ -93,6 +96,12 @@ class LockedS3(S3):
         return found["VersionId"]
 
     def put(self, name: str, data: Buffer, *, replace: bool = False) -> None:
+        if name.startswith(self._passing):
+            super().put(name, data, replace=replace)
+        else:
+            self._put_locked(name, data, replace=replace)
+
+    def _put_locked(self, name: str, data: Buffer, *, replace: bool) -> None:
         until_ns = self.lock.new_until_ns(self._clock.now_ns())
         words = {
             "ObjectLockMode": self.lock.mode,

@@ -53,6 +53,15 @@ def test_what_is_put_is_locked_for_the_period_and_never_for_less(s3_server, buck
         storage.retain("missing", longer_ns)
 
 
+def test_what_passes_is_never_locked(s3_server, bucket) -> None:
+    rest = s3_server.rest()
+    storage = LockedS3(bucket, "x", MINUTE, SystemClock(), {}, ("runs/", "trash/"), **rest)
+    storage.put("runs/alive/1", b"1")
+    storage.put("runs/alive/1", b"2", replace=True)
+    assert storage.retained_until_ns("runs/alive/1") == 0
+    assert storage.written == {}
+
+
 def test_a_bucket_without_lock_is_told_with_what_to_do(s3_server) -> None:
     storage = s3_server.locked(s3_server.new_bucket(), "", MINUTE, SystemClock())
     with pytest.raises(StorageError) as told:

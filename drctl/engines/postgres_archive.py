@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from drctl.engines import postgres_layout as layout
 from drctl.engines.base import Log, LogSink
-from drctl.engines.postgres_recovery import assemble
+from drctl.engines.postgres_recovery import assemble_as_it_is
 from drctl.engines.tree_look import reason
 from drctl.errors import SourceError, TargetRefused
 from drctl.logpieces import by_file
@@ -82,7 +82,7 @@ def fetch(file: str, to: str, log: Log, segment_bytes: int) -> bool:
     found = by_file(log.pieces()).get(file)
     if found is None or not found.pieces:
         return False
-    data = assemble(log, found, segment_bytes)
+    data = assemble_as_it_is(log, found, segment_bytes)
     partial = f"{to}.drctl-partial"
     try:
         with open(partial, "wb") as out:

@@ -17,7 +17,7 @@ from drctl.engines.postgres_client import lsn_of
 from drctl.engines.postgres_server import programs
 from drctl.engines.postgres_wal import Base
 from drctl.errors import IntegrityError, TargetRefused
-from drctl.logpieces import LogFile
+from drctl.logpieces import LogFile, by_file
 
 _HEAD = (
     "# Written by drctl: how this cluster recovers. Remove it once it is up and you are content."
@@ -99,6 +99,18 @@ def assemble(log: Log, file: LogFile, segment_bytes: int) -> bytes:
             )
         data += bytes(segment_bytes - len(data))
     return bytes(data)
+
+
+def assemble_as_it_is(log: Log, file: LogFile, segment_bytes: int) -> bytes:
+    """The same of a log that is being written meanwhile: parts that were listed go when a whole
+    piece covers them, and then that one is read."""
+    try:
+        return assemble(log, file, segment_bytes)
+    except IntegrityError:
+        now = by_file(log.pieces()).get(file.file)
+        if now is None or now.pieces == file.pieces or now.size < file.size:
+            raise
+        return assemble(log, now, segment_bytes)
 
 
 def reaches(top: str, segments: Iterable[str], major: int, goal_ns: int) -> bool:

@@ -211,7 +211,7 @@ class PostgresTarget:
 
         def one(file: LogFile) -> Problem | None:
             assert log  # noqa: S101 - the files come from it
-            data = recovery.assemble(log, file, base.segment_bytes)
+            data = recovery.assemble_as_it_is(log, file, base.segment_bytes)
             return self._put(b"pg_wal/" + file.file.encode(), data)
 
         with ThreadPoolExecutor(_FETCHERS, "drctl-wal") as pool:

@@ -2,12 +2,15 @@
 
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from drctl.clock import Clock
 from drctl.engines.base import Follower
 from drctl.errors import DrctlError
 from drctl.events import Event, Notice, Reporter
+from drctl.ops.replicate import copy_logs
+from drctl.storage.base import Storage
 
 _FIRST_SECONDS, _MOST_SECONDS = 1.0, 30.0
 _LOOK_SECONDS = 0.5
@@ -35,18 +38,44 @@ class Ending:
         return self.asked.is_set()
 
 
+@dataclass(frozen=True, slots=True)
+class Copying:
+    """How the logs get to other repositories, every `seconds`."""
+
+    source: Storage
+    copies: tuple[Storage, ...]
+    pool: Executor
+    seconds: float
+
+    def once(self, report: Reporter) -> None:
+        """A site that is away keeps no other from being brought up to date."""
+        for copy in self.copies:
+            try:
+                copy_logs(self.source, copy, self.pool)
+            except DrctlError as error:
+                report.emit(Notice("warning", f"the log in {copy.where} is behind: {error.what}"))
+
+    def keep_on(self, ending: Ending, report: Reporter) -> None:
+        """Until it is ended."""
+        while not ending.asked.wait(self.seconds):
+            self.once(report)
+
+
 def stream(
     followers: Sequence[tuple[str, Follower]],
+    copying: Copying,
     ending: Ending,
     clock: Clock,
     report: Reporter,
 ) -> None:
     """Follow every asset until `ending` is asked for, each in a thread of its own. A signal that
-    comes meanwhile asks for it; what came in by then is stored."""
+    comes meanwhile asks for it; what came in by then is stored, and copied."""
     threads = [
         threading.Thread(target=_keep_following, args=(*each, ending, clock, report), name=each[0])
         for each in followers
     ]
+    if copying.copies:
+        threads.append(threading.Thread(target=copying.keep_on, args=(ending, report)))
     for thread in threads:
         thread.start()
     try:
@@ -58,6 +87,7 @@ def stream(
         ending.asked.set()
         for thread in threads:
             thread.join()
+        copying.once(report)
 
 
 def _keep_following(

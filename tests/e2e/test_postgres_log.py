@@ -22,8 +22,10 @@ name: test
 objectives: {{rpo: 2h}}
 sites:
   here: {{failure_domain: a}}
+  there: {{failure_domain: b}}
 repositories:
   local: {{site: here, path: repository}}
+  offsite: {{site: there, path: offsite, copy_of: local}}
 keys: {{credential: file:keys/writer.key}}
 assets:
   orders:
@@ -168,7 +170,7 @@ def test_after_kill_9_of_the_primary_the_repository_alone_gives_back_what_was_co
         load.wait_for(load.committed + 300)
         stage.cluster.kill()
     stage.unfollow()
-    rows = stage.rows_back()
+    rows = stage.rows_back("--from", "offsite")
     lost = load.committed - len(rows)
     record_property("rows_lost", lost)
     assert rows == list(range(1, len(rows) + 1)), "a row is missing in the middle"

@@ -9,10 +9,11 @@ from drctl.codec.keys import WriterCredential, new_secrets
 from drctl.codec.limits import LOG_PIECE_MAX_BYTES
 from drctl.codec.logpiece import stream_id
 from drctl.codec.recipients import new_identity
-from drctl.errors import IntegrityError, KeyUnavailable, StorageError
+from drctl.engines.postgres_recovery import assemble_as_it_is
+from drctl.errors import IntegrityError, KeyUnavailable, NotFound, StorageError
 from drctl.events import Silent
 from drctl.logpieces import LogPiece, by_file, outlived, superseded
-from drctl.ops.replicate import check_object, replicate
+from drctl.ops.replicate import check_object, copy_logs, replicate
 from drctl.ops.verify import Effort, verify
 from drctl.repository import lifecycle, names
 from drctl.repository.log import LogReader, LogWriter, session_of
@@ -187,6 +188,54 @@ def test_a_copy_and_a_verification_know_the_log(writer, repository) -> None:
         copy.delete(names.SESSIONS + session_of("here", piece.name))
         found = verify(copy, again, IDENTITY, Effort(100, 0), pool, Silent()).wrong
     assert "is missing, though log/" in found[0]
+
+
+def test_a_copy_of_the_logs_alone_follows_and_drops_what_is_covered(writer, repository) -> None:
+    copy = Memory()
+    with ThreadPoolExecutor(2) as pool:
+        replicate(repository.storage, copy, pool, Silent())
+        writer.append(SEGMENT, 0, b"wa")
+        assert copy_logs(repository.storage, copy, pool) == 1
+        writer.append(SEGMENT, 0, b"wal", whole=True)
+        writer.clean(SEGMENT)
+        assert copy_logs(repository.storage, copy, pool) == 1
+        assert copy_logs(repository.storage, copy, pool) == 0
+    (left,) = copy.list(names.LOG)
+    again = lifecycle.open_as_reader(copy, IDENTITY, os.urandom)
+    assert read_file(LogReader(again, IDENTITY, writer.stream), SEGMENT) == b"wal"
+    assert ".whole." in left.name
+
+
+class Vanishing(Memory):
+    """A storage in which parts of a log go between the listing and the reading."""
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        if ".part." in name:
+            raise NotFound(name, self.where)
+        return super().get(name, offset, length)
+
+
+def test_parts_that_go_while_they_are_copied_or_verified_are_no_damage() -> None:
+    credential = WriterCredential(new_secrets(os.urandom), (IDENTITY.recipient(),))
+    repository = lifecycle.create(Vanishing(), credential, os.urandom)
+    writer = LogWriter(repository, stream_id(repository.secrets, "orders", "7"))
+    writer.append(SEGMENT, 0, b"wa")
+    writer.append(SEGMENT, 0, b"wal", whole=True)
+    with ThreadPoolExecutor(2) as pool:
+        copy = Memory()
+        replicate(repository.storage, copy, pool, Silent())
+        effort = Effort(100, 0)
+        assert not verify(repository.storage, None, None, effort, pool, Silent()).wrong
+    assert [".whole." in info.name for info in copy.list(names.LOG)] == [True]
+
+
+def test_a_log_is_assembled_though_its_parts_go_meanwhile(writer, repository) -> None:
+    writer.append(SEGMENT, 0, b"wa")
+    log = reader(writer, repository)
+    before = by_file(log.pieces())[SEGMENT]
+    writer.append(SEGMENT, 0, b"wal", whole=True)
+    writer.clean(SEGMENT)
+    assert assemble_as_it_is(log, before, 3) == b"wal"
 
 
 def piece(file: str, offset: int, size: int, *, whole: bool = False, name: str = "") -> LogPiece:

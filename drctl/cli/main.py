@@ -33,6 +33,7 @@ COMMANDS = {
     "unhold": "Leave a held snapshot to the rules again.",
     "undelete": "Bring a removed snapshot back.",
     "drill": "Try the recovery out, and measure it against the objectives.",
+    "recover": "Bring back what is lost, for real, step by step.",
     "gate": "Go on only with evidence of a recovery that was tried.",
     "report": "Show and verify what drills found.",
     "mark": "Write a marker into live assets, to measure freshness by.",

@@ -1,6 +1,7 @@
 """What the commands that read snapshots share: open the repository, pick a snapshot."""
 
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -87,13 +88,13 @@ def source_of(context: Context, wiring: Wiring, repository: str | None) -> str:
         name = repository or wiring.primary()
         wiring.part(name)
         return name
-    return _first_that_answers(wiring)
+    return first_that_answers(wiring, [*wiring.others(), wiring.primary()])
 
 
-def _first_that_answers(wiring: Wiring) -> str:
-    """What hinders the others is told; when none answers, the copy's error is what matters."""
+def first_that_answers(wiring: Wiring, names: Iterable[str]) -> str:
+    """What hinders the others is told; when none answers, the first one's error is what matters."""
     errors: list[DrctlError] = []
-    for name in (*wiring.others(), wiring.primary()):
+    for name in names:
         try:
             if lifecycle.exists(wiring.storage(name)):
                 return name

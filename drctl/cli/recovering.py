@@ -36,11 +36,14 @@ def restoring(plan: Plan, asset: str) -> StepPart:
     return next((step for step in steps if step.restore == asset), StepPart(restore=asset))
 
 
-def returning(opened: Opened, name: str, to: str, at_ns: int | None) -> Returning:
-    """An asset on its way from a repository to a place, as it was at a time or as new as can be.
-    Raises StorageError when there is no such snapshot."""
+def returning(
+    opened: Opened, name: str, to: str, at_ns: int | None, snapshot_name: str = ""
+) -> Returning:
+    """An asset on its way from a repository to a place, as it was at a time or as new as can be;
+    from the snapshot of that name, where one was decided on. Raises StorageError when there is no
+    such snapshot."""
     wiring = opened.wiring
-    snapshot = opened.pick(name, at_ns)
+    snapshot = opened.pick(snapshot_name or name, at_ns)
     root = opened.root(snapshot)
     goal = goal_of(snapshot.engine, at_ns, None, "latest") if at_ns is not None else LATEST
 

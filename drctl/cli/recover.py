@@ -1,0 +1,310 @@
+"""The real thing: bring back what is lost, in order, and survive a lost terminal."""
+
+import os
+import signal
+import socket
+from contextlib import suppress
+from typing import Any, cast
+
+import click
+
+from drctl.cli.context import (
+    Context,
+    from_option,
+    identity_option,
+    instant,
+    output_options,
+    pass_context,
+)
+from drctl.cli.reading import Opened, first_that_answers, open_with
+from drctl.cli.recovering import assets_of, restoring, returning
+from drctl.cli.steps import steps_of
+from drctl.errors import ExitCode, PlanError, UsageError
+from drctl.events import Notice
+from drctl.ops.recovery import runs
+from drctl.ops.recovery.graph import Graph, Mode
+from drctl.ops.recovery.performer import Acting, Place, born
+from drctl.ops.recovery.process import Programs
+from drctl.ops.recovery.returning import Returning
+from drctl.ops.recovery.runner import Runner
+from drctl.ops.recovery.runs import Run
+from drctl.ops.recovery.state import State, replay
+from drctl.ops.recovery.timing import timing
+from drctl.plan.model import Plan, engine_of
+from drctl.plan.parameters import fill
+from drctl.units import show_instant, show_seconds
+from drctl.wiring import Wiring, state_home
+
+
+@click.command()
+@click.option(
+    "--mode",
+    type=click.Choice(["failover", "planned", "failback"]),
+    default="failover",
+    show_default=True,
+    help="Which steps apply.",
+)
+@click.option("--at", metavar="TIME", help="As it was at TIME; else as new as can be.")
+@click.option("--to", metavar="DIRECTORY", help="Put every asset below it, under its name.")
+@click.option("--set", "sets", multiple=True, metavar="NAME=VALUE", help="A parameter's value.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--resume", is_flag=True, help="Go on with the run that began last.")
+@click.option("--watch", is_flag=True, help="Show how the run that began last stands.")
+@click.option("--approve", metavar="STEP", help="Agree to a step that waits for it.")
+@click.option("--refuse", metavar="STEP", help="Refuse it.")
+@click.option("--cancel", is_flag=True, help="End the run: nothing more begins, and it is undone.")
+@click.option("--by", metavar="NAME", help="Who approves, refuses or cancels.")
+@from_option
+@identity_option
+@output_options
+@pass_context
+def command(context: Context, /, **given: Any) -> int:
+    """Carry the plan's recovery out, for real: what it does and where is said first, and asked.
+
+    Nothing is ever overwritten. When drctl is killed or the terminal lost, --resume goes on where
+    it stood. A program that was running then is ended and run again.
+    """
+    wiring = context.wiring()
+    home = os.path.join(state_home(), "recoveries", wiring.loaded.plan.name)
+    if given["approve"] or given["refuse"] or given["cancel"]:
+        return _answer(context, wiring, runs.newest(home, wiring.clock), given)
+    if given["watch"]:
+        run = runs.newest(home, wiring.clock)
+        return _show(context, wiring, run, _graph(wiring, run.order))
+    identity = context.identity(wiring, given["identity_path"])
+    if given["resume"]:
+        run = runs.newest(home, wiring.clock)
+        _check_resumable(run)
+        opened = open_with(context, wiring, run.order["repository"], identity)
+        return _go_on(context, opened, run)
+    declared_ns = wiring.clock.now_ns()
+    source = given["repository"] or first_that_answers(wiring, [wiring.primary(), *wiring.others()])
+    wiring.part(source)
+    opened = open_with(context, wiring, source, identity)
+    order = _order(opened, given, source, declared_ns)
+    announcement = _announcement(wiring, order)
+    if given["yes"]:
+        wiring.report.emit(Notice("info", announcement))
+    context.confirm(announcement, given["yes"])
+    name = f"{declared_ns // 10**9}-{wiring.randomness(3).hex()}"
+    run = runs.begin(home, name, order, wiring.clock)
+    run.journal.append("declared", at_ns=declared_ns, mode=order["mode"])
+    return _go_on(context, opened, run)
+
+
+# -- what is decided ------------------------------------------------------------------------------
+
+
+def _order(opened: Opened, given: dict[str, Any], source: str, declared_ns: int) -> runs.Order:
+    """Everything that a resume must not decide anew: which snapshots, and where to."""
+    wiring = opened.wiring
+    plan = wiring.loaded.plan
+    at_ns = instant(wiring, given["at"])
+    values = {**plan.recovery.parameters, **_values(plan, given["sets"])}
+    graph = steps_of(plan, cast(Mode, given["mode"]), {}, values)
+    wanted = [s.asset for s in graph.steps if s.kind == "restore"]
+    assets = {
+        name: {
+            "snapshot": opened.pick(name, at_ns).name,
+            "to": _place(wiring, name, given["to"], values),
+        }
+        for name in assets_of(plan)
+        if name in wanted
+    }
+    return {
+        "mode": given["mode"],
+        "repository": source,
+        "where": opened.repository.where,
+        "plan_sha256": wiring.loaded.digest,
+        "declared_ns": declared_ns,
+        "at_ns": at_ns,
+        "parameters": values,
+        "assets": assets,
+    }
+
+
+def _values(plan: Plan, sets: tuple[str, ...]) -> dict[str, str]:
+    values = dict(text.partition("=")[::2] for text in sets)
+    unknown = [name for name in values if name not in plan.recovery.parameters]
+    if unknown:
+        listed = ", ".join(plan.recovery.parameters) or "none"
+        raise UsageError(f"the plan has no parameter '{unknown[0]}'", hint=f"it has {listed}")
+    return values
+
+
+def _place(wiring: Wiring, name: str, below: str | None, values: dict[str, str]) -> str:
+    """Where an asset is put: below --to, where its step says, or where the plan protects it."""
+    if below:
+        return os.path.join(os.path.abspath(below), name)
+    plan = wiring.loaded.plan
+    told = restoring(plan, name).to
+    if told:
+        return os.path.join(wiring.loaded.base, fill(told, values))
+    _, settings = engine_of(plan.assets[name])
+    paths = getattr(settings, "paths", None) or [getattr(settings, "path", None)]
+    if len(paths) != 1 or not paths[0]:
+        raise PlanError(
+            f"the plan does not say where {name} is put",
+            hint="say 'to' in the step that restores it, or give --to DIRECTORY",
+        )
+    return os.path.join(wiring.loaded.base, paths[0])
+
+
+def _announcement(wiring: Wiring, order: runs.Order) -> str:
+    """Host, source, and what becomes of each place: before anything is done."""
+    plan = wiring.loaded.plan
+    lines = [
+        f"{order['mode']} of {plan.name} on this host, {socket.gethostname()}",
+        f"  from {order['where']}",
+    ]
+    for name, asset in order["assets"].items():
+        fate = ""
+        if os.path.lexists(asset["to"]) and not _is_empty(asset["to"]):
+            is_aside = restoring(plan, name).existing == "set_aside"
+            fate = ": WHAT IS THERE IS SET ASIDE" if is_aside else ": SOMETHING IS THERE, refused"
+        lines.append(f"  {name} {asset['snapshot'][:8]} to {asset['to']}{fate}")
+    return "\n".join([*lines, "  nothing is overwritten"])
+
+
+def _is_empty(path: str) -> bool:
+    return os.path.isdir(path) and not os.listdir(path)
+
+
+# -- carrying it out ------------------------------------------------------------------------------
+
+
+def _check_resumable(run: Run) -> None:
+    if run.has_ended:
+        raise UsageError("the recovery that began last has ended", hint="see it with --watch")
+
+
+def _graph(wiring: Wiring, order: runs.Order, counted: dict[str, bool] | None = None) -> Graph:
+    plan = wiring.loaded.plan
+    return steps_of(plan, cast(Mode, order["mode"]), counted or {}, order["parameters"])
+
+
+def _go_on(context: Context, opened: Opened, run: Run) -> int:
+    wiring, order = opened.wiring, run.order
+    if wiring.loaded.digest != order["plan_sha256"]:
+        raise UsageError(
+            "the plan has changed since this recovery began",
+            hint="put the plan back as it was, or cancel the recovery and begin another",
+        )
+    context.interrupted_hint = "nothing is lost: 'drctl recover --resume' goes on"
+    with run.journal.running():
+        if run.journal.events()[-1]["event"] != "declared":
+            _end_what_was_left(run)
+            run.journal.append("resumed", host=socket.gethostname())
+        assets = {  # from the snapshots that were decided on, whatever is newer by now
+            name: returning(opened, name, asset["to"], order["at_ns"], asset["snapshot"])
+            for name, asset in order["assets"].items()
+        }
+        graph = _graph(wiring, order, {n: bool(a.counts_due) for n, a in assets.items()})
+        place = _place_of(opened, run, assets)
+        acting = Acting(place)
+        try:
+            Runner(graph, run.journal, acting, wiring.clock, wiring.report).run()
+        finally:
+            acting.close()
+    return _show(context, wiring, run, graph)
+
+
+def _place_of(opened: Opened, run: Run, assets: dict[str, Returning]) -> Place:
+    wiring = opened.wiring
+    return Place(
+        run_id=run.name,
+        reader=opened.reader,
+        pool=opened.pool,
+        assets=assets,
+        programs=Programs(wiring.loaded.base, {"DRCTL_MODE": run.order["mode"]}),
+        journal=run.journal,
+        clock=wiring.clock,
+        report=wiring.report,
+        keeps_up=False,
+    )
+
+
+def _end_what_was_left(run: Run) -> None:
+    """Programs of a drctl that was killed: they are run again, so they must not run twice."""
+    events = run.journal.events()
+    over = {event["step"] for event in events if event["event"] == "over"}
+    for event in events:
+        is_left = event["event"] == "process" and event["step"] not in over
+        if is_left and event["born"] and born(event["pid"]) == event["born"]:
+            with suppress(ProcessLookupError):
+                os.killpg(event["pid"], signal.SIGKILL)
+
+
+# -- answers from other terminals -----------------------------------------------------------------
+
+
+def _answer(context: Context, wiring: Wiring, run: Run, given: dict[str, Any]) -> int:
+    who = given["by"]
+    if not who:
+        raise UsageError("who says so?", hint="give your name with --by; it is recorded")
+    if run.has_ended:
+        raise UsageError("the recovery that began last has ended")
+    step = given["approve"] or given["refuse"]
+    if step:
+        asked = [s.name for s in _graph(wiring, run.order).steps if s.kind == "approval"]
+        if step not in asked:
+            listed = ", ".join(asked) or "none"
+            raise UsageError(f"no step '{step}' waits for an approval", hint=f"such are: {listed}")
+        word = "approved" if given["approve"] else "refused"
+        run.journal.append(word, step=step, by=who)
+        context.result({"step": step, word: True, "by": who}, f"{step}: {word} by {who}")
+        return ExitCode.DONE
+    run.journal.append("cancelled", by=who)
+    hint = "" if run.journal.is_running() else "; 'drctl recover --resume' undoes what was done"
+    context.result({"cancelled_by": who}, f"cancelled by {who}{hint}")
+    return ExitCode.DONE
+
+
+def _show(context: Context, wiring: Wiring, run: Run, graph: Graph) -> int:
+    """How a run stands. Exit code 10 when it ended otherwise than it should."""
+    state = replay(graph, run.journal.events())
+    context.result(_document(run, graph, state), _text(run, graph, state))
+    if run.journal.is_running() or not state.ending:
+        wiring.report.emit(Notice("info", "it has not ended: see --watch and --resume"))
+    return ExitCode.DONE if state.ending in {"", "done"} else ExitCode.OBJECTIVE_MISSED
+
+
+def _document(run: Run, graph: Graph, state: State) -> dict[str, Any]:
+    found = timing(graph, state)
+    return {
+        "run": run.name,
+        "mode": run.order["mode"],
+        "ending": state.ending,
+        "cancelled_by": state.cancelled_by,
+        "rta_seconds": found.rta_seconds,
+        "machine_seconds": found.machine_seconds,
+        "human_seconds": found.human_seconds,
+        "steps": [
+            {
+                "step": step.name,
+                "kind": step.kind,
+                "status": state[step.name].status,
+                "attempts": state[step.name].attempts,
+                "what": state[step.name].what,
+                "by": state[step.name].by,
+            }
+            for step in graph.steps
+        ],
+    }
+
+
+def _text(run: Run, graph: Graph, state: State) -> str:
+    began = show_instant(state.began_ns)
+    lines = [f"{run.order['mode']} declared {began}: {state.ending or 'going on'}"]
+    for step in graph.steps:
+        at = state[step.name]
+        took = show_seconds((at.ended_ns - at.asked_ns) / 1e9) if at.ended_ns else ""
+        lines.append(f"  {step.name[:23]:24}{at.status:10}{took:>8}  {at.what}".rstrip())
+    found = timing(graph, state)
+    if found.rta_seconds is not None:
+        lines.append(
+            f"  all is back after {show_seconds(found.rta_seconds)}: "
+            f"machine {show_seconds(found.machine_seconds)}, "
+            f"people {show_seconds(found.human_seconds)}"
+        )
+    return "\n".join(lines)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -246,3 +247,18 @@ def test_tampered_evidence_is_caught(ready) -> None:
     said = ready.run("report", "verify", path, code=6).stderr
     assert "not signed by this key" in said
     assert "it is not what was written" in ready.run("gate", code=10).stdout
+
+
+def test_evidence_is_verified_by_a_script_that_needs_no_drctl(ready) -> None:
+    drill(ready)
+    drill(ready)
+    drill(ready)
+    script = Path(__file__).parents[2] / "scripts/verify-evidence"
+    argv = [sys.executable, "-I", str(script), str(ready.top / "keys/evidence.key.pub")]
+    files = [str(path) for path in evidence(ready)]
+    assert subprocess.run([*argv, *files], check=False).returncode == 0
+    gap = [files[0], files[2]]
+    assert subprocess.run([*argv, *gap], check=False).returncode == 1
+    text = Path(files[1]).read_text()
+    Path(files[1]).write_text(text.replace('"payload": "eyJ', '"payload": "eyK'))
+    assert subprocess.run([*argv, *files], check=False).returncode == 1

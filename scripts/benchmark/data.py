@@ -164,10 +164,12 @@ class Large:
 
 
 def _sources() -> list[Path]:
-    """Whatever this machine has: Python installations first."""
-    standard = Path(sysconfig.get_paths()["stdlib"])
-    around = sorted({p.resolve() for p in Path(sys.base_prefix).parent.glob("[0-9]*")})
-    return [*(p for p in around if p.is_dir()), standard, Path("/usr/share"), Path("/usr/lib")]
+    """Whatever this machine has: Python installations first, such as pyenv keeps."""
+    found = [Path.home() / ".pyenv/versions", Path(sys.base_prefix).parent, Path("/opt/python")]
+    around = {path.resolve() for top in found for path in top.glob("[0-9]*")}
+    standard = Path(sysconfig.get_paths()["stdlib"]).resolve()
+    pythons = sorted(path for path in around if (path / "bin").is_dir()) or [standard]
+    return [*pythons, Path("/usr/share"), Path("/usr/lib")]
 
 
 def _unreadable(folder: str, names: list[str]) -> set[str]:

@@ -12,7 +12,8 @@ from pyfastcdc import FastCDC
 from drctl.codec.limits import CHUNK_AVERAGE_BYTES, CHUNK_MAX_BYTES, CHUNK_MIN_BYTES
 
 Piece = bytes | memoryview
-_WINDOW_BYTES = 2 * CHUNK_MAX_BYTES
+_WINDOW_BYTES = CHUNK_MAX_BYTES  # all that is under way should fit a processor's cache
+_BORDER_BYTES = (CHUNK_AVERAGE_BYTES + CHUNK_MIN_BYTES, CHUNK_MAX_BYTES)  # enough mostly; always
 
 
 class Chunker:
@@ -35,8 +36,7 @@ class Chunker:
         for piece in _gather(pieces, _WINDOW_BYTES):
             window = memoryview(piece)
             if rest:
-                border = memoryview(b"".join((rest, window[:CHUNK_MAX_BYTES])))
-                chunks, at = self._chunks_beginning_in(border, len(rest))
+                border, chunks, at = self._over_border(rest, window)
                 yield from chunks
                 if at < len(rest):
                     rest = border[at:]  # that was all there is
@@ -47,6 +47,18 @@ class Chunker:
             rest = window[at:]
         if rest:
             yield rest
+
+    def _over_border(
+        self, rest: Piece, window: memoryview
+    ) -> tuple[memoryview, list[memoryview], int]:
+        """What lies around the border in one piece, its chunks that begin in `rest`, and where the
+        next one begins. Copies no more than it takes to see where the last of them ends."""
+        for more in _BORDER_BYTES:
+            border = memoryview(b"".join((rest, window[:more])))
+            chunks, at = self._chunks_beginning_in(border, len(rest))
+            if at >= len(rest):
+                break
+        return border, chunks, at
 
     def _chunks_beginning_in(self, data: memoryview, most: int) -> tuple[list[memoryview], int]:
         """The chunks that begin before `most`, and where the next one begins. The chunk that ends

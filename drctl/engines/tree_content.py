@@ -21,7 +21,7 @@ from drctl.engines.tree_look import (
 )
 from drctl.model import Entry
 
-_PIECE_BYTES = 8 << 20
+_PIECE_BYTES = 4 << 20
 _MOST_EXTENTS = 4096  # a file in more pieces is stored with its holes as zeros
 
 CHANGED = "it was changed while it was read"

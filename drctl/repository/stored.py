@@ -11,7 +11,7 @@ from drctl.codec.limits import INDIRECT_IDS
 from drctl.model import ID_SIZE, Entry
 from drctl.repository.writer import Writer
 
-_WINDOW_BYTES = 4 << 20
+_WINDOW_BYTES = 2 << 20
 _WINDOWS_AHEAD = 2
 
 

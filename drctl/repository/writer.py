@@ -19,7 +19,7 @@ from drctl.repository.repository import Repository
 
 Blob = bytes | memoryview
 
-_SEGMENTS_AHEAD = 12  # being compressed; each about 1 MiB, at most 5
+_SEGMENTS_AHEAD = 6  # being compressed; each about 1 MiB, at most 5
 _PACKS_AHEAD = 4  # being stored; each about 16 MiB
 _INDEX_EVERY_PACKS = 64  # so that a killed run loses at most 1 GiB of reuse
 

@@ -82,7 +82,7 @@ def _snapshot(asset: Asset, around: Around, run: Run, started_ns: int) -> tuple[
     with around.state.replace() as state, asset.source.open() as capture:
         before = around.state.read()
         _tell_if_clock_went_back(around, started_ns)
-        intake = Intake(store, writer, before, state, around.pool, around.clock, around.report)
+        intake = Intake(store, writer, before, state, around.clock, around.report)
         with _keeping_what_was_stored(writer, around.report):
             take = intake.entries if asset.in_order else intake.entries_put_in_order
             infos = store.tree(take(capture.items()))

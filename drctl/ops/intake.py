@@ -1,14 +1,12 @@
 """From a source's items to entries whose content is stored: the busiest loop of a backup.
 
 An item whose signature is the one remembered is taken over unread. All others are read: small
-content whole, large content in pieces. Names of blobs are worked out by the pool, a batch at a
-time. Reading stays in one thread: two that make a system call every few microseconds would spend
-more on handing the interpreter to each other than they gain.
+content whole, large content in pieces. Reading small content and naming it stays in one thread: two
+that call the system or a hash every few microseconds spend more on handing the interpreter to each
+other than they gain. The pool compresses meanwhile, which takes longer than all the rest.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -23,9 +21,6 @@ from drctl.repository.stored import ContentStore
 from drctl.repository.writer import Writer
 from drctl.units import show_path
 
-_BATCH_BYTES = 2 << 20
-_BATCH_ITEMS = 512
-_BATCHES_AHEAD = 3
 _TELL_EVERY_ITEMS = 64
 _TELL_EVERY_SECONDS = 0.1
 
@@ -52,7 +47,6 @@ class Intake:
         writer: Writer,
         before: Iterator[Remembered],
         after: StateWriter,
-        pool: Executor,
         clock: Clock,
         report: Reporter,
     ) -> None:
@@ -61,7 +55,6 @@ class Intake:
         self._writer = writer
         self._before = before
         self._after = after
-        self._pool = pool
         self._clock = clock
         self._report = report
         self._told_at = 0.0
@@ -91,61 +84,34 @@ class Intake:
             yield entry
 
     def _taken(self, items: Iterator[tuple[Item, Remembered | None]]) -> Iterator[Remembered]:
-        """What becomes of each item. Some batches are being named at a time."""
-        waiting: deque[_Batch] = deque()
-        batch = _Batch()
+        """What becomes of each item."""
+        tally = self.tally
         for item, known in items:
-            self._take(batch, item, known)
-            if batch.is_full:
-                waiting.append(self._begin(batch))
-                batch = _Batch()
-            if len(waiting) > _BATCHES_AHEAD:
-                yield from self._conclude(waiting.popleft())
-        waiting.append(self._begin(batch))
-        while waiting:
-            yield from self._conclude(waiting.popleft())
-
-    def _take(self, batch: "_Batch", item: Item, known: Remembered | None) -> None:
-        if known is None:
-            self.tally.new += 1
-        elif item.signature and item.signature == known.signature and self._is_stored(known):
-            self.tally.unchanged += 1
-            batch.done.append(known)
-            return
-        else:
-            self.tally.changed += 1
-        content = item.content
-        if content is None:
-            batch.done.append(_remembered(item, item.entry()))
-        elif 0 <= content.size_hint <= SMALL_BYTES:
-            batch.add_unnamed(item, *content.load(item.entry()))
-        else:
-            batch.done.append(self._read_large(item, content))
+            if known is None:
+                tally.new += 1
+            elif item.signature and item.signature == known.signature and self._is_stored(known):
+                tally.unchanged += 1
+                yield known
+                continue
+            else:
+                tally.changed += 1
+            yield self._read(item)
 
     def _is_stored(self, known: Remembered) -> bool:
         blobs = known.entry.blobs
         return not blobs or self._store.has(blobs, known.leaves)
 
-    def _begin(self, batch: "_Batch") -> "_Batch":
-        self.tally.read_bytes += batch.unnamed_bytes
-        if batch.unnamed:
-            blobs = [data for _, _, _, data in batch.unnamed]
-            batch.naming = self._pool.submit(self._names, blobs)
-        return batch
-
-    def _names(self, blobs: list[bytes]) -> list[bytes]:
-        """In the pool."""
-        return [self._writer.blob_id(blob) for blob in blobs]
-
-    def _conclude(self, batch: "_Batch") -> list[Remembered]:
-        """Give the writing run what was named."""
-        if batch.naming:
-            names = batch.naming.result()
-            for blob_id, (i, item, entry, data) in zip(names, batch.unnamed, strict=True):
-                if data:
-                    self._writer.add_named(blob_id, data)
-                batch.done[i] = _remembered(item, with_content(entry, blob_id if data else b""))
-        return batch.done
+    def _read(self, item: Item) -> Remembered:
+        content = item.content
+        if content is None:
+            return _remembered(item, item.entry())
+        if not 0 <= content.size_hint <= SMALL_BYTES:
+            return self._read_large(item, content)
+        entry, data = content.load(item.entry())
+        if data:
+            self.tally.read_bytes += len(data)
+            entry = with_content(entry, self._writer.add(data))
+        return _remembered(item, entry)
 
     def _read_large(self, item: Item, content: Content) -> Remembered:
         stream = content.stream(item.entry())
@@ -174,40 +140,28 @@ class Intake:
         self._report.emit(Progress(done, 0, tally.entries, stored_bytes=stored))
 
 
-_GAP = Remembered(b"", Entry(b"", 0))
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Items in order: `done`, with gaps for those whose content has no name yet."""
-
-    done: list[Remembered] = field(default_factory=list)
-    unnamed: list[tuple[int, Item, Entry, bytes]] = field(default_factory=list)
-    unnamed_bytes: int = 0
-    naming: Future[list[bytes]] | None = None
-
-    def add_unnamed(self, item: Item, entry: Entry, content: bytes) -> None:
-        self.unnamed.append((len(self.done), item, entry, content))
-        self.unnamed_bytes += len(content)
-        self.done.append(_GAP)
-
-    @property
-    def is_full(self) -> bool:
-        return self.unnamed_bytes >= _BATCH_BYTES or len(self.done) >= _BATCH_ITEMS
-
-
 def merge(
     items: Iterator[Item], before: Iterator[Remembered]
 ) -> Iterator[tuple[Item, Remembered | None]]:
     """Each item with what is remembered of its path. Both come in order, so memory is bounded."""
     known = next(before, None)
-    known_key = sort_key(known.entry.path) if known else b""
     for item in items:
-        key = sort_key(item.path)
-        while known is not None and known_key < key:
+        path = item.path
+        if known is not None and known.entry.path != path:
+            known = _first_from(sort_key(path), known, before)
+        if known is not None and known.entry.path == path:
+            yield item, known
             known = next(before, None)
-            known_key = sort_key(known.entry.path) if known else b""
-        yield item, known if known is not None and known_key == key else None
+        else:
+            yield item, None
+
+
+def _first_from(key: bytes, known: Remembered, before: Iterator[Remembered]) -> Remembered | None:
+    """What is remembered of the first path that does not come before `key`."""
+    found: Remembered | None = known
+    while found is not None and sort_key(found.entry.path) < key:
+        found = next(before, None)
+    return found
 
 
 def _remembered(item: Item, entry: Entry, leaves: bytes = b"") -> Remembered:

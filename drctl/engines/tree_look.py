@@ -26,6 +26,8 @@ _KINDS = {
     stat.S_IFSOCK: Kind.SOCKET,
 }
 
+_REGULAR = int(Kind.FILE)
+
 Identity = tuple[int, int]  # device, inode
 Xattrs = tuple[tuple[bytes, bytes], ...]
 
@@ -146,6 +148,9 @@ def to_entry(
     """`target`: what a symbolic link names. `first`: the first path of what has several; then this
     entry is another name of it."""
     mode = found.st_mode
+    if not first and stat.S_ISREG(mode):  # most are, so this is quick
+        return Entry(path, _REGULAR, mode & 0o7777, found.st_uid, found.st_gid,
+                     found.st_mtime_ns, found.st_size, xattrs=xattrs)  # fmt: skip
     kind = Kind.HARDLINK if first else _KINDS[stat.S_IFMT(mode)]
     is_device = kind in (Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE)
     return Entry(
@@ -155,7 +160,6 @@ def to_entry(
         found.st_uid,
         found.st_gid,
         found.st_mtime_ns,
-        found.st_size if kind == Kind.FILE else 0,
         link=first or target,
         device=(os.major(found.st_rdev), os.minor(found.st_rdev)) if is_device else None,
         xattrs=xattrs,

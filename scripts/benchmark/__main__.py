@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmark import measure, report
-from benchmark.data import Large, Many, Postgres, Tree
+from benchmark.data import Large, Many, Own, Postgres, Tree
 from benchmark.tools import LOCAL, REMOTE, S3, Drctl, Tool, versions
 
 ACCESS, SECRET = "bench", "bench-secret"
@@ -22,7 +22,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, required=True, help="directory with 30 GiB of room")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--data", nargs="+", default=["tree", "pg"],
-                        help="tree, pg, files-N, gib-N")  # fmt: skip
+                        help="tree, pg, usr, files-N, gib-N")  # fmt: skip
     parser.add_argument("--entries", type=int, default=116_000, help="of tree")
     parser.add_argument("--scale", type=int, default=180, help="of pgbench, 15 MiB each")
     parser.add_argument("--tools", nargs="+", help="only these")
@@ -32,7 +32,9 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def data_of(name: str, options: argparse.Namespace) -> Tree | Postgres | Many | Large:
+def data_of(name: str, options: argparse.Namespace) -> Tree | Postgres | Own | Many | Large:
+    if name == "usr":
+        return Own()
     if name == "tree":
         return Tree(options.work, options.entries)
     if name == "pg":
@@ -89,7 +91,7 @@ def bench(name: str, options: argparse.Namespace, s3: S3 | None) -> tuple[report
         print(f"bench: {data.name}, round {i + 1} of {options.runs}", file=sys.stderr, flush=True)
         one_round(kinds, options.work / f"round-{i}", data, s3, samples, sizes)
     result = {"sizes": sizes, "mib": measure.tree_mib(data.path), "title": data.name}
-    if name not in {"tree", "pg"}:
+    if isinstance(data, Many | Large):
         shutil.rmtree(data.path)
     return samples, result
 
@@ -108,8 +110,7 @@ def one_round(kinds, work, data, s3, samples, sizes) -> None:
 
     for tool in tools:
         measured("first", tool, tool.backup())
-        if not s3:
-            sizes[tool.name] = measure.tree_mib(tool.repository())
+        sizes[tool.name] = s3.stored_mib(tool.bucket) if s3 else measure.tree_mib(tool.repository())
     full = [tool for tool in tools if tool.name != "tar+zstd"]
     for tool in full:
         measured("unchanged", tool, tool.backup())
@@ -118,7 +119,7 @@ def one_round(kinds, work, data, s3, samples, sizes) -> None:
         measured("changed", tool, tool.backup())
     for tool in tools:
         measured("restore", tool, tool.restore(work / "back"))
-        if isinstance(tool, Drctl):
+        if isinstance(tool, Drctl) and work.name == "round-0":
             prove(data.path, work / "back")
         shutil.rmtree(work / "back")
     for tool in full:
@@ -128,7 +129,7 @@ def one_round(kinds, work, data, s3, samples, sizes) -> None:
 
 def prove(before: Path, after: Path) -> None:
     """What was measured must be right, or it is worth nothing."""
-    argv = ["rsync", "-naHAX", "--delete", "--itemize-changes", f"{before}/", f"{after}/"]
+    argv = ["rsync", "-nacHAX", "--delete", "--itemize-changes", f"{before}/", f"{after}/"]
     found = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     if found:
         raise SystemExit(f"bench: what came back differs:\n{found[:2000]}")

@@ -163,6 +163,17 @@ class Large:
         _settle()
 
 
+class Own:
+    """The machine's own /usr, as it is: hard links, odd modes, other owners and all."""
+
+    name = "/usr"
+    path = Path("/usr")
+
+    def make(self) -> None: ...
+
+    def change(self) -> None: ...
+
+
 def _sources() -> list[Path]:
     """Whatever this machine has: Python installations first, such as pyenv keeps."""
     found = [Path.home() / ".pyenv/versions", Path(sys.base_prefix).parent, Path("/opt/python")]

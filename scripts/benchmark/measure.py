@@ -1,10 +1,10 @@
 """One process and all that it started, as the operating system accounts for it."""
 
+import json
 import os
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,18 +22,20 @@ class Sample:
 def run(argv: Sequence[str], environment: Mapping[str, str], log: Path) -> Sample:
     """Run to the end. Raises SystemExit, with the log's end, when it fails."""
     os.sync()
+    result = log.with_name("sample")
+    launch = [sys.executable, "-IS", str(Path(__file__).with_name("launch.py")), str(result)]
     with log.open("ab") as out:
-        began = time.monotonic()
-        process = subprocess.Popen(
-            argv, env=dict(environment), stdin=subprocess.DEVNULL, stdout=out, stderr=out
+        status = subprocess.call(
+            [*launch, *argv],
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
         )
-        _, status, used = os.wait4(process.pid, 0)
-        wall = time.monotonic() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
+    if status:
         sys.stderr.write(log.read_text(errors="replace")[-2000:])
-        raise SystemExit(f"bench: {' '.join(argv)}: exit status {process.returncode}")
-    return Sample(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+        raise SystemExit(f"bench: {' '.join(argv)}: exit status {status}")
+    return Sample(*json.loads(result.read_text()))
 
 
 def median(samples: Sequence[Sample]) -> Sample:

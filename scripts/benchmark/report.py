@@ -12,28 +12,37 @@ COLOURS = {"drctl": "#0b6e4f", "restic": "#e0a458", "borg": "#7a9e9f", "tar+zstd
 Samples = dict[str, dict[str, list[Sample]]]  # tool -> step -> samples
 
 
+MEASURES = ("wall seconds", "CPU seconds", "MiB per CPU second", "peak MiB")
+
+
 def table(title: str, samples: Samples, sizes: dict[str, float], data_mib: float) -> str:
-    """Medians in Markdown: wall seconds, and for the first backup CPU and memory."""
+    """Medians of whole processes, in Markdown."""
+    runs = max(len(steps["first"]) for steps in samples.values())
     lines = [
-        f"### {title}: {data_mib:.0f} MiB",
+        f"### {title}: {data_mib:.0f} MiB, {runs} run{'s' * (runs > 1)}",
         "",
-        f"| | {' | '.join(STEPS)} | CPU of first | MiB per CPU s | peak MiB | stored MiB |",
-        "|---" * (len(STEPS) + 5) + "|",
+        f"| | | {' | '.join(STEPS)} |",
+        "|---" * (len(STEPS) + 2) + "|",
     ]
-    for tool, steps in samples.items():
-        middle = {step: median(found) for step, found in steps.items() if found}
-        walls = [f"{middle[s].wall_seconds:.1f}" if s in middle else "" for s in STEPS]
-        first = middle["first"]
-        peak = max(sample.rss_mib for sample in middle.values())
-        cells = [
-            *walls,
-            f"{first.cpu_seconds:.1f}",
-            f"{data_mib / first.cpu_seconds:.0f}",
-            f"{peak:.0f}",
-            f"{sizes[tool]:.0f}" if tool in sizes else "",
-        ]
-        lines.append(f"| {tool} | {' | '.join(cells)} |")
+    for measure in MEASURES:
+        for tool, steps in samples.items():
+            cells = [_cell(measure, steps.get(step), data_mib) for step in STEPS]
+            lines.append(f"| {measure} | {tool} | {' | '.join(cells)} |")
+    for tool, mib in sizes.items():
+        lines.append(f"| stored MiB | {tool} | {mib:.0f}{' |' * len(STEPS)}")
     return "\n".join(lines) + "\n"
+
+
+def _cell(measure: str, found: list[Sample] | None, data_mib: float) -> str:
+    if not found:
+        return ""
+    middle = median(found)
+    return {
+        "wall seconds": f"{middle.wall_seconds:.1f}",
+        "CPU seconds": f"{middle.cpu_seconds:.1f}",
+        "MiB per CPU second": f"{data_mib / middle.cpu_seconds:.0f}",
+        "peak MiB": f"{middle.rss_mib:.0f}",
+    }[measure]
 
 
 def document(samples: Samples, sizes: dict[str, float], data_mib: float) -> dict[str, object]:

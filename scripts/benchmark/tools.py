@@ -27,6 +27,20 @@ class S3:
     access_key: str
     secret_key: str
 
+    def stored_mib(self, bucket: str) -> float:
+        """What lies in a bucket."""
+        import boto3
+
+        client = boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+        )
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        return sum(o["Size"] for page in pages for o in page.get("Contents", ())) / (1 << 20)
+
 
 class Tool:
     """`work` is the tool's own directory, new for every round."""

@@ -12,6 +12,7 @@ from drctl.model import ID_SIZE
 _EMPTY = 0xFFFFFFFF
 _FIRST_SLOTS = 1 << 12
 _AT_ONCE = 1 << 16
+_MOST_EXPECTED = 1 << 22  # what a listing says bounds nothing
 
 
 class BlobTable:
@@ -76,13 +77,22 @@ class BlobTable:
         else:
             self._place(first)
 
+    def expect(self, blobs: int) -> None:
+        """About so many more will come: there are slots for them from the start."""
+        rows = len(self._ordinals) + min(blobs, _MOST_EXPECTED)
+        self._make_slots(rows * 4 // 5)  # as full as they may become
+        self._place(0)
+
     def _grow(self) -> None:
         """At most half of the slots are used then; five in eight before this is called again."""
+        self._make_slots(len(self._ordinals))
+        self._place(0)
+
+    def _make_slots(self, rows: int) -> None:
         size = len(self._slots)
-        while len(self._ordinals) * 2 > size:
+        while rows * 2 > size:
             size *= 2
         self._slots, self._mask = _empty(size), size - 1
-        self._place(0)
 
     def _place(self, first: int) -> None:
         """Give every row from `first` a slot, a bounded number of them at a time."""

@@ -132,6 +132,10 @@ class Index:
 
     # -- what was written before is loaded whole ----------------------------------------------
 
+    def expect(self, index_bytes: int) -> None:
+        """Index objects of so many bytes will be added. Ids do not compress."""
+        self._blobs.expect(index_bytes // (ID_SIZE + 2))
+
     def add(self, plain: bytes) -> bool:
         """A decoded index object. A pack that is known already is not counted twice. False: it
         names lost packs, which were left out. Raises IntegrityError."""

@@ -113,7 +113,9 @@ class Repository:
         only_present: bool,
     ) -> Index:
         index = Index(self._present(pool, condemned))
-        found = [names.digest_of(info.name) for info in self.storage.list(names.INDEX)]
+        listed = list(self.storage.list(names.INDEX))
+        index.expect(sum(info.size_bytes for info in listed))
+        found = [names.digest_of(info.name) for info in listed]
         whole = True
         with_lost = []
         for plain in (pool.map if pool else map)(self._index_or_error, found):

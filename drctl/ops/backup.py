@@ -11,7 +11,7 @@ from drctl.clock import Clock
 from drctl.codec.chunker import Chunker
 from drctl.codec.documents import Manifest
 from drctl.engines.base import Capture, Source
-from drctl.errors import DrctlError, StorageError
+from drctl.errors import DrctlError, StorageError, StorageFault
 from drctl.events import EntryProblem, Notice, Phase, Reporter
 from drctl.model import Snapshot
 from drctl.ops.intake import Intake, Tally
@@ -123,11 +123,12 @@ def _keeping_what_was_stored(writer: Writer, report: Reporter) -> Iterator[None]
     """A run that is given up indexes what it stored, so that the next one need not store it."""
     try:
         yield
-    except StorageError:
-        raise  # the storage is what failed: asking it for more would only hang
+    except StorageFault:
+        raise  # the storage does not answer: asking it for more would only hang
     except (DrctlError, KeyboardInterrupt) as reason:
+        is_torn = isinstance(reason, KeyboardInterrupt | StorageError)
         try:
-            (writer.settle if isinstance(reason, DrctlError) else writer.rescue)()
+            (writer.rescue if is_torn else writer.settle)()
         except DrctlError as error:
             report.emit(Notice("warning", f"what was stored so far is not indexed: {error}"))
         raise

@@ -7,12 +7,14 @@ segments go into packs in that same order; the pool stores packs. Nothing is pro
 
 from collections import deque
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from drctl.codec import documents, pack, segment, table
 from drctl.codec.limits import PACK_TARGET_BYTES, SEGMENT_TARGET_BYTES
 from drctl.codec.seal import DataSeal
 from drctl.codec.table import PackTable, Segment
+from drctl.errors import StorageError
 from drctl.repository import names
 from drctl.repository.index import Index
 from drctl.repository.repository import Repository
@@ -121,9 +123,12 @@ class Writer:
         self._write_index()
 
     def rescue(self) -> None:
-        """The same for a run that was interrupted between any two steps of this class: what was
-        being put together may not fit together, so only packs that are stored are indexed."""
-        self._drain_storing(0)
+        """The same for a run that was interrupted between any two steps of this class, or whose
+        storage refused something: what was being put together may not fit together, so only packs
+        that are stored are indexed. On a disk that is full, an index still fits."""
+        while self._storing:
+            with suppress(StorageError):  # that pack is not there; others may be
+                self._drain_storing(0)
         self._write_index()
 
     # -- segments -----------------------------------------------------------------------------

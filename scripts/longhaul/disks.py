@@ -12,7 +12,7 @@ from test_disks import PLAN, PRELUDE
 from drctl.errors import ExitCode
 from longhaul.common import Haul
 
-_ROUNDS = 12
+_ROUNDS = 10
 _MOUNT = "mount -t tmpfs -o size=24m,mode=0700 tmpfs repository\n"
 _EXT4 = """\
 truncate -s 40M image; mkfs.ext4 -q -m 0 image

@@ -161,6 +161,7 @@ def _structure(
     index = repository.load_index(wrong, pool)
     listed = [info for info in repository.storage.list(names.PACKS) if names.is_id(info.name)]
     sizes = {info.name: info.size_bytes for info in listed}
+    _take_unindexed(repository, index, listed, wrong)
     _check_log(repository, wrong)
     for damaged in found.damaged:
         wrong(damaged)
@@ -198,9 +199,6 @@ def _check_places(
                 wrong(f"{repository.where}: {name} is missing")
         elif sizes[name] < end:
             wrong(f"{repository.where}: {name} is cut short at {sizes[name]} bytes")
-    for name in sizes:
-        if not index.knows_pack(bytes.fromhex(names.digest_of(name))):
-            _take_unindexed(repository, index, name, wrong)
 
 
 def _check_log(repository: Repository, wrong: Wrong) -> None:
@@ -217,13 +215,19 @@ def _check_log(repository: Repository, wrong: Wrong) -> None:
             wrong(f"{repository.where}: sessions/{session} is missing, though {info.name} needs it")
 
 
-def _take_unindexed(repository: Repository, index: Index, name: str, wrong: Wrong) -> None:
+def _take_unindexed(
+    repository: Repository, index: Index, packs: list[ObjectInfo], wrong: Wrong
+) -> None:
     """A pack that no index names is a killed run's, or an index was lost: both are harmless as
     long as the pack itself reads. What it holds is there."""
-    try:
-        index.add_pack(repository.read_toc(repository.storage.head(name)))
-    except IntegrityError as error:
-        wrong(error.what)
+    for info in packs:
+        if not index.knows_pack(bytes.fromhex(names.digest_of(info.name))):
+            try:
+                index.add_pack(repository.read_toc(info))
+            except IntegrityError as error:
+                wrong(error.what)
+            except NotFound:
+                continue  # it was collected since it was listed
 
 
 def _check_refs(

@@ -14,6 +14,7 @@ from drctl.codec.table import (
     decode_columns,
     numbers,
 )
+from drctl.errors import IntegrityError
 from drctl.model import ID_SIZE
 from drctl.repository.blobtable import BlobTable
 
@@ -156,6 +157,8 @@ class Index:
 
     def add_pack(self, pack: PackTable) -> None:
         """One pack's table of contents, unless the pack is known."""
+        if any(sum(size for _, size in s.blobs) > s.raw_bytes for s in pack.segments):
+            raise IntegrityError("its table holds a segment that cannot be")
         end = max((s.offset + s.stored_bytes for s in pack.segments), default=0)
         if pack.name in self._packs or self._are_lost(
             [(pack.name, end)], [s.session for s in pack.segments]
@@ -179,6 +182,7 @@ class Index:
 
     def _add_segments(self, c: Columns, names: list[bytes]) -> None:
         base = len(self._number)
+        self._add_blobs(c, base)  # first: it may refuse them
         sessions = [self._session_ordinal(name) for name in _split(c.sessions, SESSION_ID_BYTES)]
         per_pack = zip(names, numbers("I", c.pack_segments), strict=True)
         packs = (repeat(self._pack_ordinal(name), count) for name, count in per_pack)
@@ -189,7 +193,6 @@ class Index:
         self._stored.extend(numbers("I", c.stored))
         self._raw.extend(numbers("I", c.raw))
         self._compression.frombytes(c.compression)
-        self._add_blobs(c, base)
 
     def _add_blobs(self, c: Columns, base: int) -> None:
         """A blob's offset is what lies before it in its segment."""
@@ -198,7 +201,11 @@ class Index:
         first = 0
         for ordinal, count in enumerate(numbers("I", c.segment_blobs), base):
             ordinals.extend(repeat(ordinal, count))
-            offsets.extend(islice(accumulate(lengths[first : first + count], initial=0), count))
+            begins = islice(accumulate(lengths[first : first + count], initial=0), count)
+            try:
+                offsets.extend(begins)
+            except OverflowError as error:
+                raise IntegrityError("its table holds a segment that cannot be") from error
             first += count
         self._blobs.extend(c.ids, ordinals, offsets, lengths)
 

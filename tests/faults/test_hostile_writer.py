@@ -11,13 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_site import History
 
-from drctl.codec import documents, entries
+from drctl.codec import documents, entries, table
 from drctl.codec.documents import Manifest, Refs
 from drctl.codec.entries import BlockInfo, Root
+from drctl.codec.table import PackTable, Segment
 from drctl.errors import DrctlError, IntegrityError
 from drctl.model import Entry, Kind, Snapshot
 from drctl.report.results import snapshot_document
 from drctl.repository import catalog, lifecycle, names
+from drctl.repository.index import Index
 from drctl.repository.writer import Writer
 from drctl.storage.memory import Memory
 from drctl.units import show_instant
@@ -129,6 +131,20 @@ def test_refs_that_claim_everything_cost_neither_time_nor_memory(tiny) -> None:
     assert tracemalloc.get_traced_memory()[1] < 200 << 20
     tracemalloc.stop()
     assert any(f"{2**63} segments" in one for one in wrong)
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_an_index_of_segments_that_cannot_be_is_refused(is_known) -> None:
+    """Found by scripts/torture: their blobs lie beyond what an offset can say."""
+    one = Segment(
+        b"s" * 16, 0, 8, 100, 30, 1, tuple((bytes([i]) * 32, 2**32 - 1) for i in range(3))
+    )
+    index = Index()
+    if is_known:
+        index.add(table.encode([PackTable(b"p" * 32, ())]))
+    with pytest.raises(IntegrityError):
+        index.add(table.encode([PackTable(b"p" * 32, ()), PackTable(b"q" * 32, (one,))]))
+    assert not index.knows_pack(b"q" * 32)
 
 
 def test_a_target_is_where_it_was(tmp_path: Path, tiny) -> None:

@@ -13,6 +13,7 @@ from drctl.cli.context import (
     from_option,
     identity_option,
     instant,
+    kit_option,
     output_options,
     pass_context,
 )
@@ -55,6 +56,7 @@ from drctl.wiring import Wiring, state_home
 @click.option("--cancel", is_flag=True, help="End the run: nothing more begins, and it is undone.")
 @click.option("--by", metavar="NAME", help="Who approves, refuses or cancels.")
 @from_option
+@kit_option
 @identity_option
 @output_options
 @pass_context

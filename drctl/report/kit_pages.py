@@ -136,7 +136,10 @@ def _steps(kit: Kit, places: Sequence[Place]) -> list[tuple[str, str]]:
         (start.strip(), "pip install drctl"),
         (fetch, "drctl kit test --kit kit.json"),
         ("See what there is.", "drctl snapshots --kit kit.json"),
-        ("Put it back.", "drctl restore ASSET --to DIRECTORY --kit kit.json"),
+        (
+            "Put it back: one asset, or all in the order of the plan.",
+            "drctl restore ASSET --to DIRECTORY --kit kit.json\ndrctl recover --kit kit.json",
+        ),
         (
             "If a thief had the host's keys: read the bucket as it was before he came.",
             "drctl snapshots --kit kit.json --as-of '2026-03-01 12:00'",

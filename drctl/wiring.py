@@ -28,8 +28,10 @@ from drctl.engines.base import (
 from drctl.errors import KeyUnavailable, PlanError, UsageError
 from drctl.events import Notice, Reporter
 from drctl.ops.backup import Around, Asset
+from drctl.ops.copying import bring_up_to_date
 from drctl.ops.lock import always_needed, keep_locked, tell_lost
 from drctl.ops.recovery.box import sweep
+from drctl.ops.replicate import ReplicateResult
 from drctl.places import Places
 from drctl.plan import LoadedPlan
 from drctl.plan.model import Keep, RepositoryPart, engine_of
@@ -175,6 +177,23 @@ class Wiring:
             keep.yearly or 0,
             parse_duration(keep.within) if keep.within else 0.0,
             frozenset(keep.tags),
+        )
+
+    def replicate(
+        self, name: str, work: ThreadPoolExecutor, source: Storage | None = None
+    ) -> ReplicateResult:
+        """Bring a copy up to date, from the primary or another source. Raises StorageError,
+        IntegrityError."""
+        origin = source or self.storage(self.primary())
+        return bring_up_to_date(
+            origin,
+            self.cached_storage(name),
+            lambda: lifecycle.open_as_writer(origin, self.credential(), self.randomness),
+            self.rule(name),
+            work,
+            self.clock,
+            self.randomness,
+            self.report,
         )
 
     def grace_seconds(self, name: str) -> float:

@@ -9,7 +9,6 @@ from drctl.cli.context import Context, output_options, pass_context
 from drctl.errors import DrctlError, ExitCode, StorageError
 from drctl.events import Notice
 from drctl.ops.backup import BackupResult, backup
-from drctl.ops.replicate import replicate
 from drctl.report.results import problem_documents, snapshot_document
 from drctl.repository.repository import Repository
 from drctl.units import count, show_bytes, show_seconds
@@ -65,11 +64,10 @@ def _copy(wiring: Wiring, pool: ThreadPoolExecutor) -> dict[str, DrctlError]:
     """A dead site never fails the copy that was made here."""
     behind: dict[str, DrctlError] = {}
     primary = wiring.primary()
-    source = wiring.storage(primary)
     for name in (primary, *wiring.others()):
         try:
             if name != primary:
-                replicate(source, wiring.storage(name), pool, wiring.report)
+                wiring.replicate(name, pool)
             wiring.keep_locked(name, pool)
         except DrctlError as error:
             behind[name] = error

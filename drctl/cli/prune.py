@@ -48,7 +48,8 @@ def command(
     over. No private key is needed, and nobody has to wait: backups may run meanwhile.
     """
     wiring, pool = context.wiring(), context.pool()
-    wanted = chosen or tuple(wiring.loaded.plan.repositories)
+    kept = {name: part.keep for name, part in wiring.loaded.plan.repositories.items()}
+    wanted = chosen or tuple(name for name, keep in kept.items() if keep)
     context.interrupted_hint = "nothing that is kept was touched; the next run goes on"
     done: dict[str, PruneResult] = {}
     for name in wanted:
@@ -56,7 +57,8 @@ def command(
         opened, rule = wiring.as_writer(name, fresh=True), wiring.rule(name)
         done[name] = prune(opened, rule, effort, pool, wiring.clock, wiring.report)
     document = {name: _document(result, dry_run) for name, result in done.items()}
-    context.result(document, "\n".join(_text(n, result, dry_run) for n, result in done.items()))
+    text = "\n".join(_text(n, result, dry_run) for n, result in done.items())
+    context.result(document, text or "no repository of the plan has a 'keep': nothing is removed")
 
 
 def _effort(

@@ -11,7 +11,6 @@ from drctl.cli.context import (
     output_options,
     pass_context,
 )
-from drctl.ops.replicate import replicate
 from drctl.storage.local import Local
 from drctl.units import show_bytes
 
@@ -23,8 +22,11 @@ from drctl.units import show_bytes
 @output_options
 @pass_context
 def command(context: Context, to: str | None, repository: str | None) -> None:
-    """Copy to every other repository of the plan what it does not hold yet. Needs no key, but to
-    lock what is copied the writer credential."""
+    """Copy to every other repository of the plan what it does not hold yet, still sealed.
+
+    A copy without 'keep' gets everything, and no key is needed, but to lock what is copied the
+    writer credential. One with a rule of its own gets what the rule keeps, which needs it, too.
+    """
     wiring, pool = context.wiring(), context.pool()
     origin = repository or wiring.primary()
     source = wiring.storage(origin)
@@ -36,7 +38,7 @@ def command(context: Context, to: str | None, repository: str | None) -> None:
     document = {}
     lines = []
     for name in [to] if to else [n for n in wiring.loaded.plan.repositories if n != origin]:
-        done = replicate(source, now.storage(name), pool, wiring.report)
+        done = now.replicate(name, pool, source)
         now.keep_locked(name, pool)
         document[name] = {
             "objects": done.objects,

@@ -5,7 +5,7 @@ its name before it is written, so damage here never becomes the only copy there.
 object is told at the end and keeps no other from being copied.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from drctl.codec import documents
 from drctl.errors import AlreadyExists, IntegrityError, NotFound, StorageError, Unreadable
 from drctl.events import Notice, Phase, Progress, Reporter
 from drctl.logpieces import superseded
+from drctl.ops.leaving import ALL, Leaving
 from drctl.repository import log, names
 from drctl.storage.base import ObjectInfo, Storage
 
@@ -29,38 +30,56 @@ class ReplicateResult:
     objects: int
     size_bytes: int
     present: int
+    snapshots: tuple[str, ...] = ()  # names of those that are new there
 
 
-def replicate(source: Storage, copy: Storage, pool: Executor, report: Reporter) -> ReplicateResult:
-    """Make `copy` hold all that `source` holds. Raises StorageError, IntegrityError."""
+def replicate(
+    source: Storage,
+    copy: Storage,
+    pool: Executor,
+    report: Reporter,
+    leaving: Leaving = ALL,
+    before_commit: Callable[[], None] = lambda: None,
+) -> ReplicateResult:
+    """Make `copy` hold all that `source` holds, but for what it is not to be given. Raises
+    StorageError, IntegrityError, and what `before_commit` raises before snapshots are copied."""
     report.emit(Phase(f"replicating {source.where} to {copy.where}"))
-    _refuse_another(source, copy)
+    refuse_another(source, copy)
     objects = size_bytes = present = 0
     damaged: list[str] = []
     # Snapshots are listed first, then what they need: a backup may be adding to both meanwhile, and
     # the copy must not get a snapshot without its packs.
     listed = {folder: list(source.list(folder)) for folder in reversed(names.COPY_ORDER)}
+    snapshots: list[str] = []
     for folder in names.COPY_ORDER:
+        if folder == names.SNAPSHOTS:
+            before_commit()
         there = {info.name: info.size_bytes for info in copy.list(folder)}
-        missing = [i for i in listed[folder] if there.get(i.name) != i.size_bytes]
+        missing = [
+            info
+            for info in listed[folder]
+            if there.get(info.name) != info.size_bytes and info.name not in leaving.names
+        ]
         present += len(there)
         for info, damage in _copied(source, copy, missing, pool):
             if damage:
                 damaged.append(damage)
                 report.emit(Notice("warning", damage))
                 continue
+            if folder == names.SNAPSHOTS:
+                snapshots.append(info.name)
             objects += 1
             size_bytes += info.size_bytes
             report.emit(Progress(size_bytes, 0, objects, stored_bytes=size_bytes))
     _conclude(damaged)
-    return ReplicateResult(objects, size_bytes, present)
+    return ReplicateResult(objects, size_bytes, present, tuple(snapshots))
 
 
 def copy_logs(source: Storage, copy: Storage, pool: Executor) -> int:
     """Bring the logs of databases up to date, and nothing else: quick enough for every few seconds.
     Parts that a whole piece covers by now go from the copy, too. Gives how many pieces were
     copied. Raises StorageError, IntegrityError."""
-    _refuse_another(source, copy)
+    refuse_another(source, copy)
     listed = {folder: list(source.list(folder)) for folder in (names.LOG, names.SESSIONS)}
     damaged = []
     there: dict[str, int] = {}
@@ -77,7 +96,7 @@ def copy_logs(source: Storage, copy: Storage, pool: Executor) -> int:
     return len(missing)
 
 
-def _refuse_another(source: Storage, copy: Storage) -> None:
+def refuse_another(source: Storage, copy: Storage) -> None:
     """A place that holds another repository must stay as it is: its config would be overwritten,
     and then nobody could read it any more."""
     ours, theirs = _repository_id(source), _repository_id(copy)

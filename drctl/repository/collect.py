@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from drctl.codec.documents import Manifest
 from drctl.errors import StorageError
-from drctl.logpieces import outlived
+from drctl.logpieces import LogPiece, outlived
 from drctl.repository import names, runs, survey, trash
 from drctl.repository.log import session_of
 from drctl.repository.repository import Repository
@@ -72,7 +72,7 @@ def to_mark(s: Survey, grace_ns: int, replaced: frozenset[str] = frozenset()) ->
         sessions=_sorted(
             _ended_sessions(s, packs | marked & s.packs.keys()) - s.marked("sessions")
         ),
-        log=_sorted(_outlived_log(s, staying) - s.marked("log")),
+        log=_sorted(outlived_log(s.pieces, staying) - s.marked("log")),
     )
 
 
@@ -120,11 +120,11 @@ def to_delete(s: Survey, seen: Seen) -> Mark:
         index=_sorted(_needless_index(s, frozenset(mark.index), packs)),
         packs=_sorted(packs),
         sessions=_sorted(_unused(s, s.sessions.intersection(mark.sessions), packs)),
-        log=_sorted(frozenset(mark.log) & _outlived_log(s, (m for _, m in staying))),
+        log=_sorted(frozenset(mark.log) & outlived_log(s.pieces, (m for _, m in staying))),
     )
 
 
-def _outlived_log(s: Survey, staying: Iterable[Manifest]) -> frozenset[str]:
+def outlived_log(pieces: Iterable[LogPiece], staying: Iterable[Manifest]) -> frozenset[str]:
     """Pieces of logs before the first file that any snapshot which stays needs. A log of which no
     snapshot tells what it needs stays whole."""
     first: dict[str, str] = {}
@@ -132,10 +132,11 @@ def _outlived_log(s: Survey, staying: Iterable[Manifest]) -> frozenset[str]:
         stream = manifest.facts.get("log_stream", "")
         needed = manifest.facts.get("log_first", "")
         first[stream] = min(first.get(stream, needed), needed)
+    known = list(pieces)
     return frozenset(
         piece.name
         for stream, file in first.items()
-        for piece in outlived((p for p in s.pieces if p.name.split("/")[1] == stream), file)
+        for piece in outlived((p for p in known if p.name.split("/")[1] == stream), file)
     )
 
 

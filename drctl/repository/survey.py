@@ -97,10 +97,11 @@ class Survey:
         return frozenset(n for s in self.marks if s.digest != but for n in getattr(s.mark, folder))
 
 
-def look(repository: Repository, pool: Executor) -> Survey:
-    """Raises IntegrityError when something that tells what is needed does not read."""
+def look(repository: Repository, pool: Executor, *, probe: bool = True) -> Survey:
+    """Raises IntegrityError when something that tells what is needed does not read. Without
+    `probe` nothing is written, and there is no present time."""
     storage = repository.storage
-    now_ns = trash.storage_now_ns(storage)
+    now_ns = trash.storage_now_ns(storage) if probe else 0
     marks = trash.seen(repository)
     packs = {digest: PackUse(info) for digest, info in _infos(repository, names.PACKS).items()}
     sessions = trash.listed(storage, names.SESSIONS)

@@ -87,10 +87,10 @@ def test_a_prune_that_is_killed_again_and_again_harms_nothing(
 ) -> None:
     keep_two(site)
     chance = random.Random(3)
-    for number in range(4):
+    for number in range(3):
         grow(site, number)
         site.run("backup", "tree")
-        for _ in range(3):
+        for _ in range(2):
             running = site.start("prune", "--from", "local", "--grace", "1ms")
             stop_at_end.append(running)
             time.sleep(0.2 + chance.random() * 0.4)
@@ -103,6 +103,29 @@ def test_a_prune_that_is_killed_again_and_again_harms_nothing(
     assert site.json("verify", "--read-data", "100")["wrong"] == []
     assert restored(site, site.snapshots()[1]["id"], differences) == ""
     assert leftover(site.top / "local/trash") <= {"clock"}
+
+
+def test_a_copy_with_a_shorter_memory_is_given_what_it_keeps(site, differences) -> None:
+    text = (site.top / "plan.yaml").read_text()
+    site.plan(text.replace("copy_of: local}", "copy_of: local, keep: {last: 1, grace: 1ms}}"))
+    made = back_up(site, 2)
+    (site.top / "keep-away").mkdir()
+    os.rename(site.top / "offsite", site.top / "keep-away/offsite")
+    grow(site, 7)
+    partial = site.json("backup", "tree", code=11)  # a dead site fails no local copy
+    made.append(partial["snapshots"][0]["id"])
+    assert list(partial["copies_behind"]) == ["offsite"]
+    os.rename(site.top / "keep-away/offsite", site.top / "offsite")
+    for _ in range(3):
+        site.run("replicate")
+        site.run("prune")
+    assert [s["id"] for s in site.snapshots()] == made
+    assert [s["id"] for s in site.snapshots("--from", "offsite")] == made[2:]
+    assert site.json("replicate")["offsite"]["objects"] == 0  # nothing comes and goes
+    assert site.json("verify", "--from", "offsite", "--read-data", "100")["wrong"] == []
+    to = site.top / "from-copy"
+    site.run("restore", "tree", "--from", "offsite", "--to", to)
+    assert differences(site.top / "live/tree", to) == ""
 
 
 def leftover(folder: Path) -> set[str]:

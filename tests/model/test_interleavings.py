@@ -22,6 +22,7 @@ from drctl.codec.recipients import new_identity
 from drctl.errors import DrctlError
 from drctl.events import Silent
 from drctl.ops.backup import Around, Asset, backup
+from drctl.ops.copying import bring_up_to_date
 from drctl.ops.prune import Effort, prune
 from drctl.ops.undelete import undelete
 from drctl.repository import catalog, lifecycle, names, writer
@@ -54,6 +55,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.before = self
         self.time = Time()
         self.storage = Memory(self.time)
         self.randomness = random.Random(9).randbytes
@@ -65,6 +67,7 @@ class World:
         other.folder, other.time, other.trees = self.folder, Time(), dict(self.trees)
         other.time.seconds = self.time.seconds
         other.randomness = random.Random(11).randbytes
+        other.before = self.before
         other.storage = Memory(other.time)
         other.storage._objects.update(self.storage._objects)
         return other
@@ -123,9 +126,24 @@ def undeletes(world: World, repository: Repository) -> None:
         undelete(repository, digest, Time())
 
 
+def replicates(world: World, repository: Repository) -> None:
+    """From what the repository was before anything was removed: a copy with a longer memory."""
+    bring_up_to_date(
+        world.before.storage,
+        repository.storage,
+        world.before.open,
+        Rule(last=3),
+        AtOnce(),
+        Time(),
+        world.randomness,
+        Silent(),
+    )
+
+
 def marked(world: World) -> World:
     """As a first prune leaves it: two snapshots in the trash, a mark."""
     made = world.clone()
+    made.before = world
     prunes(DAY, DAY)(made, made.open())
     return made
 
@@ -138,6 +156,10 @@ PAIRS: dict[str, tuple[bool, Work, Work]] = {
     "a backup; it deletes what was marked": (True, backs_up_old_data, prunes(0, 0)),
     "an undelete; it deletes, taking the undelete for dead": (True, undeletes, prunes(0, 0)),
     "an undelete; it deletes, and waits for the undelete": (True, undeletes, prunes(0, 30 * DAY)),
+    "a replication; it deletes, taking the replication for dead": (
+        True, replicates, prunes(0, 0)),
+    "a replication; it deletes, and waits for the replication": (
+        True, replicates, prunes(0, 30 * DAY)),
     "two that mark and delete": (False, prunes(0, 0), prunes(0, 0, keep=2)),
     "two that delete what was marked": (True, prunes(0, 0), prunes(0, 30 * DAY)),
 }  # fmt: skip

@@ -1,0 +1,81 @@
+"""A replication that works beside backups, prunes and other replications at both ends."""
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+
+from drctl.clock import Clock, Randomness
+from drctl.errors import IntegrityError, KeyUnavailable, StorageError
+from drctl.events import Notice, Reporter
+from drctl.ops.leaving import ALL, Leaving, leave
+from drctl.ops.replicate import ReplicateResult, refuse_another, replicate
+from drctl.repository import catalog, names, runs
+from drctl.repository.committing import take_back_unless_whole
+from drctl.repository.repository import Repository
+from drctl.repository.retention import Rule
+from drctl.repository.runs import Run
+from drctl.storage.base import Storage
+
+Open = Callable[[], Repository]  # the original, with the writer credential
+
+
+def bring_up_to_date(
+    source: Storage,
+    copy: Storage,
+    opened: Open,
+    rule: Rule | None,
+    pool: Executor,
+    clock: Clock,
+    randomness: Randomness,
+    report: Reporter,
+) -> ReplicateResult:
+    """Give a copy what it is to hold. It relies on what is there already, marked or not, so its
+    sign stands at the copy and no sweep begins there meanwhile. A copy that removes nothing needs
+    no key.
+    Raises StorageError, IntegrityError."""
+    refuse_another(source, copy)
+    with runs.running(copy, randomness, clock, reviving=True) as run:
+        prunes = rule is not None or any(copy.list(names.TRASH))
+        leaving = _leaving(copy, opened, rule, pool, report) if prunes else ALL
+
+        def must_stand() -> None:
+            if not run.stands():
+                raise StorageError(
+                    f"{copy.where}: this replication paused so long that it was taken for dead",
+                    hint="run it again; what was copied is there",
+                )
+
+        shown = runs.Showing(run, report)
+        done = replicate(source, copy, pool, shown, leaving, must_stand)
+        _look_back(copy, opened, run, done, leaving)
+    return done
+
+
+def _leaving(
+    copy: Storage, opened: Open, rule: Rule | None, pool: Executor, report: Reporter
+) -> Leaving:
+    """When something is damaged here, or there is no credential, the copy gets all that is sound:
+    too much is better than too little."""
+    try:
+        original = opened()
+        return leave(original, at_copy(original, copy), rule, pool)
+    except (IntegrityError, KeyUnavailable) as error:
+        what = f"{copy.where}: what its rule does not keep is copied, too: {error.what}"
+        report.emit(Notice("warning", what))
+        return ALL
+
+
+def at_copy(original: Repository, copy: Storage) -> Repository:
+    """The same repository at another place, also before its config is there."""
+    return Repository(copy, original.secrets, original.recipients, original.randomness)
+
+
+def _look_back(
+    copy: Storage, opened: Open, run: Run, done: ReplicateResult, leaving: Leaving
+) -> None:
+    """Somebody took the run for dead while it wrote snapshots: those that are not whole go."""
+    if done.snapshots and not run.stands():
+        repository = at_copy(opened(), copy)
+        for name in done.snapshots:
+            digest = names.digest_of(name)
+            refs = leaving.refs_of.get(digest) or catalog.manifest(repository, digest).refs
+            take_back_unless_whole(repository, run, digest, refs)

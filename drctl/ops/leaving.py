@@ -1,0 +1,86 @@
+"""What a copy is not to be given: the snapshots that its own rule would remove at once, what only
+these need, what nothing needs, and indexes of packs that the copy knows already.
+
+Without it a copy with a shorter memory would be given again, each time, what it has just removed.
+"""
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+from drctl.codec.documents import Manifest
+from drctl.errors import StorageError
+from drctl.repository import catalog, collect, names, survey, trash
+from drctl.repository.repository import Repository
+from drctl.repository.retention import Rule, judge
+from drctl.repository.survey import Needs, Survey
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """Names that are not copied, and for each snapshot that is, its refs."""
+
+    names: frozenset[str] = frozenset()
+    refs_of: Mapping[str, str] = field(default_factory=dict)
+
+
+ALL = Leaving()
+
+
+def leave(source: Repository, copy: Repository, rule: Rule | None, pool: Executor) -> Leaving:
+    """Looks at both. The caller's sign stands at the copy, so nothing marked goes meanwhile; what
+    is going already cannot be relied on. Raises StorageError, IntegrityError."""
+    here, there = survey.look(source, pool, probe=False), survey.look(copy, pool, probe=False)
+    unwanted = _unwanted(here, there, rule)
+    wanted = {d: m for d, m in here.snapshots.items() if d not in unwanted}
+    refs = {m.refs for m in wanted.values()}
+    needs = Needs(here.refs[digest] for digest in refs)
+    packs = _packs(here, needs)
+    _require_nothing_going(copy, packs)
+    left = {
+        names.SNAPSHOTS: unwanted,
+        names.REFS: here.refs.keys() - refs,
+        names.INDEX: _needless_index(here, there, packs),
+    }
+    found = {folder + digest for folder, digests in left.items() for digest in digests}
+    found.update(use.info.name for digest, use in here.packs.items() if digest not in packs)
+    found |= collect.outlived_log(here.pieces, _staying(wanted.values(), there, unwanted))
+    return Leaving(frozenset(found), {digest: m.refs for digest, m in wanted.items()})
+
+
+def _unwanted(here: Survey, there: Survey, rule: Rule | None) -> frozenset[str]:
+    """What the copy's rule would remove if it held all that both hold."""
+    both = {**there.snapshots, **here.snapshots}
+    verdicts = judge(
+        (catalog.snapshot(digest, manifest) for digest, manifest in both.items()),
+        rule,
+        {**there.held, **here.held},
+    )
+    return frozenset(v.snapshot.name for v in verdicts if not v.stays) & here.snapshots.keys()
+
+
+def _packs(here: Survey, needs: Needs) -> frozenset[str]:
+    """Those that the wanted snapshots need: of two that hold the same, one that is not going."""
+    marked = here.marked("packs")
+    live = collect.use_of(here, needs, frozenset(), last=marked).live_bytes
+    return frozenset(digest for digest, size in live.items() if size)
+
+
+def _require_nothing_going(copy: Repository, packs: Iterable[str]) -> None:
+    """A pack that is being deleted there cannot be put there at the same time."""
+    going = trash.condemned(copy, reviving=True).packs
+    if any(bytes.fromhex(digest) in going for digest in packs):
+        raise StorageError(
+            f"{copy.where}: a prune that was killed there has to be completed first",
+            hint="run 'drctl prune', then replicate again",
+        )
+
+
+def _needless_index(here: Survey, there: Survey, packs: frozenset[str]) -> frozenset[str]:
+    """Index objects that say nothing new of the packs that are wanted."""
+    known = {pack for named in there.index.values() for pack in named}
+    return frozenset(d for d, named in here.index.items() if named & packs <= known)
+
+
+def _staying(wanted: Iterable[Manifest], there: Survey, unwanted: frozenset[str]) -> list[Manifest]:
+    return [*wanted, *(m for d, m in there.snapshots.items() if d not in unwanted)]

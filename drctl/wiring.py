@@ -164,10 +164,12 @@ class Wiring:
         return lifecycle.open_as_reader(storage, identity, self.randomness)
 
     def rule(self, name: str) -> Rule | None:
-        """What a repository is to keep; None: everything."""
-        keep = self.part(name).keep
+        """What a repository is to keep; None: everything. What is locked stays: a day more, since
+        a lock begins when a snapshot is stored there, not at its instant."""
+        keep, lock = self.part(name).keep, self.part(name).lock
         if keep is None:
             return None
+        locked = parse_duration(getattr(lock, "for")) + 86_400 if lock else 0.0
         return Rule(
             keep.last or 0,
             keep.hourly or 0,
@@ -175,7 +177,7 @@ class Wiring:
             keep.weekly or 0,
             keep.monthly or 0,
             keep.yearly or 0,
-            parse_duration(keep.within) if keep.within else 0.0,
+            max(parse_duration(keep.within) if keep.within else 0.0, locked),
             frozenset(keep.tags),
         )
 

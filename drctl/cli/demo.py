@@ -28,11 +28,17 @@ repositories:
 keys: {credential: file:keys/writer.key}
 assets:
   orders:
-    sqlite: {path: live/orders.db}
+    sqlite: {path: live/orders.db, mark: true}
     schedule: every 10m
   uploads:
     files: {paths: [live/uploads]}
     schedule: every 10m
+checks:
+  - {asset: orders, sql: "select count(*) from orders", expect: {min: 100}}
+  - {asset: uploads, compare: manifest}
+drills:
+  site-gone: {from: offsite, deny_sites: [main]}
+evidence: {key: "file:keys/evidence.key"}
 """
 
 
@@ -115,6 +121,9 @@ def _lose_and_recover(stage: _Stage, live: str, before: int) -> dict[str, object
     shutil.rmtree(stage.path("state"))
     stage.say("\nthe main site is gone: its data, its repository, its state")
     stage.drctl("verify", "--from", "offsite", "--read-data", "100")
+    stage.drctl("drill", "site-gone")
+    stage.drctl("report", "verify", stage.path("state", "evidence", "demo"))
+    stage.drctl("gate")
     stage.drctl("restore", "orders", "--from", "offsite", "--to", "back/orders.db")
     stage.drctl("restore", "uploads", "--from", "offsite", "--to", "back/uploads")
     rows = count_rows(stage.path("back", "orders.db"))

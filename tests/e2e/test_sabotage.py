@@ -1,0 +1,67 @@
+"""What was broken on purpose is caught by the drill, and named."""
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+from recoverable import change, drill, lay_out, program, reasons
+
+
+@pytest.fixture
+def ready(bare):
+    lay_out(bare)
+    return bare
+
+
+def alter(ready, statement: str) -> None:
+    with closing(sqlite3.connect(ready.top / "live/base.db")) as database, database:
+        database.execute(statement)
+    ready.run("backup", "base")
+
+
+def test_a_dropped_and_an_emptied_table_are_named(ready) -> None:
+    alter(ready, "delete from t")
+    assert "base 1: sql: found 0, at least 1 is due" in reasons(drill(ready, "failed"))
+    alter(ready, "drop table t")
+    assert "no such table: t" in reasons(drill(ready, "failed"))
+
+
+def test_a_check_that_is_always_true_makes_the_drill_invalid(ready) -> None:
+    change(ready, "select count(*) from t", "select 1")
+    told = reasons(drill(ready, "invalid"))
+    assert "check 'base 1: sql' passes on an empty" in told
+    assert "it cannot fail and proves nothing" in told
+
+
+def test_a_stale_copy_misses_its_objective(ready) -> None:
+    change(ready, "rpo: 1h", "rpo: 1ms")
+    told = reasons(drill(ready, "missed"))
+    assert "RPA of base is" in told
+    assert "RPA of tree is" in told
+
+
+def test_a_hanging_script_ends_at_its_time_limit(ready) -> None:
+    program(ready.top / "app", "#!/bin/sh\nsleep 600\n")
+    change(ready, "timeout: 1m", "timeout: 3s")
+    assert "app: it did not end within 3.0s and was killed" in reasons(drill(ready, "failed"))
+
+
+def test_a_wrong_order_is_caught_by_the_step_that_came_too_early(ready) -> None:
+    change(ready, "after: [base, tree]", "after: []")
+    change(ready, "{restore: base, after: [fence]}", "{restore: base, after: [app]}")
+    program(ready.top / "app", "#!/bin/sh\ntest -s $DRCTL_AT_BASE || { echo no base; exit 1; }\n")
+    assert "app: exit status 1; it said: no base" in reasons(drill(ready, "failed"))
+
+
+def test_a_wrong_key_and_a_damaged_pack_are_named(ready) -> None:
+    ready.variables["DRCTL_PASSPHRASE"] = "another"
+    assert "passphrase" in ready.run("drill", "far", code=7).stderr
+    del ready.variables["DRCTL_PASSPHRASE"]
+    for pack in (ready.top / "offsite/packs").rglob("*"):
+        if pack.is_file():
+            data = bytearray(pack.read_bytes())
+            data[len(data) // 3] ^= 1
+            pack.chmod(0o600)
+            pack.write_bytes(data)
+    done = ready.run("drill", "far", "--json", code=10).stdout
+    assert "DAMAGED in the repository" in done or "packs/" in done

@@ -17,6 +17,7 @@ _AGO = re.compile(r"(.+?)\s+ago")
 _SECOND = re.compile(r"\d:\d\d:\d\d([.,]\d+)?")
 
 DURATION_PATTERN = r"^\s*(\d+(\.\d+)?\s*(ms|s|m|h|d|w)\s*)+$"
+RATE_PATTERN = r"^\s*\d+(\.\d+)?\s*[kKmMgGtT]?i?[bB]?/s\s*$"
 SIZE_PATTERN = r"^\s*\d+(\.\d+)?\s*[kKmMgGtT]?i?[bB]?\s*$"
 
 
@@ -41,6 +42,18 @@ def parse_size(text: str) -> int:
         raise ValueError(f"'{text}' is not a size such as 512k, 10MiB or 1.5GB")
     step = (_BINARY if found[3] else _BYTES)[found[2].lower()]
     return round(float(found[1]) * step)
+
+
+def parse_rate(text: str) -> int:
+    """Bytes a second: `50MiB/s`."""
+    size, _, per = text.strip().partition("/")
+    try:
+        found = parse_size(size) if per == "s" else 0
+    except ValueError:
+        found = 0
+    if found < 1:
+        raise ValueError(f"'{text}' is not a rate such as 512k/s or 50MiB/s")
+    return found
 
 
 def parse_instant(text: str, now_ns: int) -> int:

@@ -25,10 +25,12 @@ from drctl.engines.base import (
     Surroundings,
     Target,
 )
+from drctl.engines.throttle import Throttled
 from drctl.errors import KeyUnavailable, PlanError, UsageError
 from drctl.events import Notice, Reporter
 from drctl.ops.backup import Around, Asset
 from drctl.ops.copying import bring_up_to_date
+from drctl.ops.group import Group
 from drctl.ops.lock import always_needed, keep_locked, tell_lost
 from drctl.ops.recovery.box import sweep
 from drctl.ops.replicate import ReplicateResult
@@ -47,7 +49,8 @@ from drctl.storage.base import Storage
 from drctl.storage.cache import Cache
 from drctl.storage.retry import Retry
 from drctl.storage.s3_lock import LockedS3
-from drctl.units import parse_duration
+from drctl.storage.throttle import Pace, Throttle
+from drctl.units import parse_duration, parse_rate
 
 PASSPHRASE = "DRCTL_PASSPHRASE"  # noqa: S105 - the variable's name
 STATE_DIRECTORY = "DRCTL_STATE_DIR"
@@ -91,7 +94,10 @@ class Wiring:
 
     def storage(self, name: str) -> Storage:
         """A repository's storage with its wrappers."""
-        return Retry(self.bare_storage(name), self.clock)
+        bare, limit = self.bare_storage(name), self.part(name).throttle
+        if limit:
+            bare = Throttle(bare, Pace(parse_rate(limit.write), self.clock))
+        return Retry(bare, self.clock)
 
     def bare_storage(self, name: str) -> Storage:
         """The same without wrappers."""
@@ -250,6 +256,8 @@ class Wiring:
             around = replace(around, open_log=self.log_of(name, repository))
         source = engine(kind).source(settings, name, around)
         part: Any = found[name]
+        if part.throttle:
+            source = Throttled(source, Pace(parse_rate(part.throttle.read), self.clock))
         in_order = engine(kind).in_order
         return Asset(name, kind, source, part.compression, part.tags, in_order)
 
@@ -270,6 +278,19 @@ class Wiring:
         around = self._surroundings("")
         around = replace(around, report=report, open_log=self.log_of(name, repository))
         return make(settings, name, around)
+
+    def units(self) -> tuple[str, ...]:
+        """What a run of everything takes, in the plan's order: each asset, and in the place of
+        those that belong together, once, their group."""
+        plan = self.loaded.plan
+        group_of = {asset: name for name, group in plan.groups.items() for asset in group.assets}
+        return tuple(dict.fromkeys(group_of.get(asset, asset) for asset in plan.assets))
+
+    def group(self, name: str) -> Group:
+        """A group for one run: a recovery point of its own."""
+        most = self.loaded.plan.groups[name].max_skew
+        skew_seconds = parse_duration(most) if most else None
+        return Group(name, self.randomness(8).hex(), skew_seconds)
 
     def log_of(self, asset: str, repository: Repository) -> Callable[[str], LogSink]:
         """What opens the sink of an asset's log, given what identifies the source for ever."""

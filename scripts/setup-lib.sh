@@ -20,6 +20,7 @@ mariadb-binlog  mariadb-client
 initdb          postgresql-15
 redis-server    redis-server
 redis-check-rdb redis-tools
+mkfs.btrfs      btrfs-progs
 "
 
 say() { printf 'scripts/%s: %s\n' "$script" "$*" >&2; }

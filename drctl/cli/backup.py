@@ -1,6 +1,7 @@
 """Take snapshots of assets, and bring the copies up to date."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import click
@@ -9,6 +10,7 @@ from drctl.cli.context import Context, output_options, pass_context
 from drctl.errors import DrctlError, ExitCode, StorageError
 from drctl.events import Notice
 from drctl.ops.backup import BackupResult, backup
+from drctl.ops.group import backup_group
 from drctl.report.results import problem_documents, snapshot_document
 from drctl.repository.repository import Repository
 from drctl.units import count, show_bytes, show_seconds
@@ -16,26 +18,30 @@ from drctl.wiring import Wiring
 
 
 @click.command()
-@click.argument("assets", nargs=-1, metavar="[ASSET]...")
+@click.argument("assets", nargs=-1, metavar="[ASSET|GROUP]...")
 @output_options
 @pass_context
 def command(context: Context, assets: tuple[str, ...]) -> int:
     """Take a snapshot of each ASSET, of all by default, and bring the copies up to date.
 
+    The assets of a GROUP are captured together, as one recovery point: all of them, or none.
     One asset's failure does not keep the others from being saved; the exit code is that of the
     first failure, or 11 when something is not whole.
     """
     wiring, pool = context.wiring(), context.pool()
-    wanted = assets or tuple(wiring.loaded.plan.assets)
+    groups = wiring.loaded.plan.groups
+    wanted = assets or wiring.units()
     for name in wanted:
-        wiring.asset(name, "")  # a name that is not there is told before anything is done
+        if name not in groups:
+            wiring.asset(name, "")  # a name that is not there is told before anything is done
     context.interrupted_hint = "nothing was lost; the next run takes over what was stored"
     repository = wiring.as_writer(wiring.primary())
     done: list[BackupResult] = []
     failed: dict[str, DrctlError] = {}
     for name in wanted:
         try:
-            done.append(_one(wiring, repository, name, pool))
+            take = _group if name in groups else _one
+            done += take(wiring, repository, name, pool)
         except DrctlError as error:
             failed[name] = error
             wiring.report.emit(Notice("warning", f"{name}: no snapshot: {error.what}"))
@@ -52,12 +58,27 @@ def command(context: Context, assets: tuple[str, ...]) -> int:
 
 def _one(
     wiring: Wiring, repository: Repository, name: str, pool: ThreadPoolExecutor
-) -> BackupResult:
+) -> list[BackupResult]:
     marker = wiring.marker(name)
     with wiring.around(name, repository, pool) as (around, scratch):
         if marker:
             marker.write(wiring.clock.now_ns())
-        return backup(wiring.asset(name, scratch, repository), around)
+        return [backup(wiring.asset(name, scratch, repository), around)]
+
+
+def _group(
+    wiring: Wiring, repository: Repository, name: str, pool: ThreadPoolExecutor
+) -> list[BackupResult]:
+    with ExitStack() as stack:
+        parts = []
+        for member in wiring.loaded.plan.groups[name].assets:
+            around, scratch = stack.enter_context(wiring.around(member, repository, pool))
+            parts.append((wiring.asset(member, scratch, repository), around))
+        for asset, _ in parts:
+            marker = wiring.marker(asset.name)
+            if marker:
+                marker.write(wiring.clock.now_ns())
+        return backup_group(wiring.group(name), parts)
 
 
 def _copy(wiring: Wiring, pool: ThreadPoolExecutor) -> dict[str, DrctlError]:
@@ -82,7 +103,7 @@ def _conclude(
     failed: dict[str, DrctlError],
     lagging: dict[str, DrctlError],
 ) -> int:
-    if failed and len(done) + len(failed) == 1:
+    if len(failed) == 1 and not done:
         raise next(iter(failed.values()))
     if failed and not context.as_json:
         for name, error in failed.items():

@@ -1,7 +1,7 @@
 """What the commands that read snapshots share: open the repository, pick a snapshot."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -12,11 +12,13 @@ from drctl.engines.base import LATEST, Goal, Target
 from drctl.errors import DrctlError, StorageError
 from drctl.events import Notice
 from drctl.model import Snapshot
+from drctl.ops.restore import RestoreResult, restore
 from drctl.ops.select import wanted_paths
 from drctl.repository import catalog, lifecycle
 from drctl.repository.log import LogReader
 from drctl.repository.reader import Reader
 from drctl.repository.repository import Repository
+from drctl.units import show_instant
 from drctl.wiring import Wiring
 
 
@@ -53,6 +55,31 @@ class Opened:
         log = LogReader(self.repository, self.identity, stream) if stream else None
         facts = root.private_facts
         return self.wiring.target(snapshot.engine, to, facts, log, goal, delta=delta)
+
+    def restore(
+        self,
+        picked: Snapshot,
+        root: Root,
+        to: str,
+        goal: Goal,
+        wanted: Sequence[bytes] = (),
+        *,
+        delta: bool = False,
+    ) -> RestoreResult:
+        """Put a snapshot back. What is about to be done is told before it is done."""
+        at = show_instant(picked.consistent_at_ns)
+        text = f"{picked.asset} as of {at} from {self.repository.where} to {to}"
+        self.wiring.report.emit(Notice("info", text))
+        return restore(
+            picked,
+            self.repository,
+            self.reader,
+            self.target(picked, root, to, goal, delta=delta),
+            self.pool,
+            self.wiring.clock,
+            self.wiring.report,
+            wanted,
+        )
 
     def paths(self, root: Root, typed: tuple[str, ...]) -> list[bytes]:
         """What a person typed, as paths of the snapshot's entries. Raises UsageError."""

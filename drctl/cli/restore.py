@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from drctl.cli import restore_group
 from drctl.cli.context import (
     Context,
     as_of_option,
@@ -15,17 +16,15 @@ from drctl.cli.context import (
     pass_context,
 )
 from drctl.cli.goals import check_delta, goal_of, goal_options
-from drctl.cli.reading import Opened, open_for_reading
+from drctl.cli.reading import open_for_reading
 from drctl.errors import ExitCode
-from drctl.events import Notice
-from drctl.model import Snapshot
-from drctl.ops.restore import RestoreResult, restore
+from drctl.ops.restore import RestoreResult
 from drctl.report.results import problem_documents, snapshot_document
-from drctl.units import count, show_bytes, show_instant, show_seconds
+from drctl.units import count, show_bytes, show_seconds
 
 
 @click.command()
-@click.argument("snapshot", metavar="ASSET|SNAPSHOT")
+@click.argument("snapshot", metavar="ASSET|SNAPSHOT|GROUP")
 @click.option("--to", "to", required=True, metavar="TARGET", help="Where it is put.")
 @click.option("--at", metavar="TIME", help="As it was at TIME; without a log, the newest before.")
 @goal_options
@@ -54,38 +53,37 @@ def command(
     A tree goes below the directory TARGET, which must be empty or not exist. A database or a
     command's output goes to the file TARGET, or into the directory TARGET. Nothing that exists is
     ever overwritten, but for a stopped database cluster with --delta. Of a database whose log is
-    kept, the log is replayed: to its end, or up to --at or --until.
+    kept, the log is replayed: to its end, or up to --at or --until. The assets of a GROUP go into
+    TARGET/ASSET each, all from one recovery point.
     """
     opened = open_for_reading(context, repository, identity_path)
     at_ns = instant(opened.wiring, at)
+    if restore_group.is_group(opened, snapshot):
+        restore_group.refuse(bool(until or paths or delta or timeline != "latest"))
+        context.interrupted_hint = f"{to} is not whole: remove it and restore again"
+        return _conclude_all(context, restore_group.restored(opened, snapshot, to, at_ns), to)
     picked = opened.pick(snapshot, at_ns)
     goal = goal_of(picked.engine, at_ns, until, timeline)
     check_delta(picked.engine, delta=delta, paths=paths)
     root = opened.root(picked)
     wanted = opened.paths(root, paths)
     context.interrupted_hint = f"{to} is not whole: remove it and restore again"
-    _announce(opened, picked, to)
-    done = restore(
-        picked,
-        opened.repository,
-        opened.reader,
-        opened.target(picked, root, to, goal, delta=delta),
-        opened.pool,
-        opened.wiring.clock,
-        opened.wiring.report,
-        wanted,
-    )
+    done = opened.restore(picked, root, to, goal, wanted, delta=delta)
     context.result(_document(done, to), _text(done, to))
-    if done.damaged:
+    return _code([done])
+
+
+def _conclude_all(context: Context, done: list[tuple[RestoreResult, str]], to: str) -> int:
+    documents = [_document(result, place) for result, place in done]
+    text = "\n".join(_text(result, place) for result, place in done)
+    context.result({"to": to, "restored": documents}, text)
+    return _code([result for result, _ in done])
+
+
+def _code(done: list[RestoreResult]) -> ExitCode:
+    if any(result.damaged for result in done):
         return ExitCode.INTEGRITY
-    return ExitCode.PARTIAL if done.problems else ExitCode.DONE
-
-
-def _announce(opened: Opened, picked: Snapshot, to: str) -> None:
-    """What is about to be done, before it is done."""
-    at = show_instant(picked.consistent_at_ns)
-    text = f"{picked.asset} as of {at} from {opened.repository.where} to {to}"
-    opened.wiring.report.emit(Notice("info", text))
+    return ExitCode.PARTIAL if any(result.problems for result in done) else ExitCode.DONE
 
 
 def _document(done: RestoreResult, to: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What drctl can protect: one file a kind, one line here."""
 
-from drctl.engines import command, files, mariadb, postgres, redis, sqlite
+from drctl.engines import btrfs, command, files, mariadb, postgres, redis, sqlite
 from drctl.engines.base import Engine
 
 ENGINES: tuple[Engine, ...] = (
@@ -10,6 +10,7 @@ ENGINES: tuple[Engine, ...] = (
     mariadb.ENGINE,
     postgres.ENGINE,
     redis.ENGINE,
+    btrfs.ENGINE,
 )
 
 

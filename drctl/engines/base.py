@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, WithJsonSchema
 
@@ -163,6 +163,16 @@ class Capture(Protocol):
     def items(self) -> Iterator[Item]:
         """In order. After the last one everything is proven whole: an exit status, a trailer.
         Raises SourceError otherwise, also at the very end."""
+        ...
+
+
+@runtime_checkable
+class NamesPoints(Protocol):
+    """A capture that can mark its instant in the asset's log, so that a group's recovery point can
+    be found there by name. Asked once all of a group are open, before any is read."""
+
+    def name_point(self, name: str) -> None:
+        """Raises SourceError."""
         ...
 
 
@@ -361,3 +371,4 @@ class Engine:
     has_delta: bool = False  # its target can write over what is there
     has_log: bool = False  # a restore goes on from the snapshot along a log, up to a Goal
     hollow: Callable[..., None] | None = None
+    copies_at_once: bool = False  # it copies in one go, which a limit on reading would not reach

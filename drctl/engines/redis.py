@@ -280,4 +280,4 @@ class Marker:
                 raise refused(place, f"write {MARKER}", error) from error
 
 
-ENGINE = Engine("redis", Settings, Source, target, Probe, Marker)
+ENGINE = Engine("redis", Settings, Source, target, Probe, Marker, copies_at_once=True)

@@ -333,4 +333,13 @@ def rows_by_table(database: sqlite3.Connection) -> dict[str, int]:
     return counts
 
 
-ENGINE = Engine("sqlite", Settings, Source, target, Probe, sqlite_mark.Marker, hollow=hollow)
+ENGINE = Engine(
+    "sqlite",
+    Settings,
+    Source,
+    target,
+    Probe,
+    sqlite_mark.Marker,
+    hollow=hollow,
+    copies_at_once=True,
+)

@@ -19,7 +19,7 @@ from drctl.repository import runs, trash
 from drctl.repository.committing import commit
 from drctl.repository.repository import Repository
 from drctl.repository.runs import Run
-from drctl.repository.state import StateFile
+from drctl.repository.state import StateFile, StateWriter
 from drctl.repository.stored import ContentStore
 from drctl.repository.writer import Writer
 from drctl.units import show_seconds
@@ -67,33 +67,81 @@ def backup(asset: Asset, around: Around) -> BackupResult:
 
     Raises SourceError, StorageError, IntegrityError, KeyUnavailable, Interrupted.
     """
-    began, started_ns = around.clock.monotonic_seconds(), around.clock.now_ns()
-    around.report.emit(Phase(f"backing up {asset.name}"))
+    with signed(around) as (run, shown):
+        start = begin(around)
+        around.report.emit(Phase(f"backing up {asset.name}"))
+        writer = _open_writer(asset, shown)
+        with shown.state.replace() as state, asset.source.open() as capture:
+            return settle(take_in(asset, shown, capture, state, start, writer=writer), run)
+
+
+@contextmanager
+def signed(around: Around) -> Iterator[tuple[Run, Around]]:
+    """What a backup runs in, with the run's sign, which stands while the block runs and is shown
+    again with every event."""
     repository = around.repository
     with runs.running(repository.storage, repository.randomness, around.clock) as run:
-        shown = replace(around, report=runs.Showing(run, around.report))
-        snapshot, tally = _snapshot(asset, shown, run, started_ns)
-    return _result(snapshot, tally, around.clock.monotonic_seconds() - began)
+        yield run, replace(around, report=runs.Showing(run, around.report))
 
 
-def _snapshot(asset: Asset, around: Around, run: Run, started_ns: int) -> tuple[Snapshot, Tally]:
-    writer = _open_writer(asset, around)
+@dataclass(frozen=True, slots=True)
+class Start:
+    """When a run began, by both clocks."""
+
+    monotonic_seconds: float
+    at_ns: int
+
+
+def begin(around: Around) -> Start:
+    """Now."""
+    return Start(around.clock.monotonic_seconds(), around.clock.now_ns())
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An asset that was read whole and stored: all but its commit."""
+
+    around: Around
+    state: StateWriter
+    start: Start
+    tally: Tally
+    manifest: Manifest
+
+
+def take_in(
+    asset: Asset,
+    around: Around,
+    capture: Capture,
+    state: StateWriter,
+    start: Start,
+    facts: dict[str, str] | None = None,
+    writer: Writer | None = None,
+) -> Taken:
+    """Read what was opened, and store it. `facts` are told beside the capture's own."""
+    writer = writer or _open_writer(asset, around)
     store = ContentStore(writer, Chunker(around.repository.secrets.chunker_seed), around.pool)
-    with around.state.replace() as state, asset.source.open() as capture:
-        before = around.state.read()
-        _tell_if_clock_went_back(around, started_ns)
-        intake = Intake(store, writer, before, state, around.clock, around.report)
-        with _keeping_what_was_stored(writer, around.report):
-            take = intake.entries if asset.in_order else intake.entries_put_in_order
-            infos = store.tree(take(capture.items()))
-            root = store.root(infos, capture.private_facts)
-            refs = writer.finish()
-        made = _manifest(asset, around, capture, intake.tally)
-        snapshot = commit(around.repository, run, made(started_ns, root, refs, writer))
-        state.commit()
+    before = around.state.read()
+    _tell_if_clock_went_back(around, start.at_ns)
+    intake = Intake(store, writer, before, state, around.clock, around.report)
+    with _keeping_what_was_stored(writer, around.report):
+        take = intake.entries if asset.in_order else intake.entries_put_in_order
+        infos = store.tree(take(capture.items()))
+        root = store.root(infos, capture.private_facts)
+        refs = writer.finish()
+    made = _manifest(asset, around, capture, intake.tally, facts or {})
+    manifest = made(start.at_ns, root, refs, writer)
+    return Taken(around, state, start, intake.tally, manifest)
+
+
+def settle(taken: Taken, run: Run) -> BackupResult:
+    """From here on the snapshot exists."""
+    around, state = taken.around, taken.state
+    snapshot = commit(around.repository, run, taken.manifest)
+    state.commit()
     if state.trouble:
         around.report.emit(Notice("warning", f"{state.trouble}: the next run reads all anew"))
-    return snapshot, intake.tally
+    seconds = around.clock.monotonic_seconds() - taken.start.monotonic_seconds
+    return _result(snapshot, taken.tally, seconds)
 
 
 def _tell_if_clock_went_back(around: Around, now_ns: int) -> None:
@@ -135,7 +183,7 @@ def _keeping_what_was_stored(writer: Writer, report: Reporter) -> Iterator[None]
 
 
 def _manifest(
-    asset: Asset, around: Around, capture: Capture, tally: Tally
+    asset: Asset, around: Around, capture: Capture, tally: Tally, more: dict[str, str]
 ) -> Callable[[int, bytes, str, Writer], Manifest]:
     """Everything that the manifest says, but for what the storing of the entries gave."""
 
@@ -156,7 +204,7 @@ def _manifest(
             tags=asset.tags,
             plan_digest=around.plan_digest,
             version=__version__,
-            facts=capture.facts,
+            facts={**capture.facts, **more},
         )
 
     return made

@@ -26,6 +26,8 @@ def check(tree: Tree) -> None:
     for name, asset in _mapping(root.get("assets")).items():
         if isinstance(asset, dict):
             _check_engine(tree, ("assets", name), asset)
+            _check_throttle(tree, ("assets", name), asset)
+    _check_groups(tree, _mapping(root.get("groups")), _mapping(root.get("assets")))
     check_recovery(tree, root)
 
 
@@ -96,3 +98,31 @@ def _check_engine(tree: Tree, path: Path, asset: dict[str, Any]) -> None:
         tree.add(path, f"one engine is wanted, not {len(found)}: {', '.join(map(str, found))}")
     else:
         tree.add(path, f"no engine: say what it is with one of {', '.join(kinds)}")
+
+
+def _check_throttle(tree: Tree, path: Path, asset: dict[str, Any]) -> None:
+    at_once = [engine.kind for engine in ENGINES if engine.copies_at_once and engine.kind in asset]
+    if at_once and "throttle" in asset:
+        tree.add(
+            (*path, "throttle"),
+            f"{at_once[0]} is copied in one go, which no limit reaches: remove 'throttle'",
+        )
+
+
+def _check_groups(tree: Tree, groups: dict[str, Any], assets: dict[str, Any]) -> None:
+    """A command is given names of assets and of groups alike, and an asset is in one group, so
+    that a run of everything captures it once."""
+    seen: dict[str, str] = {}
+    for name, group in groups.items():
+        path: Path = ("groups", name)
+        if name in assets:
+            tree.add(path, "an asset is called so, too: give the group another name")
+        members = _mapping(group).get("assets")
+        for number, asset in enumerate(members if isinstance(members, list) else []):
+            where = (*path, "assets", number)
+            if isinstance(asset, str) and asset not in assets:
+                tree.add(where, f"no asset '{asset}'; assets: {', '.join(map(str, assets))}")
+            elif isinstance(asset, str) and asset in seen:
+                tree.add(where, f"'{asset}' is in group '{seen[asset]}' already")
+            else:
+                seen[str(asset)] = name

@@ -5,11 +5,9 @@ from drctl.plan.tree import Path, Tree
 
 _ANY = "*"
 NOT_YET: dict[Path, str] = {
-    ("groups",): "groups of assets are",
     ("notify",): "notifications are",
     ("metrics",): "metrics are",
     ("assets", _ANY, "s3bucket"): "the s3bucket engine is",
-    ("assets", _ANY, "btrfs"): "the btrfs engine is",
 }
 
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, create_model
 from drctl.engines import ENGINES
 from drctl.engines.base import SecretRef
 from drctl.plan.recovery import Check, Drill, Evidence, Recovery
-from drctl.plan.values import Count, Duration, Endpoint, Level, Name, Part, ScheduleText
+from drctl.plan.values import Count, Duration, Endpoint, Level, Name, Part, Rate, ScheduleText
 
 
 class Objectives(Part):
@@ -78,6 +78,18 @@ class S3Place(Part):
     )
 
 
+class WriteLimit(Part):
+    """What a repository's storage is spared."""
+
+    write: Rate = Field(description="Write no faster, such as 20MiB/s.")
+
+
+class ReadLimit(Part):
+    """What the production that an asset is read from is spared."""
+
+    read: Rate = Field(description="Read no faster, such as 50MiB/s.")
+
+
 class RepositoryPart(Part):
     """Where snapshots are stored: `path` or `s3`."""
 
@@ -91,6 +103,7 @@ class RepositoryPart(Part):
     lock: LockPart | None = Field(  # type: ignore[valid-type]
         default=None, description="Object lock, of an S3 bucket."
     )
+    throttle: WriteLimit | None = Field(default=None, description="A limit on writing to it.")
 
 
 class Keys(Part):
@@ -115,6 +128,7 @@ class AssetPart(Part):
         default=3, description="Level of zstd: -7 (fastest) to 19 (smallest)."
     )
     tags: tuple[str, ...] = Field(default=(), description="Words that its snapshots carry.")
+    throttle: ReadLimit | None = Field(default=None, description="A limit on reading it.")
 
 
 def _asset_model() -> type[AssetPart]:
@@ -127,6 +141,15 @@ def _asset_model() -> type[AssetPart]:
 
 
 Asset = _asset_model()
+
+
+class Group(Part):
+    """Assets that are captured together, as one recovery point."""
+
+    assets: tuple[Name, ...] = Field(min_length=1, description="The assets, by name.")
+    max_skew: Duration | None = Field(
+        default=None, description="How far their instants may lie apart, such as 5s."
+    )
 
 
 class Plan(Part):
@@ -148,6 +171,9 @@ class Plan(Part):
     recovery: Recovery = Field(default=Recovery(), description="How what is lost comes back.")
     drills: dict[Name, Drill] = Field(default={}, description="Recoveries to be tried, by name.")
     evidence: Evidence = Field(default=Evidence(), description="What drills leave behind.")
+    groups: dict[Name, Group] = Field(
+        default={}, description="Assets that are captured together, by the group's name."
+    )
 
 
 def engine_of(asset: BaseModel) -> tuple[str, BaseModel]:

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from drctl.plan.schedule import LONGEST_SECONDS, SCHEDULE_PATTERN, parse_schedule
-from drctl.units import DURATION_PATTERN, parse_duration, parse_instant
+from drctl.units import DURATION_PATTERN, RATE_PATTERN, parse_duration, parse_instant, parse_rate
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
@@ -14,6 +14,11 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 def _duration(text: str) -> str:
     if not 0 < parse_duration(text) <= LONGEST_SECONDS:
         raise ValueError(f"'{text[:60]}': longer than nothing is wanted, and at most 36500d")
+    return text
+
+
+def _rate(text: str) -> str:
+    parse_rate(text)
     return text
 
 
@@ -56,6 +61,7 @@ def _form(pattern: str) -> WithJsonSchema:
 
 
 Duration = Annotated[str, AfterValidator(_duration), _form(DURATION_PATTERN)]
+Rate = Annotated[str, AfterValidator(_rate), _form(RATE_PATTERN)]
 ScheduleText = Annotated[str, AfterValidator(_schedule), _form(SCHEDULE_PATTERN)]
 Name = Annotated[str, AfterValidator(_name)]
 Endpoint = Annotated[str, AfterValidator(_endpoint), _form(r"^(https?://[^/\s]+/?)?$")]

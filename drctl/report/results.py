@@ -84,7 +84,8 @@ def snapshot_table(snapshots: Sequence[Snapshot], held: Container[str] = ()) -> 
 
 def _remark(s: Snapshot, *, is_held: bool) -> str:
     remarks = ("partial" if s.status == "partial" else "", "SUSPECT" if s.suspect else "")
-    return " ".join(r for r in (*remarks, "held" if is_held else "") if r)
+    group = s.facts.get("group", "")
+    return " ".join(r for r in (*remarks, "held" if is_held else "", group) if r)
 
 
 def entry_line(entry: Entry, path: str) -> str:

@@ -1,0 +1,68 @@
+"""Restoring a group: all of its assets, from one recovery point."""
+
+import os
+
+from drctl.cli.reading import Opened
+from drctl.engines import engine
+from drctl.engines.base import Goal
+from drctl.errors import StorageError, TargetRefused, UsageError
+from drctl.model import Snapshot
+from drctl.ops.group import NAME, runs
+from drctl.ops.restore import RestoreResult
+from drctl.repository.catalog import usable_from
+from drctl.units import show_instant
+
+
+def is_group(opened: Opened, name: str) -> bool:
+    """Whether a name means a group: of the plan, or of the snapshots where the plan has changed."""
+    plan = opened.wiring.loaded.plan
+    told = {s.facts.get(NAME) for s in opened.found.snapshots}
+    return name in plan.groups or (name in told and name not in plan.assets)
+
+
+def refuse(is_partial: bool) -> None:
+    """Raises UsageError."""
+    if is_partial:
+        raise UsageError(
+            "a group comes back whole, at its own instant: --until, --timeline, --delta and --path "
+            "are for one asset",
+            hint="'drctl snapshots GROUP' lists its snapshots; restore one of them by its name",
+        )
+
+
+def restored(
+    opened: Opened, name: str, to: str, at_ns: int | None
+) -> list[tuple[RestoreResult, str]]:
+    """Each asset's result and place. A log is replayed no further than the snapshot needs, so that
+    all are of one instant."""
+    picked = _pick(opened, name, at_ns)
+    if os.path.isdir(to) and os.listdir(to):
+        raise TargetRefused(
+            f"{to} is not empty: nothing was restored",
+            hint="name a directory that is empty, or does not exist yet",
+        )
+    done = []
+    for snapshot in picked:
+        place = os.path.join(to, snapshot.asset, "")
+        goal = Goal("immediate") if engine(snapshot.engine).has_log else Goal()
+        done.append((opened.restore(snapshot, opened.root(snapshot), place, goal), place))
+    return done
+
+
+def _pick(opened: Opened, name: str, at_ns: int | None) -> list[Snapshot]:
+    found = runs(opened.found.snapshots, name)
+    if not found:
+        raise StorageError(
+            f"there is no whole recovery point of {name} here",
+            hint=f"run 'drctl backup {name}' first, or give --from",
+        )
+    if at_ns is None:
+        return found[-1]
+    before = [run for run in found if all(usable_from(s) <= at_ns for s in run)]
+    if not before:
+        oldest = show_instant(max(s.consistent_at_ns for s in found[0]))
+        raise UsageError(
+            f"no recovery point of {name} is as old as the time asked for",
+            hint=f"the oldest is of {oldest}",
+        )
+    return before[-1]

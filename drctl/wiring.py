@@ -32,7 +32,7 @@ from drctl.ops.backup import Around, Asset
 from drctl.ops.copying import bring_up_to_date
 from drctl.ops.group import Group
 from drctl.ops.lock import always_needed, keep_locked, tell_lost
-from drctl.ops.recovery.box import sweep
+from drctl.ops.recovery.box import HOME, sweep
 from drctl.ops.replicate import ReplicateResult
 from drctl.places import Places
 from drctl.plan import LoadedPlan
@@ -384,7 +384,7 @@ def drill_home(wiring: Wiring, directory: str | None = None) -> str:
     """Where drills have their private places."""
     if directory:
         return os.path.join(wiring.loaded.base, directory)
-    return os.path.join(state_home(), "drills")
+    return os.path.join(state_home(), HOME)
 
 
 def sweep_drills(wiring: Wiring) -> None:

@@ -19,6 +19,7 @@ from drctl.private import make_directory
 
 _LOCK = "drill.lock"
 _PREFIX = "drill-"
+HOME = "drills"  # below the state directory, where the plan names no other place
 _LOOK_SECONDS = 0.05
 _GRACE_SECONDS = 10.0
 
@@ -34,11 +35,23 @@ class Box:
             self._lock = _locked(self.path)
             for part in ("target", "empty", "run"):
                 make_directory(self.at(part))
+            self._let_servers_pass()
         except OSError as error:
             raise TargetRefused(
                 f"{self.path}: a drill needs a directory of its own: {error.strerror}",
                 hint="make room or rights there, or name another with 'directory' in the drill",
             ) from error
+
+    def _let_servers_pass(self) -> None:
+        """Root starts a database server as the user that it belongs to, who must get to its files:
+        may pass through to them, and not look around. A directory that the plan names is the
+        plan's: what lies above it stays as it is."""
+        if os.geteuid() != 0:
+            return
+        home = os.path.dirname(self.path)
+        above = [os.path.dirname(home)] if os.path.basename(home) == HOME else []
+        for path in (*above, home, self.path, self.at("target"), self.at("empty")):
+            os.chmod(path, stat.S_IMODE(os.stat(path).st_mode) | stat.S_IXOTH)
 
     def at(self, *parts: str) -> str:
         return os.path.join(self.path, *parts)

@@ -1,5 +1,6 @@
 """May we go on? Only with evidence that recovery was tried, lately, and came out well."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -32,12 +33,8 @@ def command(context: Context, drills: tuple[str, ...], max_age: str | None, stri
     if unknown:
         raise UsageError(f"the plan has no drill '{unknown[0]}'")
     every = max_age or plan.objectives.drill_every
-    proofs, wrong = _evidence(wiring)
-    now_ns = wiring.clock.now_ns()
-    found = [
-        gate(name, proofs, Proofs(wiring).public_key(), wiring.loaded.digest, _age(every), now_ns)
-        for name in drills or plan.drills
-    ]
+    proofs, wrong = _evidence(wiring, tuple(plan.repositories))
+    found = _judge(wiring, drills or tuple(plan.drills), proofs, every)
     changed = [g.drill for g in found if strict and g.readiness == "changed since verified"]
     if not found:
         wrong.append("the plan describes no drill")
@@ -58,13 +55,27 @@ def _age(text: str | None) -> float | None:
         raise UsageError(f"--max-age: {error}") from error
 
 
-def _evidence(wiring: Wiring) -> tuple[list[Proof], list[str]]:
+def judged(
+    wiring: Wiring, drills: tuple[str, ...], every: str | None, repositories: Iterable[str]
+) -> list[Gate]:
+    """Each drill by the evidence that is here and in these repositories."""
+    return _judge(wiring, drills, _evidence(wiring, repositories)[0], every) if drills else []
+
+
+def _judge(
+    wiring: Wiring, drills: tuple[str, ...], proofs: list[Proof], every: str | None
+) -> list[Gate]:
+    key, age, now_ns = Proofs(wiring).public_key(), _age(every), wiring.clock.now_ns()
+    return [gate(name, proofs, key, wiring.loaded.digest, age, now_ns) for name in drills]
+
+
+def _evidence(wiring: Wiring, repositories: Iterable[str]) -> tuple[list[Proof], list[str]]:
     """All that is here and in the repositories, and what is wrong with where it lies. What was
     taken out of one place shows by the others."""
     proofs = Proofs(wiring)
     here, wrong = proofs.here()
     found = {proof.name: proof for proof in here}
-    for name in wiring.loaded.plan.repositories:
+    for name in repositories:
         try:
             there, odd = proofs.there(name)
         except DrctlError as error:

@@ -23,6 +23,7 @@ COMMANDS = {
     "stream": "Store databases' logs while they are written.",
     "wal": "Store and fetch PostgreSQL's WAL, file by file.",
     "snapshots": "List snapshots.",
+    "status": "Show how things stand, and what is to be done.",
     "ls": "List what a snapshot holds.",
     "diff": "Show what differs between two snapshots.",
     "restore": "Put a snapshot back, whole or in part.",

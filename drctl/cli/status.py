@@ -1,0 +1,193 @@
+"""How things stand: objectives, copies, drills, and what is to be done."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import click
+
+from drctl.cli.context import Context, output_options, pass_context
+from drctl.cli.gate import judged
+from drctl.errors import ExitCode, StorageError
+from drctl.ops.status import Lag, Seen, Standing, lags, look, standings
+from drctl.report.readiness import Gate
+from drctl.report.status import (
+    Todo,
+    drill_line,
+    lag_line,
+    show_age,
+    standing_table,
+    todo_lines,
+)
+from drctl.units import iso_instant, parse_duration, show_seconds
+from drctl.wiring import Wiring
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    seen: list[Seen]
+    standings: list[Standing]
+    lags: list[Lag]
+    drills: list[Gate]
+    drill_every: bool  # how often to drill is an objective of the plan
+
+
+@click.command()
+@output_options
+@pass_context
+def command(context: Context) -> int:
+    """Show for each asset and repository how old its newest recovery point is against the
+    objective, how far copies are behind, when drills were, and what is to be done.
+
+    Needs the writer credential only. Exit code 10 when an objective is missed or nobody can tell,
+    11 when a repository cannot be asked, 5 when none can, 6 when a snapshot does not read.
+    """
+    wiring, pool = context.wiring(), context.pool()
+    found = _look(wiring, pool)
+    context.result(_document(found), _text(found))
+    return _code(found)
+
+
+def _look(wiring: Wiring, pool: ThreadPoolExecutor) -> _Found:
+    plan = wiring.loaded.plan
+    wiring.credential()  # without it nothing can be told: that is no repository's fault
+    seen = [
+        look(name, part.copy_of, partial(wiring.as_writer, name), pool)
+        for name, part in plan.repositories.items()
+    ]
+    told = standings(_objectives(wiring), seen, wiring.clock.now_ns())
+    rules = {name: wiring.rule(name) for name in plan.repositories}
+    behind = lags(seen, told, rules, wiring.primary(), pool)
+    reached = [one.name for one in seen if not one.trouble]
+    drills = judged(wiring, tuple(plan.drills), plan.objectives.drill_every, reached)
+    return _Found(seen, told, behind, drills, plan.objectives.drill_every is not None)
+
+
+def _objectives(wiring: Wiring) -> dict[str, float | None]:
+    plan = wiring.loaded.plan
+    own = {name: getattr(part, "rpo") for name, part in plan.assets.items()}  # noqa: B009 - made
+    texts = {name: rpo or plan.objectives.rpo for name, rpo in own.items()}
+    return {name: parse_duration(text) if text else None for name, text in texts.items()}
+
+
+def _code(found: _Found) -> int:
+    unreached = [one for one in found.seen if one.trouble]
+    if len(unreached) == len(found.seen):
+        return StorageError.exit_code
+    if any(one.found.damaged for one in found.seen):
+        return ExitCode.INTEGRITY
+    gone = {one.name for one in unreached}
+    told = [s for s in found.standings if s.repository not in gone]
+    if any(s.verdict in {"missed", "unknown"} for s in told) or _drills_missed(found):
+        return ExitCode.OBJECTIVE_MISSED
+    return ExitCode.PARTIAL if unreached else ExitCode.DONE
+
+
+def _drills_missed(found: _Found) -> list[Gate]:
+    due = {"overdue", "failed", "never verified"}
+    return [g for g in found.drills if found.drill_every and g.readiness in due]
+
+
+# -- text -----------------------------------------------------------------------------------------
+
+
+def _text(found: _Found) -> str:
+    rows = [
+        (s.verdict, s.asset, s.repository, show_age(s.age_seconds), _allowed(s), _remark(s, found))
+        for s in found.standings
+    ]
+    lines = [standing_table(rows), ""]
+    lines += [lag_line(g.repository, g.seconds, g.objects, g.size_bytes) for g in found.lags]
+    lines += [drill_line(g.drill, g.readiness, g.age_seconds) for g in found.drills]
+    return "\n".join([*lines, *todo_lines(list(_todos(found)))])
+
+
+def _allowed(s: Standing) -> str:
+    return "-" if s.rpo_seconds is None else show_seconds(s.rpo_seconds)
+
+
+def _remark(s: Standing, found: _Found) -> str:
+    trouble = next(one.trouble for one in found.seen if one.name == s.repository)
+    partial_ = "partial" if s.newest and s.newest.problems else ""
+    suspect = f"{len(s.suspects)} SUSPECT" if s.suspects else ""
+    empty = "" if s.newest or trouble else "no snapshot"
+    words = ("no answer" if trouble else "", empty, "log" if s.by == "log" else "", partial_)
+    return " ".join(w for w in (*words, suspect) if w)
+
+
+def _todos(found: _Found) -> Iterator[Todo]:
+    primary = next(one for one in found.seen if one.original is None)
+    for one in found.seen:
+        if one.trouble:
+            yield f"{one.name} cannot be asked: {one.trouble}", f"drctl storage check {one.name}"
+        for damage in one.found.damaged:
+            yield damage, f"drctl verify --from {one.name}"
+    for s in found.standings:
+        yield from _todo(s, primary.name, found.seen)
+    for lag in found.lags:
+        if lag.is_behind:
+            yield f"{lag.repository} is behind {lag.original}", "drctl replicate"
+    for g in _drills_missed(found):
+        yield f"drill {g.drill}: {g.readiness}", f"drctl drill {g.drill}"
+
+
+def _todo(s: Standing, primary: str, seen: Sequence[Seen]) -> Iterator[Todo]:
+    if s.suspects:
+        last = s.suspects[-1]
+        yield f"{s.asset}: {last.short} is suspect: {last.suspect}", f"drctl diff {s.asset}"
+    elif s.verdict == "unknown" and not any(o.name == s.repository and o.trouble for o in seen):
+        yield f"{s.asset}: {s.why}", "date; timedatectl"
+    if s.verdict == "missed" and s.repository == primary:
+        yield f"{s.asset} has no recovery point that is new enough", f"drctl backup {s.asset}"
+
+
+# -- documents ------------------------------------------------------------------------------------
+
+
+def _document(found: _Found) -> dict[str, Any]:
+    return {
+        "assets": [_standing(s) for s in found.standings],
+        "repositories": [
+            {"repository": o.name, "trouble": o.trouble, "damaged": list(o.found.damaged)}
+            for o in found.seen
+        ],
+        "copies": [_lag(lag) for lag in found.lags],
+        "drills": [
+            {"drill": g.drill, "readiness": g.readiness, "age_seconds": _round(g.age_seconds)}
+            for g in found.drills
+        ],
+        "to_do": [
+            {"what": what, "command": command} for what, command in dict.fromkeys(_todos(found))
+        ],
+    }
+
+
+def _standing(s: Standing) -> dict[str, Any]:
+    return {
+        "asset": s.asset,
+        "repository": s.repository,
+        "verdict": s.verdict,
+        "why": s.why,
+        "recovery_point": None if s.point_ns is None else iso_instant(s.point_ns),
+        "by": s.by,
+        "age_seconds": _round(s.age_seconds),
+        "rpo_seconds": s.rpo_seconds,
+        "newest_snapshot": s.newest.name if s.newest else None,
+        "suspect_snapshots": [{"id": one.name, "why": one.suspect} for one in s.suspects],
+    }
+
+
+def _lag(lag: Lag) -> dict[str, Any]:
+    return {
+        "repository": lag.repository,
+        "original": lag.original,
+        "lag_seconds": _round(lag.seconds),
+        "lag_objects": lag.objects,
+        "lag_bytes": lag.size_bytes,
+    }
+
+
+def _round(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)

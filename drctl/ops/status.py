@@ -1,0 +1,232 @@
+"""Where each asset stands: what could be brought back, from where, and how old it would be.
+
+It reads listings and manifests only, so it needs the writer credential and no more.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Literal
+
+from drctl.errors import IntegrityError, StorageError
+from drctl.logpieces import LogPiece, by_file
+from drctl.model import Snapshot
+from drctl.ops.copying import at_copy
+from drctl.ops.leaving import ALL, leave
+from drctl.repository import catalog, log, names
+from drctl.repository.catalog import Catalog
+from drctl.repository.repository import Repository
+from drctl.repository.retention import Rule
+from drctl.storage.base import ObjectInfo
+
+Verdict = Literal["met", "missed", "unknown", "none"]  # none: there is no objective
+_NOTHING = Catalog((), ())
+_CLOCKS_APART_SECONDS = 60.0  # a point this far in the future: whose clock is right, nobody knows
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A repository as it was found. `trouble`: why it could not be asked; then it holds nothing."""
+
+    name: str
+    original: str | None  # what it is a copy of
+    repository: Repository | None = None
+    found: Catalog = _NOTHING
+    objects: Mapping[str, ObjectInfo] = field(default_factory=dict)  # all that a copy needs
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An asset in a repository. The newest point that nothing speaks against counts; `by` says
+    whether it is a snapshot or a log that ends later."""
+
+    asset: str
+    repository: str
+    verdict: Verdict
+    rpo_seconds: float | None
+    newest: Snapshot | None = None  # whatever it is like
+    point_ns: int | None = None
+    age_seconds: float | None = None
+    by: Literal["snapshot", "log", ""] = ""
+    suspects: tuple[Snapshot, ...] = ()
+    why: str = ""  # of `unknown`
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How far a copy is behind. `seconds` is None where it lacks an asset altogether, and all is
+    None where one of the two could not be asked."""
+
+    repository: str
+    original: str
+    seconds: float | None = None
+    objects: int | None = None
+    size_bytes: int | None = None
+
+    @property
+    def is_behind(self) -> bool:
+        return bool(self.objects)
+
+
+def look(
+    name: str, original: str | None, opening: Callable[[], Repository], pool: Executor
+) -> Seen:
+    """Ask a repository. One that does not answer is told of, and hides no other. Raises
+    KeyUnavailable."""
+    try:
+        repository = opening()
+        # Snapshots are read first: what they need is there by then, and listed afterwards.
+        found = catalog.load(repository, pool)
+        folders = pool.map(lambda f: list(repository.storage.list(f)), names.COPY_ORDER)
+        objects = {info.name: info for folder in folders for info in folder}
+    except (StorageError, IntegrityError) as error:
+        return Seen(name, original, trouble=error.what)
+    return Seen(name, original, repository, found, objects)
+
+
+def standings(
+    wanted: Mapping[str, float | None], seen: Sequence[Seen], now_ns: int
+) -> list[Standing]:
+    """Every asset in every repository; `wanted`: asset -> its objective in seconds."""
+    stored = _first_stored(seen)
+    return [
+        _standing(asset, rpo, one, stored, now_ns) for asset, rpo in wanted.items() for one in seen
+    ]
+
+
+def _standing(
+    asset: str, rpo: float | None, seen: Seen, stored: Mapping[str, int], now_ns: int
+) -> Standing:
+    if seen.trouble:
+        verdict: Verdict = "none" if rpo is None else "unknown"
+        return Standing(asset, seen.name, verdict, rpo, why="the repository could not be asked")
+    of_asset = seen.found.of(asset)
+    sound = [s for s in of_asset if not s.suspect]
+    suspects = tuple(s for s in of_asset if s.suspect)
+    point_ns, by = _point(sound, seen, stored)
+    age = None if point_ns is None else (now_ns - point_ns) / 1e9
+    verdict, why = _judge(rpo, age, of_asset, now_ns)
+    newest = of_asset[-1] if of_asset else None
+    return Standing(asset, seen.name, verdict, rpo, newest, point_ns, age, by, suspects, why)
+
+
+def _judge(
+    rpo: float | None, age: float | None, of_asset: Sequence[Snapshot], now_ns: int
+) -> tuple[Verdict, str]:
+    if rpo is None:
+        return "none", ""
+    if age is not None and age < -_CLOCKS_APART_SECONDS:
+        return "unknown", "its newest point lies in the future: a clock is wrong"
+    if age is not None and age <= rpo:
+        return "met", ""
+    newest = of_asset[-1] if of_asset else None
+    if newest and newest.suspect and (now_ns - newest.consistent_at_ns) / 1e9 <= rpo:
+        return "unknown", f"the newest snapshot is suspect: {newest.suspect}"
+    return "missed", ""
+
+
+# -- points of a log ------------------------------------------------------------------------------
+
+
+def _first_stored(seen: Sequence[Seen]) -> dict[str, int]:
+    """When each piece of a log came to the first place that has it: a copy of it is younger than
+    what it holds."""
+    found: dict[str, int] = {}
+    for one in seen:
+        for name, info in one.objects.items():
+            if name.startswith(names.LOG):
+                found[name] = min(info.modified_ns, found.get(name, info.modified_ns))
+    return found
+
+
+def _point(
+    sound: Sequence[Snapshot], seen: Seen, stored: Mapping[str, int]
+) -> tuple[int | None, Literal["snapshot", "log", ""]]:
+    if not sound:
+        return None, ""
+    newest = sound[-1]
+    logged_ns = _logged_ns(newest, seen, stored)
+    if logged_ns > newest.consistent_at_ns:
+        return logged_ns, "log"
+    return newest.consistent_at_ns, "snapshot"
+
+
+def _logged_ns(snapshot: Snapshot, seen: Seen, stored: Mapping[str, int]) -> int:
+    """When the newest piece was stored of the log that continues a snapshot; 0: there is none."""
+    stream, first = snapshot.facts.get("log_stream"), snapshot.facts.get("log_first", "")
+    if not stream or seen.repository is None:
+        return 0
+    prefix = f"{names.LOG}{stream}/"
+    found = [n for n in seen.objects if n.startswith(prefix)]
+    pieces = [p for n in found for p in _piece(seen.repository.where, n, stored[n])]
+    files = [whole for file, whole in by_file(pieces).items() if file >= first]
+    return max((piece.stored_at_ns for file in files for piece in file.pieces), default=0)
+
+
+def _piece(where: str, name: str, stored_at_ns: int) -> list[LogPiece]:
+    """None where somebody left a file of another name there: 'drctl verify' tells of it."""
+    try:
+        return [log.piece(where, name, stored_at_ns)]
+    except IntegrityError:
+        return []
+
+
+# -- copies ---------------------------------------------------------------------------------------
+
+
+def lags(
+    seen: Sequence[Seen],
+    told: Sequence[Standing],
+    rules: Mapping[str, Rule | None],
+    primary: str,
+    pool: Executor,
+) -> list[Lag]:
+    """Every repository against the one that backups are written to."""
+    origin = next(one for one in seen if one.name == primary)
+    return [
+        _lag(origin, one, told, rules[one.name], pool) for one in seen if one.name != origin.name
+    ]
+
+
+def _lag(
+    origin: Seen, copy: Seen, told: Sequence[Standing], rule: Rule | None, pool: Executor
+) -> Lag:
+    if origin.trouble or copy.trouble:
+        return Lag(copy.name, origin.name)
+    left = _left_out(origin, copy, rule, pool)
+    missing = [
+        info
+        for name, info in origin.objects.items()
+        if name not in left
+        and (name not in copy.objects or copy.objects[name].size_bytes != info.size_bytes)
+    ]
+    size_bytes = sum(info.size_bytes for info in missing)
+    seconds = _seconds_behind(origin, copy, told)
+    return Lag(copy.name, origin.name, seconds, len(missing), size_bytes)
+
+
+def _left_out(origin: Seen, copy: Seen, rule: Rule | None, pool: Executor) -> frozenset[str]:
+    """What the copy is not to be given, by the same judgement as a replication's."""
+    if rule is None or origin.repository is None or copy.repository is None:
+        return ALL.names
+    there = at_copy(origin.repository, copy.repository.storage)
+    try:
+        return leave(origin.repository, there, rule, pool).names
+    except (StorageError, IntegrityError):
+        return ALL.names  # a replication would copy all that is sound, too
+
+
+def _seconds_behind(origin: Seen, copy: Seen, told: Sequence[Standing]) -> float | None:
+    """Of the asset that is furthest behind."""
+    here = {s.asset: s.point_ns for s in told if s.repository == origin.name}
+    there = {s.asset: s.point_ns for s in told if s.repository == copy.name}
+    worst = 0.0
+    for asset, point_ns in here.items():
+        copied_ns = there[asset]
+        if point_ns is None:
+            continue
+        if copied_ns is None:
+            return None
+        worst = max(worst, (point_ns - copied_ns) / 1e9)
+    return worst

@@ -1,0 +1,48 @@
+"""How things stand, told by the real command."""
+
+import shutil
+
+
+def standing(told, asset, repository):
+    return next(s for s in told["assets"] if (s["asset"], s["repository"]) == (asset, repository))
+
+
+def test_met_missed_and_behind(site) -> None:
+    told = site.json("status", code=10)
+    assert {s["verdict"] for s in told["assets"]} == {"missed"}
+    site.run("backup")
+    told = site.json("status")
+    assert {s["verdict"] for s in told["assets"]} == {"met"}
+    assert [c["lag_objects"] for c in told["copies"]] == [0]
+    assert told["to_do"] == []
+    shutil.move(site.top / "offsite", site.top / "away")
+    (site.top / "live/tree/new.txt").write_text("new\n")
+    site.run("backup", "tree", code=11)
+    told = site.json("status", code=11)
+    assert standing(told, "tree", "local")["verdict"] == "met"
+    assert standing(told, "tree", "offsite")["verdict"] == "unknown"
+    assert told["copies"][0]["lag_objects"] is None
+    shutil.move(site.top / "away", site.top / "offsite")
+    told = site.json("status")
+    assert told["copies"][0]["lag_seconds"] > 0
+    assert told["copies"][0]["lag_bytes"] > 0
+    assert {"what": "offsite is behind local", "command": "drctl replicate"} in told["to_do"]
+    text = site.run("status").stdout
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert "behind" in text
+    site.run("replicate")
+    assert "all is well" in site.run("status").stdout
+
+
+def test_an_old_point_is_missed_and_no_repository_at_all_is_no_answer(site) -> None:
+    site.run("backup")
+    plan = (site.top / "plan.yaml").read_text()
+    site.plan(plan.replace("rpo: 2h", "rpo: 1ms"))
+    text = site.run("status", code=10).stdout
+    assert "drctl backup tree" in text
+    site.plan(plan.replace("objectives: {rpo: 2h}\n", ""))
+    assert {s["verdict"] for s in site.json("status")["assets"]} == {"none"}
+    shutil.rmtree(site.top / "offsite")
+    shutil.rmtree(site.top / "local")
+    told = site.json("status", code=5)
+    assert all(r["trouble"] for r in told["repositories"])

@@ -59,11 +59,21 @@ def command(context: Context, assets: tuple[str, ...]) -> int:
 def _one(
     wiring: Wiring, repository: Repository, name: str, pool: ThreadPoolExecutor
 ) -> list[BackupResult]:
-    marker = wiring.marker(name)
     with wiring.around(name, repository, pool) as (around, scratch):
+        _mark(wiring, name)
+        return [backup(wiring.asset(name, scratch, repository), around)]
+
+
+def _mark(wiring: Wiring, name: str) -> None:
+    """A backup without a new marker is better than none: a drill then finds the one before, and
+    tells a greater loss than there was, never a smaller one."""
+    try:
+        marker = wiring.marker(name)
         if marker:
             marker.write(wiring.clock.now_ns())
-        return [backup(wiring.asset(name, scratch, repository), around)]
+    except DrctlError as error:
+        text = f"{name}: no marker was written: {error.what}"
+        wiring.report.emit(Notice("warning", f"{text} ({error.hint})" if error.hint else text))
 
 
 def _group(
@@ -75,9 +85,7 @@ def _group(
             around, scratch = stack.enter_context(wiring.around(member, repository, pool))
             parts.append((wiring.asset(member, scratch, repository), around))
         for asset, _ in parts:
-            marker = wiring.marker(asset.name)
-            if marker:
-                marker.write(wiring.clock.now_ns())
+            _mark(wiring, asset.name)
         return backup_group(wiring.group(name), parts)
 
 

@@ -356,8 +356,8 @@ class Engine:
     `source(settings, asset, surroundings)`, `target(settings, to, private_facts, surroundings)`,
     `probe(settings, at, surroundings)` and `marker(settings, asset, surroundings)`: settings is an
     instance of `settings`, `to` and `at` are where a person wants the asset, as typed.
-    `hollow(settings, at, surroundings)` makes an empty asset at `at`, which its probe opens: what a
-    check must not pass on.
+    `hollow(settings, at, surroundings)` makes an empty asset at `at`, where nothing is yet, which
+    its probe opens: what a check must not pass on. Raises TargetRefused.
     """
 
     kind: str

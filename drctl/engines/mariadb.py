@@ -6,6 +6,7 @@ from drctl.engines.base import Capture, Engine, Surroundings, Target
 from drctl.engines.mariadb_base import BaseSource
 from drctl.engines.mariadb_client import Access, Settings
 from drctl.engines.mariadb_dump import DumpSource
+from drctl.engines.mariadb_loaded import hollow
 from drctl.engines.mariadb_marker import Marker
 from drctl.engines.mariadb_probe import Probe
 from drctl.engines.mariadb_restore import BaseTarget
@@ -34,4 +35,14 @@ def target(_: Settings | None, to: str, facts: dict[str, str], around: Surroundi
     return BaseTarget(to, facts, around)
 
 
-ENGINE = Engine("mariadb", Settings, Source, target, Probe, Marker, follower=Follower, has_log=True)
+ENGINE = Engine(
+    "mariadb",
+    Settings,
+    Source,
+    target,
+    Probe,
+    Marker,
+    follower=Follower,
+    has_log=True,
+    hollow=hollow,
+)

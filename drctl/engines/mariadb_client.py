@@ -52,6 +52,7 @@ class Settings(BaseModel):
     store_every: str = Field(
         default="2s", description="How often new binlog is stored, such as 2s."
     )
+    mark: Flag = Field(default=False, description="Write a marker row, to measure freshness by.")
     mark_every: str = Field(default="30s", description="How often the marker row is written.")
 
     @field_validator("store_every", "mark_every")

@@ -1,16 +1,23 @@
-"""A dump put up: a new server beside it, with nothing of its own, into which it is loaded."""
+"""New servers, with nothing of their own: one into which a dump is loaded, and an empty one."""
 
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from drctl.engines.base import Surroundings
 from drctl.engines.child import exit_words, running
-from drctl.engines.mariadb_client import CLIENT, program
+from drctl.engines.mariadb_client import CLIENT, Settings, program
 from drctl.engines.mariadb_dump import DATABASES, SYSTEM
 from drctl.engines.mariadb_dump import PACKAGE as CLIENT_PACKAGE
 from drctl.engines.mariadb_server import PACKAGE, Private, basedir, private_server
 from drctl.errors import TargetRefused
+
+
+def hollow(_settings: Settings, at: str, _around: Surroundings) -> None:
+    """A data directory without a database of anybody's; see engines.base.Engine."""
+    os.mkdir(at, mode=0o700)
+    _install(at)
 
 
 def is_dump(at: str) -> bool:

@@ -14,6 +14,7 @@ from drctl.engines.base import Capture, Engine, Surroundings
 from drctl.engines.postgres_capture import private_facts
 from drctl.engines.postgres_client import Client, Cluster, Settings
 from drctl.engines.postgres_dump import DumpSource
+from drctl.engines.postgres_loaded import hollow
 from drctl.engines.postgres_local import LocalCapture
 from drctl.engines.postgres_probe import Marker, Probe
 from drctl.engines.postgres_remote import RemoteCapture
@@ -129,4 +130,5 @@ ENGINE = Engine(
     in_order=False,
     has_delta=True,
     has_log=True,
+    hollow=hollow,
 )

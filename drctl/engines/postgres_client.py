@@ -45,6 +45,7 @@ class Settings(BaseModel):
         default=False, description="Store WAL at once: commits wait for the repository."
     )
     store_every: str = Field(default="2s", description="How often new WAL is stored, such as 2s.")
+    mark: Flag = Field(default=False, description="Write a marker row, to measure freshness by.")
     mark_every: str = Field(default="30s", description="How often the marker row is written.")
     slot: str = Field(
         default="drctl", pattern="^[a-z0-9_]{1,63}$", description="Slot that keeps WAL for it."

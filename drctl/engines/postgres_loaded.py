@@ -1,4 +1,4 @@
-"""Dumps put up: a new cluster beside them, with nothing of its own, into which they are loaded."""
+"""New clusters, with nothing of their own: one into which dumps are loaded, and an empty one."""
 
 import glob
 import os
@@ -9,14 +9,43 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from drctl.engines.base import Surroundings
 from drctl.engines.child import User, exit_words, find_program, running
+from drctl.engines.postgres_client import Settings
 from drctl.engines.postgres_dump import DATABASES, GLOBALS
 from drctl.engines.postgres_server import Server, programs, started
 from drctl.errors import TargetRefused
 
 _ROLE = "postgres"
+_THERE_ALREADY = ("postgres", "template1")
 _WAIT_SECONDS = 600.0
 _MAJOR = re.compile(rb"Dumped from database version: (\d+)")
+
+
+def hollow(settings: Settings, at: str, _around: Surroundings) -> None:
+    """A cluster with the database that checks ask, and nothing in it; see engines.base.Engine. Of
+    the newest version here: an empty one of another would be as empty."""
+    here = _versions_here()
+    initdb = find_program("initdb")
+    if not here and not initdb:
+        raise TargetRefused("initdb is not installed here", hint="apt-get install postgresql")
+    place = programs(max(here)) if here else os.path.dirname(os.path.realpath(str(initdb)))
+    _install(place, at)
+    if settings.dbname not in _THERE_ALREADY:
+        with started(at, _ROLE, _WAIT_SECONDS) as server:
+            _create(server, settings.dbname)
+
+
+def _create(server: Server, dbname: str) -> None:
+    import psycopg
+    from psycopg import sql
+
+    statement = sql.SQL("create database {}").format(sql.Identifier(dbname))
+    try:
+        with psycopg.connect(**server.parameters("template1"), autocommit=True) as connection:
+            connection.execute(statement)
+    except psycopg.Error as error:
+        raise TargetRefused(f"{dbname} cannot be made: {str(error).strip()}") from error
 
 
 def is_dump(at: str) -> bool:
@@ -45,11 +74,15 @@ def loaded(at: str) -> Iterator[Server]:
 
 def _programs_for(archive: str) -> str:
     """The oldest version here that is not older than the server that was dumped."""
-    here = {int(path.split("/")[4]) for path in glob.glob("/usr/lib/postgresql/[0-9]*/bin/initdb")}
+    here = _versions_here()
     newest = f"/usr/lib/postgresql/{max(here)}/bin/pg_restore" if here else ""
     version = _version_of(archive, find_program("pg_restore") or newest)
     fitting = sorted(each for each in here if each >= version)
     return programs(fitting[0] if fitting else version)
+
+
+def _versions_here() -> set[int]:
+    return {int(path.split("/")[4]) for path in glob.glob("/usr/lib/postgresql/[0-9]*/bin/initdb")}
 
 
 def _version_of(archive: str, restore: str) -> int:

@@ -19,7 +19,7 @@ from drctl.engines.base import Engine, Flag, PlainItem, SecretRef, Surroundings
 from drctl.engines.redis_check import Dump, check
 from drctl.engines.redis_client import Connection, Place, Refused, refused
 from drctl.engines.redis_probe import MARKER, Probe
-from drctl.engines.redis_target import DUMP, target
+from drctl.engines.redis_target import DUMP, hollow, target
 from drctl.engines.tree_look import reason
 from drctl.errors import SourceError
 from drctl.model import Entry, Kind
@@ -46,6 +46,7 @@ class Settings(BaseModel):
     tls_ca: str = Field(default="", description="Authorities to trust; empty: the system's.")
     tls_certificate: str = Field(default="", description="Our certificate, if it asks for one.")
     tls_key: str = Field(default="", description="The key of our certificate.")
+    mark: Flag = Field(default=False, description="Write a marker key, to measure freshness by.")
     timeout: str = Field(default="60s", description="Silence of the server that is a failure.")
 
     @field_validator("port", mode="before")
@@ -280,4 +281,6 @@ class Marker:
                 raise refused(place, f"write {MARKER}", error) from error
 
 
-ENGINE = Engine("redis", Settings, Source, target, Probe, Marker, copies_at_once=True)
+ENGINE = Engine(
+    "redis", Settings, Source, target, Probe, Marker, hollow=hollow, copies_at_once=True
+)

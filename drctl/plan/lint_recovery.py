@@ -87,7 +87,9 @@ def _drills(plan: Plan) -> Told:
                 ("it stands where the data is and is lost with it: drill from another site's copy"),
             )
     for name, asset in plan.assets.items():
-        if getattr(engine_of(asset)[1], "mark", None) is False:
+        settings = engine_of(asset)[1]
+        is_streamed = getattr(settings, "stream", False)  # and its stream marks it
+        if getattr(settings, "mark", None) is False and not is_streamed:
             yield (
                 ("assets", name),
                 "no marker: its freshness rests on the snapshot's word alone; set 'mark: true'",

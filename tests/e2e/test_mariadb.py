@@ -308,3 +308,16 @@ def test_a_dump_that_is_not_proven_is_not_kept(dumped, script, said) -> None:
     done = dumped.run("backup", code=4)
     assert said in done.stderr
     assert dumped.snapshots() == []
+
+
+def test_a_backup_marks_the_server_and_goes_on_where_it_may_not(shop, maria) -> None:
+    plan = (shop.top / "plan.yaml").read_text()
+    shop.plan(plan.replace("user: drctl", "user: drctl, mark: true"))
+    assert "no marker" not in shop.run("backup").stderr
+    ((first,),) = maria.ask("select at_ns from drctl.marker")
+    maria.ask("revoke insert on drctl.* from drctl@localhost")
+    said = shop.run("backup").stderr
+    assert "shop: no marker was written: " in said
+    assert "grants right? See docs/engines/mariadb.md" in said
+    assert maria.ask("select at_ns from drctl.marker") == [(first,)]
+    assert len(shop.snapshots()) == 2

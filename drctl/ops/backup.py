@@ -161,7 +161,7 @@ def _open_writer(asset: Asset, around: Around) -> Writer:
 
     going = trash.condemned(around.repository)
     index = around.repository.load_index(
-        damaged, around.pool, only_present=True, condemned=going.packs
+        damaged, around.pool, only_present=True, condemned=going.ids
     )
     return Writer(around.repository, index, around.pool, asset.level)
 

@@ -36,7 +36,7 @@ def leave(source: Repository, copy: Repository, rule: Rule | None, pool: Executo
     refs = {m.refs for m in wanted.values()}
     needs = Needs(here.refs[digest] for digest in refs)
     packs = _packs(here, needs)
-    _require_nothing_going(copy, packs)
+    _require_nothing_going(copy, here, packs)
     left = {
         names.SNAPSHOTS: unwanted,
         names.REFS: here.refs.keys() - refs,
@@ -66,10 +66,15 @@ def _packs(here: Survey, needs: Needs) -> frozenset[str]:
     return frozenset(digest for digest, size in live.items() if size)
 
 
-def _require_nothing_going(copy: Repository, packs: Iterable[str]) -> None:
-    """A pack that is being deleted there cannot be put there at the same time."""
-    going = trash.condemned(copy, reviving=True).packs
-    if any(bytes.fromhex(digest) in going for digest in packs):
+def _require_nothing_going(copy: Repository, here: Survey, packs: Iterable[str]) -> None:
+    """What is being deleted there, a pack or the session of one, cannot be put there at the same
+    time."""
+    going = trash.condemned(copy, reviving=True)
+    if any(
+        bytes.fromhex(digest) in going.packs
+        or any(session in going.sessions for (session, _), _ in here.packs[digest].segments)
+        for digest in packs
+    ):
         raise StorageError(
             f"{copy.where}: a prune that was killed there has to be completed first",
             hint="run 'drctl prune', then replicate again",

@@ -45,7 +45,7 @@ def require(repository: Repository, run: Run, refs: str) -> None:
 def look_again(repository: Repository, run: Run, digest: str) -> None:
     """What refs name is there, and nobody is about to delete it. Raises StorageError."""
     going = trash.condemned(repository, reviving=run.reviving)
-    index = repository.load_index(lambda _: None, only_present=True, condemned=going.packs)
+    index = repository.load_index(lambda _: None, only_present=True, condemned=going.ids)
     try:
         refs = decode_refs(repository.get_meta(names.REFS, REFS_MAGIC, digest))
     except NotFound:

@@ -95,7 +95,8 @@ class Repository:
     ) -> Index:
         """All index objects. One that is damaged is told to `damaged`, and what it held is read
         from the packs instead. Packs that are lost come last, so that a blob is looked for where
-        it was stored again; with `only_present` they are left out, and so are `condemned` ones.
+        it was stored again; with `only_present` they are left out, and so are `condemned` ones and
+        those of `condemned` sessions.
 
         Collection may take index objects away meanwhile; others hold what they held, so this begins
         again."""
@@ -136,7 +137,7 @@ class Repository:
     def _present(self, pool: Executor | None, condemned: frozenset[bytes]) -> Present:
         packs, sessions = (pool.map if pool else map)(self._sizes, (names.PACKS, names.SESSIONS))
         here = {name: size for name, size in packs.items() if name not in condemned}
-        return Present(here, frozenset(sessions))
+        return Present(here, frozenset(sessions) - condemned)
 
     def _sizes(self, folder: str) -> dict[bytes, int]:
         """Ids and sizes of the objects in a folder. What cannot be whole is left out."""

@@ -52,10 +52,16 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Condemned:
-    """Ids of packs, digests of refs."""
+    """Ids of packs and of sessions, digests of refs. A pack that no mark names is of no use when
+    its session is going: somebody who was taken for dead may have put it after a sweep looked."""
 
     packs: frozenset[bytes]
+    sessions: frozenset[bytes]
     refs: frozenset[str]
+
+    @property
+    def ids(self) -> frozenset[bytes]:
+        return self.packs | self.sessions
 
 
 def storage_now_ns(storage: Storage) -> int:
@@ -114,6 +120,7 @@ def condemned(repository: Repository, *, reviving: bool = False) -> Condemned:
     going = [s.mark for s in seen(repository) if s.is_swept or not reviving]
     return Condemned(
         frozenset(bytes.fromhex(pack) for mark in going for pack in mark.packs),
+        frozenset(bytes.fromhex(session) for mark in going for session in mark.sessions),
         frozenset(digest for mark in going for digest in mark.refs),
     )
 

@@ -1,0 +1,273 @@
+"""Each step of the removing protocol in docs/format.md does something: without it, one of these
+fails. They are exact stories where tests/model/test_interleavings.py tries all orders."""
+
+# ruff: noqa: F811 - fixtures are imported, and asked for by name
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from stepped import Actor, AtOnce
+from test_collect import DAY, Time
+from test_interleavings import (  # noqa: F401
+    OLD,
+    World,
+    backs_up_old_data,
+    begin,
+    marked,
+    prunes,
+    replicates,
+    small_packs,
+    world,
+)
+from test_repository import Source, Tree
+
+from drctl.codec.logpiece import stream_id
+from drctl.errors import DrctlError, IntegrityError, StorageError
+from drctl.events import Silent
+from drctl.ops.backup import Around, Asset, backup
+from drctl.ops.undelete import undelete
+from drctl.repository import catalog, holds, names, trash
+from drctl.repository.log import LogWriter
+from drctl.repository.state import StateFile
+from drctl.repository.trash import Mark
+
+
+def found(world: World, folder: str) -> list[str]:
+    return sorted(names.digest_of(info.name) for info in world.storage.list(folder))
+
+
+def until(actor: Actor, is_so: Callable[[], object]) -> None:
+    """Let it go on to the first instant at which something is so."""
+    while not actor.is_done and not is_so():
+        actor.step()
+    assert not actor.is_done
+
+
+def hold(world: World, digest: str) -> None:
+    holds.put(world.open(), digest, "the auditor wants it", 0)
+
+
+# -- sessions -------------------------------------------------------------------------------------
+
+
+def sessions_of_old_data(world: World) -> tuple[str, ...]:
+    """A sweep that looked before another run's pack was there takes the pack's session away."""
+    return tuple(found(world, names.SESSIONS))
+
+
+def test_a_run_leans_on_no_pack_whose_session_is_going(world: World) -> None:
+    here = world.clone()
+    going = sessions_of_old_data(here)
+    trash.put_mark(here.open(), Mark(sessions=going))
+    backs_up_old_data(here, here.open())
+    newest = str(len(here.trees) - 1)
+    for name in found(here, names.SNAPSHOTS):
+        if catalog.snapshot(name, catalog.manifest(here.open(), name)).tags[0] != newest:
+            here.storage.delete(names.SNAPSHOTS + name)
+    for session in going:
+        here.storage.delete(names.SESSIONS + session)
+    here.must_read_back()
+    assert len(found(here, names.SNAPSHOTS)) == 1
+
+
+def test_a_run_taken_for_dead_does_not_commit_what_a_going_session_opens(world: World) -> None:
+    here = world.clone()
+    before = found(here, names.REFS)
+    run = begin(here, backs_up_old_data)
+    until(run, lambda: found(here, names.REFS) != before)
+    trash.put_mark(here.open(), Mark(sessions=sessions_of_old_data(here)))
+    for sign in found(here, names.WRITING):
+        here.storage.delete(names.WRITING + sign)
+    run.finish()
+    assert isinstance(run.error, StorageError)
+    assert found(here, names.SNAPSHOTS) == found(world, names.SNAPSHOTS)
+
+
+def test_a_replication_gives_nothing_whose_session_is_being_swept_at_the_copy(
+    world: World,
+) -> None:
+    copy = marked(world)
+    digest = trash.put_mark(copy.open(), Mark(sessions=sessions_of_old_data(copy)))
+    trash.begin_sweep(copy.storage, digest, "0" * 32)
+    with pytest.raises(StorageError, match="has to be completed first"):
+        replicates(copy, copy.open())
+
+
+# -- holds ----------------------------------------------------------------------------------------
+
+
+def test_a_hold_that_comes_while_a_snapshot_is_removed_wins(world: World) -> None:
+    here = world.clone()
+    pruning = begin(here, prunes(0, 0))
+    until(pruning, lambda: found(here, names.TRASHED))
+    (digest,) = found(here, names.TRASHED)
+    hold(here, digest)
+    pruning.finish()
+    assert digest in found(here, names.SNAPSHOTS)
+    here.must_read_back()
+
+
+def test_a_hold_brings_a_removed_snapshot_back(world: World) -> None:
+    here = marked(world)
+    digest = found(here, names.TRASHED)[0]
+    hold(here, digest)
+    for _ in range(2):
+        here.time.seconds += 3 * DAY
+        prunes(0, 0)(here, here.open())
+    assert digest in found(here, names.SNAPSHOTS)
+    here.must_read_back()
+
+
+def test_a_hold_that_comes_before_a_sweep_looks_keeps_what_it_holds(world: World) -> None:
+    here = marked(world)
+    here.time.seconds += 3 * DAY
+    pruning = begin(here, prunes(0, 0))
+    until(pruning, lambda: found(here, names.SWEEPING))
+    digest = found(here, names.TRASHED)[0]
+    hold(here, digest)
+    pruning.finish()
+    prunes(0, 0)(here, here.open())
+    assert digest in found(here, names.SNAPSHOTS)
+    here.must_read_back()
+
+
+# -- time and signs -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("later", [3600, -30 * DAY], ids=["soon", "the clock went back"])
+def test_nothing_goes_before_its_grace_period_is_over(world: World, later: int) -> None:
+    here = marked(world)
+    here.time.seconds += later
+    before = {info.name for info in here.storage.list()}
+    prunes(DAY, DAY)(here, here.open())
+    assert before <= {info.name for info in here.storage.list()}
+    for digest in found(here, names.TRASHED):
+        undelete(here.open(), digest, Time())
+    here.must_read_back()
+    assert found(here, names.SNAPSHOTS) == found(world, names.SNAPSHOTS)
+
+
+@pytest.mark.parametrize("folder", [names.PACKS, names.REFS])
+def test_a_run_under_way_is_waited_for_and_what_it_wrote_is_not_marked(
+    world: World, folder: str
+) -> None:
+    here = world.clone()
+    before = set(found(here, folder))
+    run = begin(here, lambda w, repository: w.back_up(repository, "second", {b"new": bytes(900)}))
+    until(run, lambda: set(found(here, folder)) - before)
+    here.time.seconds += 3600
+    prunes(DAY, 30 * DAY)(here, here.open())
+    named = {n for seen in trash.seen(here.open()) for n in (*seen.mark.packs, *seen.mark.refs)}
+    assert not named & (set(found(here, folder)) - before)
+    here.time.seconds += 3 * DAY
+    prunes(DAY, 30 * DAY)(here, here.open())
+    assert found(here, names.WRITING)
+    run.finish()
+    assert run.error is None
+
+
+# -- what is needed -------------------------------------------------------------------------------
+
+
+def with_log(world: World) -> None:
+    """Two snapshots of a database whose log is stored from file 1 to file 5."""
+    writer = LogWriter(world.open(), stream_id(world.open().secrets, "db", "7"))
+    for file in "12345":
+        writer.append(file, 0, file.encode(), whole=True)
+    for first in "42":
+        tree: Tree = {b"%s" % first.encode(): bytes(900)}
+        source = Source(tree)
+        source.facts = {"log_stream": writer.stream, "log_first": first}
+        source.consistent_at_ns = world.time.now_ns()
+        tag = str(len(world.trees))
+        world.trees[tag] = tree
+        state = StateFile(str(world.folder / "none" / tag))
+        around = Around(world.open(), state, AtOnce(), Time(), Silent())
+        backup(Asset(f"db {first}", "files", source, level=1, tags=(tag,)), around)
+
+
+def log_files(world: World) -> list[str]:
+    return sorted(info.name.split("/")[2][0] for info in world.storage.list(names.LOG))
+
+
+def test_a_log_is_kept_from_what_the_oldest_snapshot_needs(world: World) -> None:
+    here = world.clone()
+    with_log(here)
+    for _ in range(2):
+        here.time.seconds += 3 * DAY
+        prunes(0, 0)(here, here.open())
+    assert log_files(here) == ["2", "3", "4", "5"]
+
+
+def test_whatever_a_mark_names_what_a_snapshot_needs_stays(world: World) -> None:
+    here = world.clone()
+    with_log(here)
+    everything = Mark(
+        refs=tuple(found(here, names.REFS)),
+        index=tuple(found(here, names.INDEX)),
+        packs=tuple(found(here, names.PACKS)),
+        sessions=tuple(found(here, names.SESSIONS)),
+        log=tuple(info.name for info in here.storage.list(names.LOG)),
+    )
+    trash.put_mark(here.open(), everything)
+    kept = [names.REFS, names.PACKS, names.SESSIONS, names.INDEX]
+    before = [found(here, folder) for folder in kept]
+    here.time.seconds += 3 * DAY
+    prunes(0, 0, keep=9)(here, here.open())
+    assert [found(here, folder) for folder in kept] == before
+    assert log_files(here) == ["2", "3", "4", "5"]
+    here.must_read_back()
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [names.SNAPSHOTS, names.REFS, names.INDEX, names.HOLDS, names.TRASHED, names.MARKS],
+)
+def test_who_cannot_read_what_is_needed_deletes_nothing(world: World, folder: str) -> None:
+    here = marked(world)
+    hold(here, found(here, names.SNAPSHOTS)[0])
+    for info in list(here.storage.list(folder)):
+        here.storage.put(info.name, bytes(info.size_bytes), replace=True)
+    must_refuse(here)
+
+
+def test_a_snapshot_whose_refs_are_lost_stops_all_removing(world: World) -> None:
+    here = marked(world)
+    newest = catalog.manifest(here.open(), found(here, names.SNAPSHOTS)[0])
+    here.storage.delete(names.REFS + newest.refs)
+    must_refuse(here)
+
+
+def test_a_damaged_pack_is_not_copied_under_a_name_that_proves_it(world: World) -> None:
+    """Its segments would count as sound, and what could mend it would be deleted."""
+    here = world.clone()
+    for info in list(here.storage.list(names.PACKS)):
+        data = bytearray(here.storage.get(info.name))
+        data[20] ^= 1
+        here.storage.put(info.name, data, replace=True)
+    here.time.seconds += 3 * DAY
+    must_refuse(here, but=(names.TRASH, names.SNAPSHOTS))
+
+
+def must_refuse(world: World, but: tuple[str, ...] = (names.CLOCK,)) -> None:
+    before = {i.name for i in world.storage.list() if not i.name.startswith(but)}
+    world.time.seconds += 3 * DAY
+    with pytest.raises(IntegrityError):
+        prunes(0, 0)(world, world.open())
+    assert {i.name for i in world.storage.list() if not i.name.startswith(but)} == before
+
+
+def test_old_data_that_is_stored_again_outlives_the_mark(world: World) -> None:
+    here = marked(world)
+    backs_up_old_data(here, here.open())
+    for _ in range(2):
+        here.time.seconds += 3 * DAY
+        prunes(0, 0)(here, here.open())
+    here.must_read_back()
+    assert OLD in here.trees.values()
+    with pytest.raises(DrctlError):
+        undelete(here.open(), found(world, names.SNAPSHOTS)[0], Time())

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from clusters import Cluster, give, place
+from mariadb_servers import PASSWORD
 from recoverable import change, drill, left, program, reasons
 from redis_servers import Redis, started
 
@@ -47,6 +48,26 @@ checks:
   - {{asset: uploads, compare: manifest}}
 drills:
   far: {{from: offsite, deny_sites: [here]}}
+"""
+MARIADB = """\
+version: 1
+name: shop
+objectives: {{rpo: 1h, rto: 10m}}
+sites:
+  here: {{failure_domain: a}}
+  there: {{failure_domain: b}}
+repositories:
+  local: {{site: here, path: local}}
+  offsite: {{site: there, path: offsite, copy_of: local}}
+keys: {{credential: file:keys/writer.key}}
+assets:
+  orders:
+    mariadb: {{host: {socket}, user: drctl, password: file:password, mark: true}}
+    schedule: hourly
+checks:
+  - {{asset: orders, sql: "select count(*) from app.item", expect: "200"}}
+drills:
+  far: {{deny_sites: [here]}}
 """
 # The application needs all three, and reaches nothing of production.
 APP = """\
@@ -207,3 +228,21 @@ def test_a_marker_that_may_not_be_written_is_told_and_the_backup_is_made(shop) -
         psycopg.connect(host=str(shop.cluster.top), user="poor", dbname="shop").execute(
             "select * from drctl.marker"
         )
+
+
+def test_mariadb_is_drilled_and_its_checks_can_fail(bare, maria) -> None:
+    maria.ask("create database app")
+    maria.ask("create table app.item (id int primary key) select seq as id from app.seq_1_to_200")
+    secret = bare.top / "password"
+    secret.write_text(PASSWORD)
+    secret.chmod(0o600)
+    bare.plan(MARIADB.format(socket=maria.socket))
+    bare.run("init")
+    bare.run("backup")
+    found = drill(bare)
+    (rpa,) = [o for o in found["objectives"] if o["what"] == "rpa"]
+    assert (rpa["basis"], rpa["answer"]) == ("marker", "met")
+    checks = {c["check"]: c for c in found["checks"]}
+    assert all(c["ok"] and c["proves"] for c in checks.values()), checks
+    assert checks["orders 1: sql"]["on_empty"] == "failed"
+    assert checks["orders: integrity"]["on_damaged"] == "failed"

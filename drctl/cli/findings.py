@@ -28,7 +28,7 @@ def keep_findings(
     for name in dict.fromkeys([result.order.repository, *_reachable(wiring, result)]):
         told += _share(wiring, proofs, name)
     if junit:
-        _write(junit, junit_xml(document))
+        write_text(junit, junit_xml(document))
     whole = {**document, "evidence": {"number": proof.number, "sha256": proof.name}}
     return whole, f"{drill_text(document)}\n{told}"
 
@@ -60,7 +60,8 @@ def _share(wiring: Wiring, proofs: Proofs, name: str) -> str:
     return f", and in {name}"
 
 
-def _write(path: str, text: str) -> None:
+def write_text(path: str, text: str) -> None:
+    """A report for people or programs, in the place of the one before. Raises StorageError."""
     try:
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)

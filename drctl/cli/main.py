@@ -35,6 +35,7 @@ COMMANDS = {
     "undelete": "Bring a removed snapshot back.",
     "drill": "Try the recovery out, and measure it against the objectives.",
     "recover": "Bring back what is lost, for real, step by step.",
+    "runbook": "Print the plan as instructions for the person who recovers.",
     "gate": "Go on only with evidence of a recovery that was tried.",
     "report": "Show and verify what drills found.",
     "mark": "Write a marker into live assets, to measure freshness by.",

@@ -18,7 +18,7 @@ from drctl.cli.context import (
     pass_context,
 )
 from drctl.cli.reading import Opened, first_that_answers, open_with
-from drctl.cli.recovering import assets_of, restoring, returning
+from drctl.cli.recovering import assets_of, place_of, restoring, returning
 from drctl.cli.steps import steps_of
 from drctl.errors import ExitCode, PlanError, UsageError
 from drctl.events import Notice
@@ -31,8 +31,7 @@ from drctl.ops.recovery.runner import Runner
 from drctl.ops.recovery.runs import Run
 from drctl.ops.recovery.state import State, replay
 from drctl.ops.recovery.timing import timing
-from drctl.plan.model import Plan, engine_of
-from drctl.plan.parameters import fill
+from drctl.plan.model import Plan
 from drctl.units import show_instant, show_seconds
 from drctl.wiring import Wiring, state_home
 
@@ -138,18 +137,13 @@ def _place(wiring: Wiring, name: str, below: str | None, values: dict[str, str])
     """Where an asset is put: below --to, where its step says, or where the plan protects it."""
     if below:
         return os.path.join(os.path.abspath(below), name)
-    plan = wiring.loaded.plan
-    told = restoring(plan, name).to
-    if told:
-        return os.path.join(wiring.loaded.base, fill(told, values))
-    _, settings = engine_of(plan.assets[name])
-    paths = getattr(settings, "paths", None) or [getattr(settings, "path", None)]
-    if len(paths) != 1 or not paths[0]:
+    found = place_of(wiring.loaded, name, values)
+    if found is None:
         raise PlanError(
             f"the plan does not say where {name} is put",
             hint="say 'to' in the step that restores it, or give --to DIRECTORY",
         )
-    return os.path.join(wiring.loaded.base, paths[0])
+    return found
 
 
 def _announcement(wiring: Wiring, order: runs.Order) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from drctl.cli.goals import goal_of
@@ -14,7 +14,9 @@ from drctl.ops.recovery.isolation import Place as Denied
 from drctl.ops.recovery.judge import Tolerated
 from drctl.ops.recovery.manifest import counts_due
 from drctl.ops.recovery.returning import Returning
+from drctl.plan import LoadedPlan
 from drctl.plan.model import Plan, RepositoryPart, engine_of
+from drctl.plan.parameters import fill
 from drctl.plan.recovery import DrillObjectives, StepPart
 from drctl.units import parse_duration
 from drctl.wiring import Wiring
@@ -34,6 +36,17 @@ def restoring(plan: Plan, asset: str) -> StepPart:
     """The step that restores an asset."""
     steps = plan.recovery.steps.values()
     return next((step for step in steps if step.restore == asset), StepPart(restore=asset))
+
+
+def place_of(loaded: LoadedPlan, asset: str, values: Mapping[str, str]) -> str | None:
+    """Where an asset is put: where its step says, else where the plan protects it; None where
+    neither tells one place."""
+    told = restoring(loaded.plan, asset).to
+    if told:
+        return os.path.join(loaded.base, fill(told, values))
+    _, settings = engine_of(loaded.plan.assets[asset])
+    paths = getattr(settings, "paths", None) or [getattr(settings, "path", None)]
+    return os.path.join(loaded.base, paths[0]) if len(paths) == 1 and paths[0] else None
 
 
 def returning(

@@ -7,12 +7,14 @@ import click
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from drctl.cli.context import Context, output_options, pass_context
+from drctl.cli.findings import write_text
 from drctl.cli.proofs import Proofs
 from drctl.errors import IntegrityError, KeyUnavailable, UsageError
 from drctl.report import evidence
 from drctl.report.drills import drill_text
 from drctl.report.evidence import Proof
 from drctl.report.junit import junit
+from drctl.report.pages import drill_page
 
 
 @click.group(name="report")
@@ -38,15 +40,19 @@ def list_(context: Context) -> None:
 @command.command()
 @click.argument("number", type=click.IntRange(1), required=False)
 @click.option("--junit", "as_junit", is_flag=True, help="As JUnit XML.")
+@click.option("--html", "html", metavar="FILE", help="Also write it as a page.")
 @output_options
 @pass_context
-def show(context: Context, number: int | None, as_junit: bool) -> None:
+def show(context: Context, number: int | None, as_junit: bool, html: str | None) -> None:
     """Show what drill NUMBER found; the newest by default."""
-    found = Proofs(context.wiring()).here()[0]
+    proofs = Proofs(context.wiring())
+    found = proofs.here()[0]
     chosen = [p for p in found if p.number == number] if number else [*found]
     proof = evidence.newest(chosen)
     if proof is None:
         raise UsageError("there is no such evidence here", hint="see 'drctl report list'")
+    if html:
+        write_text(html, drill_page(proof, proofs.public_key()))
     text = junit(proof.predicate) if as_junit else drill_text(proof.predicate)
     context.result(proof.predicate, text.rstrip("\n"))
 

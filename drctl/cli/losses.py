@@ -1,0 +1,114 @@
+"""What to do when something is lost: a site, the host, a key, or what a repository held."""
+
+import shlex
+from typing import Any
+
+from drctl.plan.secrets import path_of
+from drctl.wiring import Wiring
+
+Document = dict[str, Any]
+
+
+def losses(wiring: Wiring) -> list[Document]:
+    """Each loss with what follows from it, and the commands in order."""
+    sites = [_site(wiring, site) for site in wiring.loaded.plan.sites]
+    loaded = wiring.loaded
+    credential = shlex.quote(path_of(loaded.plan.keys.credential, loaded.base) or "writer.key")
+    return [*sites, _host(credential), *_keys(credential), *_damage(wiring)]
+
+
+def _loss(lost: str, says: list[str], commands: list[str]) -> Document:
+    return {"lost": lost, "says": says, "commands": commands}
+
+
+def _site(wiring: Wiring, site: str) -> Document:
+    plan = wiring.loaded.plan
+    domain = plan.sites[site].failure_domain
+    fallen = [n for n, part in plan.repositories.items() if _domain(wiring, part.site) == domain]
+    left = [n for n in (wiring.primary(), *wiring.others()) if n not in fallen]
+    title = f"Site {site} ({domain})"
+    if not fallen:
+        return _loss(title, ["No repository stands there."], [])
+    gone = f"Gone with it: {', '.join(fallen)}."
+    if not left:
+        return _loss(
+            title, [gone, "NO COPY IS ELSEWHERE: with this site every backup is lost."], []
+        )
+    if wiring.primary() not in fallen:
+        says = "Backups go on. Give the copy another place in the plan, and fill it again:"
+        fill = [f"drctl replicate --from {left[0]} --to {name}" for name in fallen]
+        return _loss(title, [gone, says], fill)
+    says = f"Recover from {left[0]}. If this host went too, begin with 'This host', below."
+    return _loss(title, [gone, says], [f"drctl recover --mode failover --from {left[0]}"])
+
+
+def _domain(wiring: Wiring, site: str) -> str:
+    return wiring.loaded.plan.sites[site].failure_domain
+
+
+def _host(credential: str) -> Document:
+    return _loss(
+        "This host",
+        [
+            "On another one install drctl, and bring the recovery kit.",
+            "KIT is the directory of its kit.json; the words of its shares are asked for.",
+            "Without a kit put plan and identity where they were, and leave --kit out.",
+            "Then make the writer credential again, so that backups go on:",
+        ],
+        [
+            "drctl recover --mode failover --kit KIT",
+            f"drctl key credential {credential} --kit KIT",
+        ],
+    )
+
+
+def _keys(credential: str) -> list[Document]:
+    return [
+        _loss(
+            "The identity, or its passphrase",
+            [
+                "Restore with the recovery kit, or with another identity (--identity FILE).",
+                "'drctl key list' names them all; each opens everything.",
+                "Then make a new one, and let it read: whoever holds another identity adds it.",
+            ],
+            [
+                "drctl recover --kit KIT",
+                "drctl key new NEW --name NAME",
+                "drctl key public NEW > NEW.pub",
+                "drctl key recipient add NEW.pub --identity OTHER",
+            ],
+        ),
+        _loss(
+            "The identity is stolen, with its passphrase",
+            ["Take its right to read away, and see to who can reach the repositories:"],
+            ["drctl key recipient rotate NAME --to NEW"],
+        ),
+        _loss(
+            "The writer credential",
+            ["It reads nothing. Make another from the repository:"],
+            [f"drctl key credential {credential}"],
+        ),
+    ]
+
+
+def _damage(wiring: Wiring) -> list[Document]:
+    names = (wiring.primary(), *wiring.others())
+    buckets = [n for n in names if wiring.loaded.plan.repositories[n].s3]
+    found = [
+        _loss(
+            "A repository is damaged",
+            ["See what is wrong, and restore from another one. The first that is whole will do:"],
+            [f"drctl verify --from {name} --read-data 100" for name in names],
+        ),
+        _loss(
+            "A snapshot was removed",
+            ["Within the grace period it comes back:"],
+            ["drctl snapshots --deleted", "drctl undelete SNAPSHOT"],
+        ),
+    ]
+    if buckets:
+        says = "If the bucket keeps versions, read it as it was before:"
+        lines = [f"drctl snapshots --from {name} --as-of TIME" for name in buckets]
+        lines += [f"drctl restore ASSET --from {buckets[0]} --as-of TIME --to DIRECTORY"]
+        found.append(_loss("A bucket was overwritten or deleted", [says], lines))
+    return found

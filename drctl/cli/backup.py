@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -19,14 +20,16 @@ from drctl.wiring import Wiring
 
 @click.command()
 @click.argument("assets", nargs=-1, metavar="[ASSET|GROUP]...")
+@click.option("--accept", is_flag=True, help="What looks out of the ordinary is as it should be.")
 @output_options
 @pass_context
-def command(context: Context, assets: tuple[str, ...]) -> int:
+def command(context: Context, assets: tuple[str, ...], accept: bool) -> int:
     """Take a snapshot of each ASSET, of all by default, and bring the copies up to date.
 
     The assets of a GROUP are captured together, as one recovery point: all of them, or none.
     One asset's failure does not keep the others from being saved; the exit code is that of the
-    first failure, or 11 when something is not whole.
+    first failure, or 11 when something is not whole. A snapshot that is far from what the asset's
+    earlier ones were like is stored as SUSPECT, with a warning, until one is accepted.
     """
     wiring, pool = context.wiring(), context.pool()
     groups = wiring.loaded.plan.groups
@@ -41,7 +44,7 @@ def command(context: Context, assets: tuple[str, ...]) -> int:
     for name in wanted:
         try:
             take = _group if name in groups else _one
-            done += take(wiring, repository, name, pool)
+            done += take(wiring, repository, name, pool, accept)
         except DrctlError as error:
             failed[name] = error
             wiring.report.emit(Notice("warning", f"{name}: no snapshot: {error.what}"))
@@ -57,11 +60,12 @@ def command(context: Context, assets: tuple[str, ...]) -> int:
 
 
 def _one(
-    wiring: Wiring, repository: Repository, name: str, pool: ThreadPoolExecutor
+    wiring: Wiring, repository: Repository, name: str, pool: ThreadPoolExecutor, accept: bool
 ) -> list[BackupResult]:
     with wiring.around(name, repository, pool) as (around, scratch):
         _mark(wiring, name)
-        return [backup(wiring.asset(name, scratch, repository), around)]
+        accepting = replace(around, accepting=accept)
+        return [backup(wiring.asset(name, scratch, repository), accepting)]
 
 
 def _mark(wiring: Wiring, name: str) -> None:
@@ -77,13 +81,14 @@ def _mark(wiring: Wiring, name: str) -> None:
 
 
 def _group(
-    wiring: Wiring, repository: Repository, name: str, pool: ThreadPoolExecutor
+    wiring: Wiring, repository: Repository, name: str, pool: ThreadPoolExecutor, accept: bool
 ) -> list[BackupResult]:
     with ExitStack() as stack:
         parts = []
         for member in wiring.loaded.plan.groups[name].assets:
             around, scratch = stack.enter_context(wiring.around(member, repository, pool))
-            parts.append((wiring.asset(member, scratch, repository), around))
+            accepting = replace(around, accepting=accept)
+            parts.append((wiring.asset(member, scratch, repository), accepting))
         for asset, _ in parts:
             _mark(wiring, asset.name)
         return backup_group(wiring.group(name), parts)
@@ -142,10 +147,11 @@ def _document(result: BackupResult) -> dict[str, Any]:
 def _line(result: BackupResult) -> str:
     """Two lines, each within 80 columns."""
     s = result.snapshot
+    suspect = "\n  SUSPECT: see the warning" if s.suspect else ""
     whole = "" if s.status == "complete" else f", {len(result.problems)} with problems"
     return (
         f"{s.asset}: snapshot {s.short} in {show_seconds(result.seconds)}: "
         f"{show_bytes(s.size_bytes)}, stored {show_bytes(s.added_bytes)}\n"
         f"  {count(s.entries, 'entry', 'entries')}: {result.new} new, {result.changed} changed, "
-        f"{result.unchanged} unchanged{whole}"
+        f"{result.unchanged} unchanged{whole}{suspect}"
     )

@@ -11,6 +11,7 @@ import click
 from drctl.cli.context import Context, output_options, pass_context
 from drctl.cli.gate import judged
 from drctl.errors import ExitCode, StorageError
+from drctl.ops.anomaly import ANOMALY
 from drctl.ops.status import Lag, Seen, Standing, lags, look, standings
 from drctl.report.readiness import Gate
 from drctl.report.status import (
@@ -134,9 +135,11 @@ def _todos(found: _Found) -> Iterator[Todo]:
 
 
 def _todo(s: Standing, primary: str, seen: Sequence[Seen]) -> Iterator[Todo]:
-    if s.suspects:
-        last = s.suspects[-1]
-        yield f"{s.asset}: {last.short} is suspect: {last.suspect}", f"drctl diff {s.asset}"
+    if s.newest and s.newest.suspect:
+        is_odd = s.newest.facts.get(ANOMALY)
+        accept = f"drctl diff {s.asset}; if all is right: drctl backup --accept {s.asset}"
+        mend = f"mend the source, then: drctl backup {s.asset}"
+        yield f"{s.asset} is suspect: {s.newest.suspect}", accept if is_odd else mend
     elif s.verdict == "unknown" and not any(o.name == s.repository and o.trouble for o in seen):
         yield f"{s.asset}: {s.why}", "date; timedatectl"
     if s.verdict == "missed" and s.repository == primary:

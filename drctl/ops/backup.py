@@ -6,16 +6,19 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from msgspec.structs import replace as with_facts
+
 from drctl import __version__
 from drctl.clock import Clock
 from drctl.codec.chunker import Chunker
 from drctl.codec.documents import Manifest
 from drctl.engines.base import Capture, Source
-from drctl.errors import DrctlError, StorageError, StorageFault
+from drctl.errors import DrctlError, IntegrityError, StorageError, StorageFault
 from drctl.events import EntryProblem, Notice, Phase, Reporter
 from drctl.model import Snapshot
+from drctl.ops.anomaly import ACCEPTED, ANOMALY, judge, measured
 from drctl.ops.intake import Intake, Tally
-from drctl.repository import runs, trash
+from drctl.repository import catalog, runs, trash
 from drctl.repository.committing import commit
 from drctl.repository.repository import Repository
 from drctl.repository.runs import Run
@@ -23,6 +26,11 @@ from drctl.repository.state import StateFile, StateWriter
 from drctl.repository.stored import ContentStore
 from drctl.repository.writer import Writer
 from drctl.units import show_seconds
+
+_SUSPECT_HINT = (
+    ". It was stored, and pushes no good snapshot out. See what changed with 'drctl diff'; if it "
+    "is as it should be, 'drctl backup --accept' says so"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,7 @@ class Around:
     clock: Clock
     report: Reporter
     plan_digest: str = ""
+    accepting: bool = False  # what is out of the ordinary is as somebody expects it
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +138,7 @@ def take_in(
         root = store.root(infos, capture.private_facts)
         refs = writer.finish()
     made = _manifest(asset, around, capture, intake.tally, facts or {})
-    manifest = made(start.at_ns, root, refs, writer)
+    manifest = _judged(made(start.at_ns, root, refs, writer), around, intake.tally)
     return Taken(around, state, start, intake.tally, manifest)
 
 
@@ -208,6 +217,26 @@ def _manifest(
         )
 
     return made
+
+
+def _judged(manifest: Manifest, around: Around, tally: Tally) -> Manifest:
+    """With what it is to tell later runs, and whether it is far from what earlier ones told. That
+    never fails a backup: what is suspect is needed, too."""
+    try:
+        before = catalog.load(around.repository, around.pool).of(manifest.asset)
+    except (StorageError, IntegrityError) as error:
+        text = f"{manifest.asset}: it is not compared with earlier snapshots: {error.what}"
+        around.report.emit(Notice("warning", text))
+        return manifest
+    newest = before[-1] if before else None
+    told = with_facts(manifest, facts={**manifest.facts, **measured(tally, newest)})
+    odd = judge(catalog.snapshot("", told), before)
+    if not odd:
+        return told
+    if around.accepting:
+        return with_facts(told, facts={**told.facts, ACCEPTED: odd})
+    around.report.emit(Notice("warning", f"{manifest.asset} is SUSPECT: {odd}{_SUSPECT_HINT}"))
+    return with_facts(told, facts={**told.facts, ANOMALY: odd})
 
 
 def _result(snapshot: Snapshot, tally: Tally, seconds: float) -> BackupResult:

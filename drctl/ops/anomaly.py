@@ -1,0 +1,167 @@
+"""Is a run far from what its asset's runs are like? Ransomware and mass deletion look like that.
+
+A run is compared with the last good snapshots by what their manifests tell. It is out of the
+ordinary only where all three hold: it is beyond a floor, beyond the median by six deviations (MAD,
+scaled), and beyond everything that the history has seen; what happened before is not flagged.
+After a flagged run every further one is flagged, until somebody says that it is as expected: what
+an attacker left must not become the new ordinary by standing there for some days.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+
+from drctl.model import Snapshot
+from drctl.ops.intake import Tally
+from drctl.units import show_bytes
+
+HISTORY = 20  # good snapshots that are looked at
+LEAST_HISTORY = 5  # with fewer nobody knows what is ordinary
+ANOMALY, ACCEPTED = "anomaly", "anomaly_accepted"
+
+_DEVIATIONS = 6 * 1.4826  # the factor makes a MAD comparable with a standard deviation
+_SHRUNK, _GROWN = 0.3, 1.0  # of what was there before
+_REMOVED, _CHANGED, _ADDED = 0.3, 0.5, 0.5  # of the entries; of the entries; of the size
+_INCOMPRESSIBLE, _MARGIN = 0.85, 0.3  # stored for each byte read; above all that was seen
+_LEAST_READ_BYTES, _LEAST_READ = 1 << 20, 0.1  # less tells nothing of how it compresses
+_FEW = 8  # entries: among so few a share means nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a manifest and its facts tell of a run. `known` is False for one that remembered nothing
+    of the run before, so that all entries were new to it."""
+
+    entries: int
+    size_bytes: int
+    added_bytes: int
+    read_bytes: int
+    new: int
+    changed: int
+    removed: int
+    known: bool
+
+
+def measured(tally: Tally, before: Snapshot | None) -> dict[str, str]:
+    """What a manifest tells of its run, for later ones. `before`: the asset's newest snapshot."""
+    kept = tally.unchanged + tally.changed
+    removed = max(before.entries - kept, 0) if before and kept else 0
+    told = {
+        "entries_new": tally.new,
+        "entries_changed": tally.changed,
+        "entries_removed": removed,
+        "read_bytes": tally.read_bytes,
+    }
+    return {key: str(value) for key, value in told.items()}
+
+
+def run_of(snapshot: Snapshot) -> Run:
+    """Of a snapshot that told less, what it told."""
+
+    def number(key: str) -> int:
+        text = snapshot.facts.get(key, "")
+        return int(text) if text.isdigit() else 0
+
+    new = number("entries_new")
+    known = "entries_new" in snapshot.facts and new < snapshot.entries
+    return Run(
+        snapshot.entries,
+        snapshot.size_bytes,
+        snapshot.added_bytes,
+        number("read_bytes"),
+        new,
+        number("entries_changed"),
+        number("entries_removed"),
+        known,
+    )
+
+
+def judge(made: Snapshot, of_asset: Sequence[Snapshot]) -> str:
+    """What is out of the ordinary about a new snapshot, in a sentence; empty: nothing. `of_asset`:
+    the ones before it, oldest first, of the same engine."""
+    same = [s for s in of_asset if s.engine == made.engine]
+    if same and same[-1].facts.get(ANOMALY):
+        last = same[-1]
+        return f"since {_origin(last)} nobody has accepted: {_reason(last)}"
+    good = [s for s in same if not s.suspect][-HISTORY:]
+    if len(good) < LEAST_HISTORY:
+        return ""
+    return "; ".join(_findings(run_of(made), [run_of(s) for s in good]))
+
+
+def _origin(flagged: Snapshot) -> str:
+    words = flagged.facts[ANOMALY].split(" ", 2)
+    return words[1] if words[0] == "since" else flagged.short
+
+
+def _reason(flagged: Snapshot) -> str:
+    return flagged.facts[ANOMALY].rpartition("accepted: ")[2]
+
+
+def _findings(run: Run, history: list[Run]) -> Iterable[str]:
+    known = [old for old in history if old.known]
+    yield from _levels(run, history)
+    if run.known and len(known) >= LEAST_HISTORY - 1:  # the first run of all remembers nothing
+        yield from _shares(run, known, history[-1].entries)
+    yield from _compressing(run, history)
+
+
+def _levels(run: Run, history: list[Run]) -> Iterable[str]:
+    """Against the run before, since what grows a little each day is not ordinary by its median."""
+    last = history[-1]
+    sizes = [old.size_bytes for old in history]
+    steps = _steps(sizes)
+    grown = _step(last.size_bytes, run.size_bytes)
+    was = f"{show_bytes(last.size_bytes)} became {show_bytes(run.size_bytes)}"
+    if _is_far(grown, _GROWN, steps) and run.size_bytes > max(sizes):
+        yield f"its size jumped: {was}"
+    if _is_far(-grown, _SHRUNK, [-step for step in steps]) and run.size_bytes < min(sizes):
+        yield f"its size fell: {was}"
+
+
+def _shares(run: Run, known: list[Run], before: int) -> Iterable[str]:
+    """Of few entries each is a large share: for these only the size of what was stored counts."""
+    removed = [_share(old.removed, old.entries + old.removed) for old in known]
+    changed = [_share(old.changed + old.new, old.entries) for old in known]
+    added = [_share(old.added_bytes, old.size_bytes) for old in known]
+    if before >= _FEW and _is_far(_share(run.removed, before), _REMOVED, removed):
+        yield f"{run.removed} of {before} entries are gone"
+    touched = run.changed + run.new
+    if run.entries >= _FEW and _is_far(_share(touched, run.entries), _CHANGED, changed):
+        yield f"{touched} of {run.entries} entries are new or changed"
+    is_much = run.added_bytes >= _LEAST_READ_BYTES
+    if is_much and _is_far(_share(run.added_bytes, run.size_bytes), _ADDED, added):
+        yield f"{show_bytes(run.added_bytes)} of {show_bytes(run.size_bytes)} had to be stored anew"
+
+
+def _compressing(run: Run, history: list[Run]) -> Iterable[str]:
+    """What is encrypted does not compress. Only a run that read enough tells anything."""
+    seen = [_share(o.added_bytes, o.read_bytes) for o in history if _tells(o)]
+    now = _share(run.added_bytes, run.read_bytes)
+    enough = _tells(run) and run.read_bytes >= _LEAST_READ * run.size_bytes
+    if seen and enough and now >= _INCOMPRESSIBLE and now > max(seen) + _MARGIN:
+        yield f"what was read no longer compresses (to {now:.0%}, it was {median(seen):.0%})"
+
+
+def _tells(run: Run) -> bool:
+    return run.read_bytes >= _LEAST_READ_BYTES
+
+
+def _is_far(value: float, floor: float, seen: Sequence[float]) -> bool:
+    middle = median(seen)
+    spread = median(abs(one - middle) for one in seen)
+    return value >= floor and value > middle + _DEVIATIONS * spread and value > max(seen)
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
+
+
+def _step(before: int, after: int) -> float:
+    """What share of it came; negative: went."""
+    return (after - before) / max(before, 1)
+
+
+def _steps(levels: Sequence[int]) -> list[float]:
+    return [_step(a, b) for a, b in pairwise(levels)]

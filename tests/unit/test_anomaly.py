@@ -1,0 +1,72 @@
+"""The anomaly guard: what is far from an asset's history is told, what is ordinary is not."""
+
+from drctl.model import Snapshot
+from drctl.ops.anomaly import ANOMALY, judge
+
+MIB = 1 << 20
+
+
+def snapshot(number: int, **more: int | str) -> Snapshot:
+    """A tree of 1000 entries and 100 MiB, of which a hundredth changes each time."""
+    told = {"entries": 1000, "size": 100 * MIB, "added": MIB // 2, "read": 2 * MIB}
+    told |= {"new": 2, "changed": 8, "removed": 1, **more}
+    facts = {
+        "entries_new": str(told["new"]),
+        "entries_changed": str(told["changed"]),
+        "entries_removed": str(told["removed"]),
+        "read_bytes": str(told["read"]),
+    }
+    if "anomaly" in more:
+        facts[ANOMALY] = str(more["anomaly"])
+    numbers = (int(told["entries"]), int(told["size"]), int(told["added"]), 0)
+    return Snapshot(f"{number:064x}", "a", "files", "host", number, 0, 0, *numbers, facts=facts)
+
+
+HISTORY = [snapshot(0, new=1000, changed=0, read=100 * MIB, added=30 * MIB)]
+HISTORY += [snapshot(n, changed=8 + n % 3) for n in range(1, 8)]
+
+
+def test_an_ordinary_run_is_not_flagged() -> None:
+    assert judge(snapshot(9), HISTORY) == ""
+    assert judge(snapshot(9, size=130 * MIB, added=10 * MIB, read=32 * MIB), HISTORY) == ""
+
+
+def test_what_encrypts_everything_is_flagged_by_change_and_by_how_it_compresses() -> None:
+    told = judge(snapshot(9, changed=990, read=100 * MIB, added=100 * MIB), HISTORY)
+    assert "992 of 1000 entries are new or changed" in told
+    assert "no longer compresses (to 100%" in told
+    assert "had to be stored anew" in told
+
+
+def test_a_mass_deletion_is_flagged() -> None:
+    told = judge(snapshot(9, entries=400, size=40 * MIB, removed=600, new=0, changed=3), HISTORY)
+    assert "600 of 1000 entries are gone" in told
+    assert "its size fell: 100.0 MiB became 40.0 MiB" in told
+
+
+def test_a_jump_in_size_is_flagged_and_steady_growth_is_not() -> None:
+    assert "its size jumped" in judge(snapshot(9, size=300 * MIB), HISTORY)
+    growing = [snapshot(n, size=round(100 * MIB * 1.2**n)) for n in range(12)]
+    assert judge(snapshot(12, size=round(100 * MIB * 1.2**12)), growing) == ""
+
+
+def test_what_happened_before_is_not_flagged_again() -> None:
+    rewritten = snapshot(8, changed=900, read=90 * MIB, added=60 * MIB)
+    assert judge(rewritten, HISTORY)
+    assert (
+        judge(snapshot(10, changed=900, read=90 * MIB, added=60 * MIB), [*HISTORY, rewritten]) == ""
+    )
+
+
+def test_a_run_that_remembers_nothing_and_a_short_history_say_nothing() -> None:
+    fresh = snapshot(9, new=1000, changed=0, removed=0, read=100 * MIB, added=30 * MIB)
+    assert judge(fresh, HISTORY) == ""
+    assert judge(snapshot(9, entries=1, size=1), HISTORY[:4]) == ""
+
+
+def test_what_follows_a_flagged_run_is_flagged_until_one_is_accepted() -> None:
+    bad = snapshot(8, anomaly="600 of 1000 entries are gone")
+    after = judge(snapshot(9), [*HISTORY, bad])
+    assert after == "since 00000000 nobody has accepted: 600 of 1000 entries are gone"
+    assert judge(snapshot(10), [*HISTORY, bad, snapshot(9, anomaly=after)]) == after
+    assert judge(snapshot(10), [*HISTORY, bad, snapshot(9)]) == ""

@@ -21,6 +21,7 @@ from test_interleavings import (  # noqa: F401
     prunes,
     replicates,
     small_packs,
+    undeletes,
     world,
 )
 from test_repository import Source, Tree
@@ -29,10 +30,13 @@ from drctl.codec.logpiece import stream_id
 from drctl.errors import DrctlError, IntegrityError, StorageError
 from drctl.events import Silent
 from drctl.ops.backup import Around, Asset, backup
+from drctl.ops.prune import Effort, prune
 from drctl.ops.undelete import undelete
 from drctl.repository import catalog, holds, names, trash
 from drctl.repository.log import LogWriter
+from drctl.repository.retention import Rule
 from drctl.repository.state import StateFile
+from drctl.repository.survey import tables_of
 from drctl.repository.trash import Mark
 
 
@@ -170,6 +174,48 @@ def test_a_run_under_way_is_waited_for_and_what_it_wrote_is_not_marked(
     assert run.error is None
 
 
+def test_an_undelete_that_begins_while_a_sweep_looks_for_others_is_safe(world: World) -> None:
+    """The sweep is announced before it looks for those who rely on what is marked."""
+    start = marked(world)
+    start.time.seconds += 3 * DAY
+    pruning = begin(start, prunes(0, 0))
+    announced_at = 0
+    while not found(start, names.SWEEPING):
+        pruning.step()
+        announced_at += 1
+    pruning.kill()
+    for paused_at in range(announced_at - 3, announced_at + 3):
+        for calls in range(6, 30, 2):
+            here = marked(world)
+            here.time.seconds += 3 * DAY
+            pruning, undeleting = begin(here, prunes(0, 0)), begin(here, undeletes)
+            pruning.step(paused_at)
+            undeleting.step(calls)
+            pruning.finish()
+            undeleting.finish()
+            here.must_read_back()
+
+
+def test_what_a_sweep_has_begun_to_delete_is_not_brought_back(world: World) -> None:
+    here = marked(world)
+    (seen,) = trash.seen(here.open())
+    trash.begin_sweep(here.storage, seen.digest, "0" * 32)
+    with pytest.raises(StorageError, match="it is too late"):
+        undelete(here.open(), seen.mark.snapshots[0], Time())
+
+
+def test_a_removed_snapshot_of_which_something_is_gone_is_not_brought_back(world: World) -> None:
+    """As when the storage refused to delete the manifest, and deleted the packs."""
+    here = marked(world)
+    (seen,) = trash.seen(here.open())
+    for pack in seen.mark.packs:
+        here.storage.delete(names.named(names.PACKS, pack))
+    for digest in seen.mark.snapshots:
+        with pytest.raises(StorageError):
+            undelete(here.open(), digest, Time())
+    here.must_read_back()
+
+
 # -- what is needed -------------------------------------------------------------------------------
 
 
@@ -221,6 +267,19 @@ def test_whatever_a_mark_names_what_a_snapshot_needs_stays(world: World) -> None
     assert [found(here, folder) for folder in kept] == before
     assert log_files(here) == ["2", "3", "4", "5"]
     here.must_read_back()
+
+
+def test_every_pack_that_stays_is_named_by_an_index_that_stays(world: World) -> None:
+    """Else a reader, who looks into indexes only, would not find what is there."""
+    here = world.clone()
+    before = set(found(here, names.PACKS))
+    for _ in range(2):
+        effort = Effort(0, 0, rewrite_bytes=0)
+        prune(here.open(), Rule(last=1), effort, AtOnce(), Time(), Silent())
+        here.time.seconds += 3 * DAY
+    assert 0 < len(before & set(found(here, names.PACKS))) < len(before)
+    named = {table.name.hex() for table in tables_of(here.open(), found(here, names.INDEX))}
+    assert named == set(found(here, names.PACKS))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 from drctl import __version__
 from drctl.cli.by_hand import ByHand
 from drctl.cli.losses import losses
-from drctl.cli.recovering import assets_of
+from drctl.cli.recovering import assets_of, recover_line
 from drctl.cli.steps import steps_of
 from drctl.ops.recovery.graph import MODES, Graph, Mode
 from drctl.plan import LoadedPlan
@@ -200,7 +200,7 @@ def _recovery(by_hand: ByHand, graph: Graph, modes: list[Mode]) -> Document:
     return {
         "modes": modes,
         "purposes": [_PURPOSES[mode] for mode in modes],
-        "command": f"drctl recover --mode {modes[0]}",
+        "command": recover_line(by_hand.loaded, "--mode", modes[0]),
         "before": [
             shlex.join(["cd", by_hand.loaded.base]),
             _export(by_hand.loaded),

@@ -3,6 +3,8 @@
 import shlex
 from typing import Any
 
+from drctl.cli.recovering import recover_line
+from drctl.plan import LoadedPlan
 from drctl.plan.secrets import path_of
 from drctl.wiring import Wiring
 
@@ -14,7 +16,7 @@ def losses(wiring: Wiring) -> list[Document]:
     sites = [_site(wiring, site) for site in wiring.loaded.plan.sites]
     loaded = wiring.loaded
     credential = shlex.quote(path_of(loaded.plan.keys.credential, loaded.base) or "writer.key")
-    return [*sites, _host(credential), *_keys(credential), *_damage(wiring)]
+    return [*sites, _host(loaded, credential), *_keys(loaded, credential), *_damage(wiring)]
 
 
 def _loss(lost: str, says: list[str], commands: list[str]) -> Document:
@@ -39,14 +41,14 @@ def _site(wiring: Wiring, site: str) -> Document:
         fill = [f"drctl replicate --from {left[0]} --to {name}" for name in fallen]
         return _loss(title, [gone, says], fill)
     says = f"Recover from {left[0]}. If this host went too, begin with 'This host', below."
-    return _loss(title, [gone, says], [f"drctl recover --mode failover --from {left[0]}"])
+    return _loss(title, [gone, says], [recover_line(wiring.loaded, "--from", left[0])])
 
 
 def _domain(wiring: Wiring, site: str) -> str:
     return wiring.loaded.plan.sites[site].failure_domain
 
 
-def _host(credential: str) -> Document:
+def _host(loaded: LoadedPlan, credential: str) -> Document:
     return _loss(
         "This host",
         [
@@ -56,13 +58,13 @@ def _host(credential: str) -> Document:
             "Then make the writer credential again, so that backups go on:",
         ],
         [
-            "drctl recover --mode failover --kit KIT",
+            recover_line(loaded, "--kit", "KIT"),
             f"drctl key credential {credential} --kit KIT",
         ],
     )
 
 
-def _keys(credential: str) -> list[Document]:
+def _keys(loaded: LoadedPlan, credential: str) -> list[Document]:
     return [
         _loss(
             "The identity, or its passphrase",
@@ -72,7 +74,7 @@ def _keys(credential: str) -> list[Document]:
                 "Then make a new one, and let it read: whoever holds another identity adds it.",
             ],
             [
-                "drctl recover --kit KIT",
+                recover_line(loaded, "--kit", "KIT"),
                 "drctl key new NEW --name NAME",
                 "drctl key public NEW > NEW.pub",
                 "drctl key recipient add NEW.pub --identity OTHER",

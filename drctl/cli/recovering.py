@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
@@ -47,6 +48,15 @@ def place_of(loaded: LoadedPlan, asset: str, values: Mapping[str, str]) -> str |
     _, settings = engine_of(loaded.plan.assets[asset])
     paths = getattr(settings, "paths", None) or [getattr(settings, "path", None)]
     return os.path.join(loaded.base, paths[0]) if len(paths) == 1 and paths[0] else None
+
+
+def recover_line(loaded: LoadedPlan, *words: str) -> str:
+    """The line that recovers everything. Where the plan does not say where an asset is put, all of
+    them go below a directory: without it the command is refused."""
+    values = loaded.plan.recovery.parameters
+    if any(place_of(loaded, asset, values) is None for asset in assets_of(loaded.plan)):
+        words = (*words, "--to", os.path.join(loaded.base, "recovered"))
+    return shlex.join(["drctl", "recover", *words])
 
 
 def returning(

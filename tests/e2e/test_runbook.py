@@ -111,6 +111,16 @@ def test_the_plans_secrets_stay_where_they_are(bare) -> None:
     assert "quiet-please" not in page
 
 
+def test_where_the_plan_tells_no_place_the_whole_recovery_is_given_one(bare) -> None:
+    bare.plan((PLANS / "postgres.yaml").read_text("utf-8"))
+    told = bare.json("runbook")
+    there = f"--to {bare.top}/recovered"
+    assert told["recoveries"][0]["command"] == f"drctl recover --mode failover {there}"
+    begun = [w for loss in told["losses"] for w in loss["commands"] if "drctl recover" in w]
+    assert begun
+    assert all(line.endswith(there) for line in begun)
+
+
 def test_a_file_is_written_whole_in_the_place_of_the_old_one(bare) -> None:
     bare.plan(PLAN)
     (bare.top / "book.html").write_text("old" * 100_000)
@@ -165,6 +175,7 @@ def test_a_drills_page_tells_what_the_evidence_says(bare) -> None:
     page = unescape((bare.top / "drill.html").read_text())
     assert found["evidence"]["sha256"] in page
     assert "verified with the plan's key" in page
+    assert "Checks were also carried out on an empty" in page
     for step in found["steps"]:
         assert step["step"] in page
     for check in found["checks"]:

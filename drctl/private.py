@@ -1,7 +1,13 @@
 """Directories and files that only their owner may enter or read."""
 
+import fcntl
 import os
-from contextlib import suppress
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+_PASSING = "drctl-run-"
 
 
 def make_directory(path: str) -> None:
@@ -37,3 +43,45 @@ def replace(path: str, text: str) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+@contextmanager
+def passing_directory() -> Iterator[str]:
+    """A directory that is gone when the block ends. Its path is short, as a Unix socket needs it;
+    so it lies among everybody's, and `sweep_passing` knows by a lock that is not held that its
+    process was killed."""
+    lock = None
+    while lock is None:  # a sweep may come between the two
+        path = tempfile.mkdtemp(prefix=_PASSING)
+        lock = _locked(path)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(lock)
+
+
+def sweep_passing() -> None:
+    """Remove what killed processes left of these."""
+    top = tempfile.gettempdir()
+    for name in os.listdir(top):
+        path = os.path.join(top, name)
+        if name.startswith(_PASSING) and (lock := _locked(path)) is not None:
+            shutil.rmtree(path, ignore_errors=True)
+            os.close(lock)
+
+
+def _locked(path: str) -> int | None:
+    """None: somebody else has it, it is another user's, or it has gone."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    with suppress(OSError):
+        descriptor = os.open(path, flags)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
+                return descriptor
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+    return None

@@ -38,7 +38,7 @@ from drctl.places import Places
 from drctl.plan import LoadedPlan
 from drctl.plan.model import Keep, RepositoryPart, engine_of
 from drctl.plan.secrets import path_of, resolve
-from drctl.private import make_directory
+from drctl.private import make_directory, sweep_passing
 from drctl.repository import lifecycle, names
 from drctl.repository.locks import LockBook
 from drctl.repository.log import LogWriter
@@ -392,6 +392,7 @@ def sweep_drills(wiring: Wiring) -> None:
     own = {part.directory for part in wiring.loaded.plan.drills.values()}
     for directory in {None, *own}:
         sweep(drill_home(wiring, directory), wiring.warn)
+    sweep_passing()
 
 
 def _list(names: dict[str, object] | dict[str, RepositoryPart]) -> str:

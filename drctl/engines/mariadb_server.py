@@ -4,10 +4,8 @@ that directory can reach it.
 """
 
 import os
-import shutil
 import signal
 import stat
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from drctl.engines.child import Child, User, exit_words, running
 from drctl.engines.mariadb_client import program, words_of
 from drctl.errors import TargetRefused
+from drctl.private import passing_directory
 
 if TYPE_CHECKING:
     from pymysql.connections import Connection
@@ -109,9 +108,8 @@ def private_server(datadir: str, options: tuple[str, ...] = ()) -> Iterator[Priv
     """Put the server up on `datadir` for as long as the block lasts, which should `stop` it at its
     end. Raises TargetRefused."""
     mariadbd = program("mariadbd", "mysqld", package=PACKAGE, error=TargetRefused)
-    own = tempfile.mkdtemp(prefix="drctl-mariadb-")
     user = server_user(datadir)
-    try:
+    with passing_directory() as own, _giving_back(datadir):
         if user:
             os.chown(own, *user)
         socket = os.path.join(own, "socket")
@@ -123,9 +121,6 @@ def private_server(datadir: str, options: tuple[str, ...] = ()) -> Iterator[Priv
             server = Private(socket, child, datadir)
             server.wait_until_up()
             yield server
-    finally:
-        shutil.rmtree(own, ignore_errors=True)
-        _give_back(datadir)
 
 
 def _arguments(datadir: str, own: str, socket: str) -> tuple[str, ...]:
@@ -169,11 +164,15 @@ def _reaches(path: str, uid: int, gid: int) -> bool:
     return True
 
 
-def _give_back(datadir: str) -> None:
+@contextmanager
+def _giving_back(datadir: str) -> Iterator[None]:
     """What a server that ran as root made belongs to whom the directory belongs to."""
-    if os.geteuid() == 0:
-        found = os.stat(datadir)
-        give_all(datadir, found.st_uid, found.st_gid)
+    try:
+        yield
+    finally:
+        if os.geteuid() == 0:
+            found = os.stat(datadir)
+            give_all(datadir, found.st_uid, found.st_gid)
 
 
 def give_all(top: str, uid: int, gid: int) -> None:

@@ -10,13 +10,13 @@ import pwd
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from drctl.errors import TargetRefused
+from drctl.private import passing_directory
 
 _PORT = 5432
 _LOOK_SECONDS = 0.05
@@ -90,16 +90,13 @@ def started(at: str, role: str, wait_seconds: float) -> Iterator[Server]:
         raise TargetRefused(f"{at}: a server runs there", hint="stop it first")
     owner = os.stat(at).st_uid
     _refuse_unreachable(at, owner)
-    sockets = tempfile.mkdtemp(prefix="drctl-pg-")
-    try:
+    with passing_directory() as sockets:
         _furnish(sockets, owner)
         process = _start(place, at, sockets, owner)
         try:
             yield _up(process, sockets, role, wait_seconds)
         finally:
             _end(process)
-    finally:
-        shutil.rmtree(sockets, ignore_errors=True)
 
 
 def _refuse_unreachable(at: str, owner: int) -> None:

@@ -6,8 +6,6 @@ append-only file, nothing saved. Queries run as a user who may only read.
 
 import os
 import shlex
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ from drctl.engines.child import Child, exit_words, find_program, running
 from drctl.engines.redis_check import check
 from drctl.engines.redis_client import Answer, Connection, Place, Refused
 from drctl.errors import SourceError, TargetRefused, UsageError
+from drctl.private import passing_directory
 
 MARKER = "drctl:marker"
 _LOOK_SECONDS = 0.02
@@ -49,14 +48,15 @@ class Probe:
                 "redis-server is missing: nothing can be put up here",
                 hint="on Debian: apt-get install redis-server",
             )
-        own = tempfile.mkdtemp(prefix="drctl-redis-")
         try:
-            with _server(program, self._at, own) as place, Connection(place) as connection:
+            with (
+                passing_directory() as own,
+                _server(program, self._at, own) as place,
+                Connection(place) as connection,
+            ):
                 yield _Standing(dump, connection, place)
         except SourceError as error:
             raise TargetRefused(f"{self._at}: {error.what}") from error
-        finally:
-            shutil.rmtree(own, ignore_errors=True)
 
 
 @contextmanager

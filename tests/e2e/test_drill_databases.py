@@ -3,6 +3,7 @@ and what was broken on purpose, caught and named."""
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -209,6 +210,26 @@ def drill_on_a_small_disk(site: Any) -> str:
     assert done.returncode == 10, done.stdout + done.stderr
     assert left(site) == []
     return done.stdout
+
+
+def test_what_a_killed_drill_left_of_its_servers_is_removed_by_the_next_command(
+    shop, stop_at_end
+) -> None:
+    program(shop.site.top / "app", '#!/bin/sh\ntouch "$DRCTL_DRILL/began"\nsleep 600\n')
+    running = shop.site.start("drill", "far")
+    stop_at_end.append(running)
+    end = time.monotonic() + 60
+    while not list((shop.site.top / "state/drills").glob("drill-*/began")):
+        assert running.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    up = list((shop.site.top / "tmp").glob("*/*"))
+    assert any(path.is_socket() for path in up), "no server was up"
+    running.kill()
+    running.wait()
+    assert "a drill was killed; what it left is removed" in shop.site.run("snapshots").stderr
+    assert left(shop.site) == []
+    assert list((shop.site.top / "tmp").iterdir()) == []
 
 
 def test_a_marker_that_may_not_be_written_is_told_and_the_backup_is_made(shop) -> None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from drctl.clock import Clock
+from drctl.engines.s3bucket_place import S3Credentials, S3Place
 from drctl.errors import KeyUnavailable, UsageError
-from drctl.plan.model import RepositoryPart, S3Credentials, S3Place
+from drctl.plan.model import RepositoryPart
 from drctl.plan.secrets import resolve
 from drctl.repository import names
 from drctl.storage.base import Storage

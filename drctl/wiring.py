@@ -309,11 +309,12 @@ class Wiring:
         goal: Goal = LATEST,
         *,
         delta: bool = False,
+        own: object = None,
     ) -> Target:
         """Where an asset of this kind is put back; `private_facts`: what its snapshot tells, `log`:
-        what continues it up to `goal`."""
+        what continues it up to `goal`. `own`: what the plan says of it, if it does."""
         around = replace(self._surroundings(""), log=log, goal=goal, delta=delta)
-        return engine(kind).target(None, to, private_facts, around)
+        return engine(kind).target(own, to, private_facts, around)
 
     def probe(self, asset: str, at: str) -> Probe:
         """What puts a restored asset up at a place, privately."""

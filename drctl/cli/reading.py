@@ -14,6 +14,7 @@ from drctl.events import Notice
 from drctl.model import Snapshot
 from drctl.ops.restore import RestoreResult, restore
 from drctl.ops.select import wanted_paths
+from drctl.plan.model import engine_of
 from drctl.repository import catalog, lifecycle
 from drctl.repository.log import LogReader
 from drctl.repository.reader import Reader
@@ -54,7 +55,14 @@ class Opened:
         stream = snapshot.facts.get("log_stream")
         log = LogReader(self.repository, self.identity, stream) if stream else None
         facts = root.private_facts
-        return self.wiring.target(snapshot.engine, to, facts, log, goal, delta=delta)
+        own = self._settings(snapshot)
+        return self.wiring.target(snapshot.engine, to, facts, log, goal, delta=delta, own=own)
+
+    def _settings(self, snapshot: Snapshot) -> object:
+        """What the plan says of a snapshot's asset; None where it does not have it any more."""
+        part = self.wiring.loaded.plan.assets.get(snapshot.asset)
+        kind, settings = engine_of(part) if part else ("", None)
+        return settings if kind == snapshot.engine else None
 
     def restore(
         self,

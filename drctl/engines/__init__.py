@@ -1,6 +1,6 @@
 """What drctl can protect: one file a kind, one line here."""
 
-from drctl.engines import btrfs, command, files, mariadb, postgres, redis, sqlite
+from drctl.engines import btrfs, command, files, mariadb, postgres, redis, s3bucket, sqlite
 from drctl.engines.base import Engine
 
 ENGINES: tuple[Engine, ...] = (
@@ -11,6 +11,7 @@ ENGINES: tuple[Engine, ...] = (
     postgres.ENGINE,
     redis.ENGINE,
     btrfs.ENGINE,
+    s3bucket.ENGINE,
 )
 
 

@@ -3,22 +3,16 @@ ignored: a plan must not promise what nobody does. Serving one is deleting its l
 
 from drctl.plan.tree import Path, Tree
 
-_ANY = "*"
 NOT_YET: dict[Path, str] = {
     ("notify",): "notifications are",
     ("metrics",): "metrics are",
-    ("assets", _ANY, "s3bucket"): "the s3bucket engine is",
 }
 
 
 def refuse(tree: Tree) -> list[Path]:
     """Tell every such key. Gives their paths."""
-    found = [path for path in tree.keys if _pattern(path) in NOT_YET]
+    found = [path for path in tree.keys if path in NOT_YET]
     for path in found:
-        what = NOT_YET[_pattern(path)]
+        what = NOT_YET[path]
         tree.add(path, f"{what} not in this version of drctl yet: remove '{path[-1]}'")
     return found
-
-
-def _pattern(path: Path) -> Path:
-    return (path[0], _ANY, *path[2:]) if len(path) == 3 else path

@@ -6,8 +6,9 @@ from pydantic import BaseModel, Field, create_model
 
 from drctl.engines import ENGINES
 from drctl.engines.base import SecretRef
+from drctl.engines.s3bucket_place import S3Place
 from drctl.plan.recovery import Check, Drill, Evidence, Recovery
-from drctl.plan.values import Count, Duration, Endpoint, Level, Name, Part, Rate, ScheduleText
+from drctl.plan.values import Count, Duration, Level, Name, Part, Rate, ScheduleText
 
 
 class Objectives(Part):
@@ -55,27 +56,6 @@ def _lock_model() -> type[Part]:
 
 
 LockPart = _lock_model()
-
-
-class S3Credentials(Part):
-    """A profile of the SDK's files, or references to keys."""
-
-    profile: str | None = Field(default=None, description="Name of a profile.")
-    access_key: SecretRef | None = Field(default=None, description="Reference to the key's id.")
-    secret_key: SecretRef | None = Field(default=None, description="Reference to the secret key.")
-    session_token: SecretRef | None = Field(default=None, description="Reference to a token.")
-
-
-class S3Place(Part):
-    """A bucket, or a prefix in one."""
-
-    bucket: str = Field(min_length=3, description="Name of the bucket.")
-    prefix: str = Field(default="", description="Where in the bucket; empty: at its top.")
-    endpoint: Endpoint = Field(default="", description="Address, where it is not Amazon's.")
-    region: str = Field(default="", description="Region of the bucket.")
-    credentials: S3Credentials = Field(
-        default=S3Credentials(), description="Left out: the SDK's usual search."
-    )
 
 
 class WriteLimit(Part):

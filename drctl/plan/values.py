@@ -32,12 +32,6 @@ def _name(text: str) -> str:
     return text
 
 
-def _endpoint(text: str) -> str:
-    if text and not re.fullmatch(r"https?://[^/\s]+/?", text):
-        raise ValueError(f"'{text}' is not an address such as https://s3.example.com")
-    return text
-
-
 def _whole(value: object) -> object:
     if isinstance(value, str) and not re.fullmatch(r"-?(0|[1-9][0-9]*)", value):
         raise ValueError(f"a whole number is wanted, not '{value}'")
@@ -64,7 +58,6 @@ Duration = Annotated[str, AfterValidator(_duration), _form(DURATION_PATTERN)]
 Rate = Annotated[str, AfterValidator(_rate), _form(RATE_PATTERN)]
 ScheduleText = Annotated[str, AfterValidator(_schedule), _form(SCHEDULE_PATTERN)]
 Name = Annotated[str, AfterValidator(_name)]
-Endpoint = Annotated[str, AfterValidator(_endpoint), _form(r"^(https?://[^/\s]+/?)?$")]
 # The validator stands last, so that it is asked first and the bounds reach the schema.
 Count = Annotated[int, Field(ge=1, le=100_000), BeforeValidator(_whole)]
 Attempts = Annotated[int, Field(ge=0, le=100), BeforeValidator(_whole)]

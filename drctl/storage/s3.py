@@ -139,7 +139,7 @@ class S3:
             return session.client("s3", endpoint_url=self._endpoint or None, config=config)
         except (BotoCoreError, ValueError) as error:
             raise KeyUnavailable(
-                f"{self.where}: {error}", hint="look at this repository's s3 settings in the plan"
+                f"{self.where}: {error}", hint="look at the bucket's settings in the plan"
             ) from error
 
     def _key(self, name: str) -> str:
@@ -246,7 +246,7 @@ class S3:
         except (NoCredentialsError, PartialCredentialsError) as error:
             raise KeyUnavailable(
                 f"{self.where}: no S3 credentials were found",
-                hint="set 'credentials' of this repository in the plan",
+                hint="set the bucket's 'credentials' in the plan",
             ) from error
         except (
             HTTPClientError,
@@ -285,6 +285,12 @@ class S3:
         if code in _PASSING or status >= 500 or status == 429:
             return StorageFault(what, hint="the storage had a passing trouble: try again later")
         return StorageError(what, hint=_HINTS.get(code, ""))
+
+
+def code_of(error: StorageError) -> str:
+    """The server's own word for why it refused; empty where it did not answer."""
+    answer: Any = getattr(error.__cause__, "response", None) or {}
+    return str(answer.get("Error", {}).get("Code", ""))
 
 
 def _plain(error: Exception) -> str:

@@ -5,7 +5,6 @@ import pytest
 from drctl.plan.later import NOT_YET
 
 TOP = ["notify", "metrics"]
-ENGINES = ["s3bucket"]
 
 
 @pytest.mark.parametrize("key", TOP)
@@ -16,16 +15,6 @@ def test_a_part_that_comes_later_is_refused(mistakes, good, key) -> None:
     assert told[0].endswith(f"not in this version of drctl yet: remove '{key}'")
 
 
-@pytest.mark.parametrize("kind", ENGINES)
-def test_an_engine_that_comes_later_is_refused(mistakes, one_asset, kind) -> None:
-    assert mistakes(one_asset(f"{kind}: {{host: db.example.com}}")) == [
-        (
-            f"12:5: assets.one.{kind}: the {kind} engine is not in this version of drctl yet: "
-            f"remove '{kind}'"
-        )
-    ]
-
-
 def test_a_key_of_the_same_name_elsewhere_is_only_unknown(mistakes, one_asset) -> None:
     told = mistakes(one_asset("files: {paths: [x], lock: true}"))
     assert len(told) == 1
@@ -33,10 +22,10 @@ def test_a_key_of_the_same_name_elsewhere_is_only_unknown(mistakes, one_asset) -
 
 
 def test_a_thing_may_be_called_like_a_part_that_comes_later(mistakes, good) -> None:
-    assert mistakes(good.replace("tree:", "s3bucket:").replace("local:", "lock:", 1)) != []
-    assert mistakes(good.replace("  tree:", "  s3bucket:")) == []
+    assert mistakes(good.replace("tree:", "metrics:").replace("local:", "lock:", 1)) != []
+    assert mistakes(good.replace("  tree:", "  metrics:")) == []
 
 
 def test_every_key_that_comes_later_is_tried_here() -> None:
     tried = {key[-1] for key in NOT_YET}
-    assert tried == {*TOP, *ENGINES}
+    assert tried == set(TOP)

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmark import measure, report
+from benchmark.answers import answers
 from benchmark.data import Large, Many, Own, Postgres, Tree
 from benchmark.tools import LOCAL, REMOTE, S3, Drctl, Tool, versions
 
@@ -27,6 +28,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--scale", type=int, default=180, help="of pgbench, 15 MiB each")
     parser.add_argument("--tools", nargs="+", help="only these")
     parser.add_argument("--s3", type=float, metavar="MS", help="on an S3 server so far away")
+    parser.add_argument("--answers", action="store_true", help="only how quickly drctl answers")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--picture", type=Path, metavar="FILE.svg")
     return parser.parse_args()
@@ -80,8 +82,10 @@ def wait_for(endpoint: str) -> None:
     raise SystemExit("bench: the S3 server does not answer")
 
 
-def bench(name: str, options: argparse.Namespace, s3: S3 | None) -> tuple[report.Samples, dict]:
-    """All rounds on one kind of data."""
+def bench(
+    name: str, options: argparse.Namespace, s3: S3 | None, result: dict[str, object]
+) -> tuple[report.Samples, dict]:
+    """All rounds on one kind of data. What is known after each one is kept, if that is wanted."""
     data = data_of(name, options)
     data.make()
     kinds = [t for t in (REMOTE if s3 else LOCAL) if not options.tools or t.name in options.tools]
@@ -89,11 +93,15 @@ def bench(name: str, options: argparse.Namespace, s3: S3 | None) -> tuple[report
     sizes: dict[str, float] = {}
     for i in range(options.runs):
         print(f"bench: {data.name}, round {i + 1} of {options.runs}", file=sys.stderr, flush=True)
-        one_round(kinds, options.work / f"round-{i}", data, s3, samples, sizes)
-    result = {"sizes": sizes, "mib": measure.tree_mib(data.path), "title": data.name}
+        now = [kind for kind in kinds if i < kind.rounds]
+        one_round(now, options.work / f"round-{i}", data, s3, samples, sizes)
+        found = {"sizes": sizes, "mib": measure.tree_mib(data.path), "title": data.name}
+        result[name] = report.document(samples, sizes, found["mib"])
+        if options.json:
+            report.write_json(options.json, result)
     if isinstance(data, Many | Large):
         shutil.rmtree(data.path)
-    return samples, result
+    return samples, found
 
 
 def one_round(kinds, work, data, s3, samples, sizes) -> None:
@@ -138,17 +146,17 @@ def prove(before: Path, after: Path) -> None:
 def main() -> None:
     options = arguments()
     options.work.mkdir(parents=True, exist_ok=True)
+    if options.answers:
+        answers(options.work / "answers")
+        return
     result: dict[str, object] = {"versions": versions()}
     pictured: dict[str, report.Samples] = {}
     with ExitStack() as stack:
         s3 = None if options.s3 is None else start_s3(options.work, options.s3, stack)
         for name in options.data:
-            samples, found = bench(name, options, s3)
+            samples, found = bench(name, options, s3, result)
             pictured[found["title"]] = samples
-            result[name] = report.document(samples, found["sizes"], found["mib"])
             print(report.table(found["title"], samples, found["sizes"], found["mib"]), flush=True)
-    if options.json:
-        report.write_json(options.json, result)
     if options.picture:
         report.picture(options.picture, pictured)
 

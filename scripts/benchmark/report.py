@@ -17,9 +17,11 @@ MEASURES = ("wall seconds", "CPU seconds", "MiB per CPU second", "peak MiB")
 
 def table(title: str, samples: Samples, sizes: dict[str, float], data_mib: float) -> str:
     """Medians of whole processes, in Markdown."""
-    runs = max(len(steps["first"]) for steps in samples.values())
+    runs = ", ".join(f"{tool} {len(steps['first'])}" for tool, steps in samples.items())
     lines = [
-        f"### {title}: {data_mib:.0f} MiB, {runs} run{'s' * (runs > 1)}",
+        f"### {title}: {data_mib:.0f} MiB",
+        "",
+        f"Medians; runs: {runs}.",
         "",
         f"| | | {' | '.join(STEPS)} |",
         "|---" * (len(STEPS) + 2) + "|",

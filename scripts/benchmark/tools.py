@@ -5,11 +5,12 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 Argv = list[str]
 Environment = dict[str, str]
 
-_PLAN = """\
+PLAN = """\
 version: 1
 name: bench
 sites: {{a: {{failure_domain: a}}}}
@@ -27,18 +28,23 @@ class S3:
     access_key: str
     secret_key: str
 
-    def stored_mib(self, bucket: str) -> float:
-        """What lies in a bucket."""
+    def _client(self) -> Any:
         import boto3
 
-        client = boto3.client(
+        return boto3.client(
             "s3",
             endpoint_url=self.endpoint,
             region_name="us-east-1",
             aws_access_key_id=self.access_key,
             aws_secret_access_key=self.secret_key,
         )
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+
+    def make_bucket(self, bucket: str) -> None:
+        self._client().create_bucket(Bucket=bucket)
+
+    def stored_mib(self, bucket: str) -> float:
+        """What lies in a bucket."""
+        pages = self._client().get_paginator("list_objects_v2").paginate(Bucket=bucket)
         return sum(o["Size"] for page in pages for o in page.get("Contents", ())) / (1 << 20)
 
 
@@ -46,6 +52,7 @@ class Tool:
     """`work` is the tool's own directory, new for every round."""
 
     name = ""
+    rounds = 1000  # at most; less for what takes most of the time and shows no more
 
     def __init__(self, work: Path, data: Path, s3: S3 | None) -> None:
         self.work, self.data, self.s3 = work, data, s3
@@ -87,11 +94,12 @@ class Drctl(Tool):
     def prepare(self) -> None:
         place = "path: repository"
         if self.s3:
+            self.s3.make_bucket(self.bucket)
             place = (
                 f's3: {{bucket: {self.bucket}, endpoint: "{self.s3.endpoint}", credentials: '
                 '{access_key: "env:AWS_ACCESS_KEY_ID", secret_key: "env:AWS_SECRET_ACCESS_KEY"}}'
             )
-        (self.work / "plan.yaml").write_text(_PLAN.format(place=place, data=self.data))
+        (self.work / "plan.yaml").write_text(PLAN.format(place=place, data=self.data))
         self.environment |= {
             "DRCTL_PLAN": str(self.work / "plan.yaml"),
             "DRCTL_STATE_DIR": str(self.work / "state"),
@@ -131,6 +139,7 @@ class Restic(Tool):
 
 class Borg(Tool):
     name = "borg"
+    rounds = 2
     archives = 0
 
     def prepare(self) -> None:

@@ -23,7 +23,9 @@ Blob = bytes | memoryview
 
 _SEGMENTS_AHEAD = 6  # being compressed; each about 1 MiB, at most 5
 _PACKS_AHEAD = 4  # being stored; each about 16 MiB
+_PACK_MOST_BLOBS = 1 << 15  # of a few bytes each: their names take more room than they do
 _INDEX_EVERY_PACKS = 64  # so that a killed run loses at most 1 GiB of reuse
+_INDEX_EVERY_BLOBS = 1 << 16  # so that very many small blobs do not pile up in memory
 
 
 @dataclass(slots=True)
@@ -45,6 +47,7 @@ class _Packing:
     ordinals: list[int]
     segments: list[Segment]
     size_bytes: int
+    blobs: int = 0
 
 
 class Writer:
@@ -64,6 +67,7 @@ class Writer:
         self._packing = _empty_pack()
         self._storing: deque[tuple[_Packing, Future[str]]] = deque()
         self._stored: list[PackTable] = []
+        self._unindexed_blobs = 0
         self.stored_bytes = 0
         self.new_blobs = 0
 
@@ -185,7 +189,8 @@ class Writer:
         packing.ordinals.append(gathering.ordinal)
         packing.parts.append(sealed)
         packing.size_bytes += len(sealed)
-        if packing.size_bytes >= PACK_TARGET_BYTES:
+        packing.blobs += len(gathering.ids)
+        if packing.size_bytes >= PACK_TARGET_BYTES or packing.blobs >= _PACK_MOST_BLOBS:
             self._close_pack()
 
     def _close_pack(self) -> None:
@@ -213,7 +218,9 @@ class Writer:
             for ordinal, place in zip(packing.ordinals, packing.segments, strict=True):
                 self._index.set_packed(ordinal, digest, place)
             self._stored.append(PackTable(digest, tuple(packing.segments)))
-            if len(self._stored) >= _INDEX_EVERY_PACKS:
+            self._unindexed_blobs += packing.blobs
+            enough = self._unindexed_blobs >= _INDEX_EVERY_BLOBS
+            if enough or len(self._stored) >= _INDEX_EVERY_PACKS:
                 self._write_index()
 
     # -- index and refs -----------------------------------------------------------------------
@@ -223,6 +230,7 @@ class Writer:
             plain = table.encode(self._stored)
             self._repository.put_meta(names.INDEX, documents.INDEX_MAGIC, plain)
             self._stored.clear()
+            self._unindexed_blobs = 0
 
     def _needed(self) -> set[str]:
         """The packs and sessions of every segment that was used or made."""

@@ -1,6 +1,7 @@
 """Make what is missing: a starter plan, the keys, the repositories."""
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import click
@@ -11,7 +12,8 @@ from drctl.cli.keyfiles import write_private
 from drctl.codec import keys
 from drctl.codec.keys import WriterCredential
 from drctl.codec.recipients import Recipient, new_identity
-from drctl.errors import AlreadyExists
+from drctl.errors import AlreadyExists, DrctlError
+from drctl.events import Notice
 from drctl.plan.starter import starter
 from drctl.repository import lifecycle
 from drctl.storage.local import Local
@@ -98,12 +100,28 @@ def _repositories(wiring: Wiring, credential: WriterCredential, done: _Done) -> 
         storage = wiring.storage(name)
         made = not lifecycle.exists(storage)
         if made:
+            _tell_of_history(wiring, name)
             try:
                 lifecycle.create(storage, credential, wiring.randomness)
             except AlreadyExists:
                 made = False  # another init was quicker
         lifecycle.open_as_writer(storage, credential, wiring.randomness)
         done.add(f"repository {name}", storage.where, made=made)
+
+
+def _tell_of_history(wiring: Wiring, name: str) -> None:
+    """The place is empty, but a copy of it is there: it was lost, rather than never made."""
+    for copy, part in wiring.loaded.plan.repositories.items():
+        is_there = False
+        if part.copy_of == name:
+            with suppress(DrctlError):  # one that does not answer is told in its turn
+                is_there = lifecycle.exists(wiring.storage(copy))
+        if is_there:
+            line = f"drctl replicate --from {copy} --to {name}"
+            text = (
+                f"{name} is made empty, but its copy {copy} holds history: '{line}' brings it back"
+            )
+            wiring.report.emit(Notice("warning", text))
 
 
 def _evidence_key(wiring: Wiring, done: _Done) -> None:

@@ -20,6 +20,8 @@ _MAKE = (
     "(id integer primary key check (id = 1), at_ns integer not null)"
 )
 _WRITE = f"insert or replace into {TABLE} values (1, ?)"  # noqa: S608 - the name is ours
+_DAMAGED = "bring the database back with 'drctl restore'"
+_DENIED = "may drctl write there? Without a marker set 'mark: false'"
 
 
 def newest(database: sqlite3.Connection) -> int | None:
@@ -41,6 +43,11 @@ class Marker:
 
     def write(self, at_ns: int) -> None:
         """One row, always the same one: the table never grows."""
+        if not os.path.isfile(self._path):
+            raise SourceError(
+                f"{self._asset}: {self._path}: no marker could be written: there is no such file",
+                hint="the database is missing, or its path in the plan is wrong",
+            )
         uri = f"file:{quote(os.path.abspath(self._path))}?mode=rw"
         try:
             with closing(sqlite3.connect(uri, uri=True, timeout=self._wait_seconds)) as database:
@@ -49,6 +56,14 @@ class Marker:
                 database.commit()
         except sqlite3.Error as error:
             raise SourceError(
-                f"{self._asset}: {self._path}: no marker could be written: {error}",
-                hint="may drctl write there? Without a marker set 'mark: false'",
+                f"{self._asset}: {self._path}: no marker could be written: {error}{_told(error)}",
+                hint=_DAMAGED if _told(error) else _DENIED,
             ) from error
+
+
+def _told(error: sqlite3.Error) -> str:
+    """What else SQLite should have said of a database that is none, or no longer one."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without what SQLite adds to it
+    if code == sqlite3.SQLITE_NOTADB:
+        return ": it is damaged, or no SQLite database"
+    return ": the database is damaged" if code == sqlite3.SQLITE_CORRUPT else ""

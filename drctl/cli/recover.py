@@ -20,11 +20,11 @@ from drctl.cli.context import (
 from drctl.cli.reading import Opened, first_that_answers, open_with
 from drctl.cli.recovering import assets_of, place_of, restoring, returning
 from drctl.cli.steps import steps_of
-from drctl.errors import ExitCode, PlanError, UsageError
+from drctl.errors import ExitCode, PlanError, TargetRefused, UsageError
 from drctl.events import Notice
 from drctl.ops.recovery import runs
 from drctl.ops.recovery.graph import Graph, Mode
-from drctl.ops.recovery.performer import Acting, Place, born
+from drctl.ops.recovery.performer import Acting, Place, born, is_there
 from drctl.ops.recovery.process import Programs
 from drctl.ops.recovery.returning import Returning
 from drctl.ops.recovery.runner import Runner
@@ -83,6 +83,7 @@ def command(context: Context, /, **given: Any) -> int:
     wiring.part(source)
     opened = open_with(context, wiring, source, identity)
     order = _order(opened, given, source, declared_ns)
+    _refuse_occupied(wiring, order)
     announcement = _announcement(wiring, order)
     if given["yes"]:
         wiring.report.emit(Notice("info", announcement))
@@ -146,6 +147,21 @@ def _place(wiring: Wiring, name: str, below: str | None, values: dict[str, str])
     return found
 
 
+def _refuse_occupied(wiring: Wiring, order: runs.Order) -> None:
+    """Before anything is done: one that is refused half-way has fenced production already."""
+    occupied = [
+        f"{name}: {asset['to']}"
+        for name, asset in order["assets"].items()
+        if is_there(asset["to"]) and restoring(wiring.loaded.plan, name).existing != "set_aside"
+    ]
+    if occupied:
+        raise TargetRefused(
+            f"something is there already, and nothing is overwritten: {', '.join(occupied)}",
+            hint="move each away, say 'existing: set_aside' in its step, or give --to DIRECTORY; "
+            "nothing was begun",
+        )
+
+
 def _announcement(wiring: Wiring, order: runs.Order) -> str:
     """Host, source, and what becomes of each place: before anything is done."""
     plan = wiring.loaded.plan
@@ -155,15 +171,10 @@ def _announcement(wiring: Wiring, order: runs.Order) -> str:
     ]
     for name, asset in order["assets"].items():
         fate = ""
-        if os.path.lexists(asset["to"]) and not _is_empty(asset["to"]):
-            is_aside = restoring(plan, name).existing == "set_aside"
-            fate = ": WHAT IS THERE IS SET ASIDE" if is_aside else ": SOMETHING IS THERE, refused"
+        if is_there(asset["to"]):
+            fate = ": WHAT IS THERE IS SET ASIDE"
         lines.append(f"  {name} {asset['snapshot'][:8]} to {asset['to']}{fate}")
     return "\n".join([*lines, "  nothing is overwritten"])
-
-
-def _is_empty(path: str) -> bool:
-    return os.path.isdir(path) and not os.listdir(path)
 
 
 # -- carrying it out ------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from drctl.engines.base import LATEST, Goal, Target
 from drctl.events import Reporter
 from drctl.ops.recovery.isolation import Place as Denied
 from drctl.ops.recovery.judge import Tolerated
-from drctl.ops.recovery.manifest import counts_due
+from drctl.ops.recovery.manifest import NotSaved, counts_due
 from drctl.ops.recovery.returning import Returning
 from drctl.plan import LoadedPlan
 from drctl.plan.model import Plan, RepositoryPart, engine_of
@@ -75,8 +75,9 @@ def returning(
 
     counts = json.loads(root.private_facts.get("counts", "{}"))
     is_replayed = engine(snapshot.engine).has_log and _goes_on(goal)
+    not_saved = NotSaved()
     if snapshot.engine in _TREES:
-        counts = counts_due(opened.reader, root)
+        counts, not_saved = counts_due(opened.reader, root)
     return Returning(
         name=name,
         snapshot=snapshot,
@@ -88,7 +89,16 @@ def returning(
         make_probe=lambda at: wiring.probe(name, at),
         make_hollow=wiring.hollow(name),
         is_marked=wiring.marker(name) is not None,
+        measurable_by=_measurable_by(name, snapshot.engine),
+        not_saved=not_saved.tell(),
     )
+
+
+def _measurable_by(asset: str, kind: str) -> str:
+    """What lets a drill tell how fresh an asset of this kind is, where nothing does yet."""
+    if engine(kind).marker is not None:
+        return f"set 'mark: true' on {asset}"
+    return f"add a check {{asset: {asset}, compare: manifest}}"
 
 
 def _goes_on(goal: Goal) -> bool:

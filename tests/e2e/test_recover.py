@@ -1,12 +1,16 @@
 """The real recovery: announced, in order, approved by name, and not stopped by a kill."""
 
+import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
-from recoverable import APP, PLAN, lay_out, lose
+from recoverable import PLAN, change, lay_out, lose
 
 REAL = PLAN.replace(
     "    base: {restore: base, after: [fence]}\n",
@@ -74,12 +78,54 @@ def test_a_recovery_says_what_it_does_and_asks(lost) -> None:
 
 
 def test_nothing_that_stands_there_is_overwritten(bare) -> None:
-    lay_out(bare, PLAN, APP)
+    lay_out(bare, PLAN, SLOW)
+    (bare.top / "go").touch()
     before = (bare.top / "live/tree/a.txt").read_text()
-    found = bare.json("recover", "--yes", "--mode", "planned", code=10)
-    assert found["ending"] == "failed"
-    assert "nothing is overwritten" in str(found["steps"])
+    for mode in ("planned", "failover"):
+        said = bare.run("recover", "--yes", "--mode", mode, code=9).stderr
+        assert f"base: {bare.top}/live/base.db, tree: {bare.top}/live/tree" in said
+        assert "existing: set_aside" in said
+    assert not (bare.top / "fenced").exists()  # not a step was begun
     assert (bare.top / "live/tree/a.txt").read_text() == before
+    lose(bare.top / "live/base.db")
+    change(bare, "{restore: tree, ", "{restore: tree, existing: set_aside, ")
+    assert bare.json("recover", "--yes", "--mode", "planned")["ending"] == "done"
+
+
+def backup_as_a_user(bare) -> None:
+    """Root reads everything, so somebody else has to make the snapshot."""
+    if os.geteuid():
+        bare.run("backup", code=11)
+        return
+    for above in (bare.top, *bare.top.parents):
+        if above != Path("/"):
+            above.chmod(above.stat().st_mode | 0o111)
+    script = str(Path(__file__).parent / "as_user.py")
+    words = [sys.executable, script, "65534", "drctl", *bare.argv("backup")[3:]]
+    own(bare.top, 65534)
+    done = subprocess.run(words, env=bare.environment(), cwd=bare.top, check=False)
+    own(bare.top, 0)
+    assert done.returncode == 11
+
+
+def own(top: Path, uid: int) -> None:
+    for path in [top, *top.rglob("*")]:
+        os.chown(path, uid, uid, follow_symlinks=False)
+
+
+def test_what_was_not_saved_is_told_and_holds_nothing_up(bare) -> None:
+    lay_out(bare, PLAN, SLOW)
+    (bare.top / "go").touch()
+    for name in ("b", "locked"):
+        (bare.top / f"live/tree/{name}").write_text("nobody reads this")
+        (bare.top / f"live/tree/{name}").chmod(0)
+    os.link(bare.top / "live/tree/locked", bare.top / "live/tree/locked-too")
+    backup_as_a_user(bare)
+    steps = bare.json("recover", "--yes", "--mode", "planned", "--to", bare.top / "new")["steps"]
+    proof = next(s for s in steps if s["step"] == "tree.proof")
+    assert proof["status"] == "done"
+    assert "3 entries were not saved: b, locked, locked-too" in proof["what"]
+    assert not (bare.top / "new/tree/b").exists()
 
 
 def test_a_cancelled_recovery_is_undone(bare) -> None:

@@ -23,13 +23,15 @@ Verdict = Literal["passed", "missed", "failed", "invalid"]
 class Judgement:
     """`what` is `rpa` or `rta`; `asset` is empty for the whole. `basis`: what it was measured by:
     a marker found in the restored copy, the snapshot's consistent point where the copy was proven
-    to be what was counted then, or the journal of the run."""
+    to be what was counted then, or the journal of the run. `cure`: what would let it be measured,
+    where that is for the plan to say."""
 
     what: Literal["rpa", "rta"]
     asset: str
     measured_seconds: float | None
     objective_seconds: float | None
     basis: Basis
+    cure: str = ""
 
     @property
     def answer(self) -> Answer:
@@ -68,7 +70,8 @@ def _rpa(
         return Judgement("rpa", asset.name, _age(incident_ns, mark), objective, "marker")
     compared = {look["kind"] for look in at.facts.get("looks", ())} & {"counts", "compare"}
     if asset.is_marked or not compared:
-        return Judgement("rpa", asset.name, None, objective, "none")
+        cure = "" if asset.is_marked else asset.measurable_by
+        return Judgement("rpa", asset.name, None, objective, "none", cure)
     age = _age(incident_ns, asset.snapshot.consistent_at_ns)
     return Judgement("rpa", asset.name, age, objective, "consistent point")
 
@@ -125,7 +128,8 @@ def _why(c: Controlled) -> str:
 def _tell(j: Judgement) -> str:
     name = f"{j.what.upper()}{' of ' + j.asset if j.asset else ''}"
     if j.measured_seconds is None:
-        return f"{name} is unknown, and unknown never passes"
+        cure = f": nothing measures it; {j.cure}" if j.cure else ""
+        return f"{name} is unknown, and unknown never passes{cure}"
     return f"{name} is {j.measured_seconds:.1f}s, {j.objective_seconds:g}s is tolerated"
 
 

@@ -98,7 +98,8 @@ def _ask(look: Look, view: View, standing: Standing) -> tuple[str, str]:
         return ("" if health.ok else health.what), health.what
     if look.kind == "counts":
         due = view.asset.counts_due
-        return compare_counts(due, standing.counts()), f"as counted then: {_counted(due)}"
+        found = "; ".join(filter(None, (_counted(due), view.asset.not_saved)))
+        return compare_counts(due, standing.counts()), f"as counted then: {found}"
     rows = standing.query(look.what)
     found = rows[0][0] if rows and rows[0] else ""
     missing = (look.expect or Expectation()).miss(found)

@@ -29,6 +29,33 @@ _FORMATS = {
 
 
 @dataclass(slots=True)
+class NotSaved:
+    """Entries that the snapshot says itself it does not hold, and further links to them: they
+    cannot come back, so they are not due. `first` holds the first few, `paths` all of them."""
+
+    paths: set[bytes] = field(default_factory=set)
+    first: list[str] = field(default_factory=list)
+
+    def takes(self, entry: Entry) -> bool:
+        """Whether this is one of them; it is remembered."""
+        is_lost = entry.kind == Kind.FILE and bool(entry.problem) and not entry.blobs
+        if not is_lost and not (entry.kind == Kind.HARDLINK and entry.link in self.paths):
+            return False
+        self.paths.add(entry.path)
+        if len(self.first) < _MOST_TOLD:
+            self.first.append(show_path(entry.path))
+        return True
+
+    def tell(self) -> str:
+        """Empty: there are none."""
+        if not self.paths:
+            return ""
+        were = count(len(self.paths), "entry was", "entries were")
+        more = " and others" if len(self.paths) > len(self.first) else ""
+        return f"{were} not saved: {', '.join(self.first)}{more}"
+
+
+@dataclass(slots=True)
 class Compared:
     """`differences` holds the first few, `different` counts all of them."""
 
@@ -36,6 +63,7 @@ class Compared:
     size_bytes: int = 0
     different: int = 0
     differences: list[str] = field(default_factory=list)
+    not_saved: NotSaved = field(default_factory=NotSaved)
 
     def add(self, text: str) -> None:
         self.different += 1
@@ -45,21 +73,25 @@ class Compared:
     def tell(self) -> str:
         entries = count(self.entries, "entry", "entries")
         if not self.different:
-            return f"{entries} as in the manifest, content and all"
+            same = f"{entries} as in the manifest, content and all"
+            return "; ".join(filter(None, (same, self.not_saved.tell())))
         return f"{self.different} differ: {'; '.join(self.differences)}"
 
 
-def counts_due(reader: Reader, root: Root) -> dict[str, int]:
-    """What a tree of these entries holds, counted as a probe counts it."""
+def counts_due(reader: Reader, root: Root) -> tuple[dict[str, int], NotSaved]:
+    """What a tree of these entries holds, counted as a probe counts it, and what is left out."""
+    not_saved = NotSaved()
     entries = size_bytes = 0
     sizes: dict[bytes, int] = {}
     for entry in reader.entries(root):
+        if not_saved.takes(entry):
+            continue
         entries += entry.path != b"."
         if entry.kind == Kind.FILE:
             sizes[entry.path] = entry.size
         first = entry.link if entry.kind == Kind.HARDLINK else entry.path
         size_bytes += len(entry.link) if entry.kind == Kind.SYMLINK else sizes.get(first, 0)
-    return {"entries": entries, "bytes": size_bytes}
+    return {"entries": entries, "bytes": size_bytes}, not_saved
 
 
 def compare_manifest(reader: Reader, root: Root, at: str) -> Compared:
@@ -68,6 +100,8 @@ def compare_manifest(reader: Reader, root: Root, at: str) -> Compared:
     top = os.fsencode(at)
     is_one_file = os.path.isfile(top) and not os.path.islink(top)
     for entry in reader.entries(root):
+        if found.not_saved.takes(entry):
+            continue
         found.entries += 1
         path = top if is_one_file or entry.path == b"." else os.path.join(top, entry.path)
         difference = _difference(reader, entry, path)

@@ -115,11 +115,11 @@ class Acting:
         is_ours = any(e["event"] == "claimed" and e["to"] == asset.to for e in journal.events())
         if is_ours:
             remove(asset.to)
-        elif asset.existing == "set_aside" and _is_there(asset.to):
+        elif asset.existing == "set_aside" and is_there(asset.to):
             aside = f"{asset.to.rstrip('/')}.before-{self._place.run_id}"
             os.rename(asset.to, aside)
             self._place.report.emit(Notice("warning", f"{asset.to} is now {aside}"))
-        elif _is_there(asset.to):
+        elif is_there(asset.to):
             raise TargetRefused(
                 f"{asset.to} is there already, and nothing is overwritten",
                 hint="move it away, or say 'existing: set_aside' in its step",
@@ -141,7 +141,8 @@ class Acting:
         wrong = [f"{one.look.name}: {one.what}" for one in looked if not one.ok]
         facts = {"looks": [one.document() for one in looked], "newest_mark_ns": mark}
         checks = count(len(looked), "check passes", "checks pass")
-        return Outcome(not wrong, "; ".join(wrong) or checks, facts)
+        passed = "; ".join(filter(None, (checks, asset.not_saved)))
+        return Outcome(not wrong, "; ".join(wrong) or passed, facts)
 
     def _looked(self, step: Step, control: Control) -> list[Looked]:
         also = self.variables(step)
@@ -196,7 +197,7 @@ def _facts(done: RestoreResult, asset: Returning) -> dict[str, object]:
     }
 
 
-def _is_there(path: str) -> bool:
+def is_there(path: str) -> bool:
     """Something that a restore would destroy: an empty directory is nothing."""
     if os.path.isdir(path) and not os.path.islink(path):
         return bool(os.listdir(path))

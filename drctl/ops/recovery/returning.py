@@ -17,7 +17,8 @@ from drctl.model import Snapshot
 class Returning:
     """`to`: where it is put. `counts_due`: what was counted at the consistent point. `make_hollow`
     puts an empty asset of its kind somewhere, where the engine knows how. `is_marked`: the plan
-    has a marker written into it."""
+    has a marker written into it; `measurable_by`: what would let a drill tell how fresh it is.
+    `not_saved`: what the snapshot says itself it does not hold, as one sentence."""
 
     name: str
     snapshot: Snapshot
@@ -29,6 +30,8 @@ class Returning:
     make_probe: Callable[[str], Probe]
     make_hollow: Callable[[str], None] | None = None
     is_marked: bool = False
+    measurable_by: str = ""
+    not_saved: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from drctl.plan.recovery import Check, Expected, StepPart
 from drctl.plan.tree import Path
 
 Told = Iterator[tuple[Path, str]]
+_COUNTED = ("files", "s3bucket")  # of those without a marker, what a drill compares unasked
 
 
 def on_recovery(plan: Plan) -> Told:
@@ -93,6 +94,22 @@ def _drills(plan: Plan) -> Told:
             yield (
                 ("assets", name),
                 "no marker: its freshness rests on the snapshot's word alone; set 'mark: true'",
+            )
+    yield from _unmeasured(plan)
+
+
+def _unmeasured(plan: Plan) -> Told:
+    """Assets of a kind that has no marker, with an objective that no drill can hold them to."""
+    compared = {look.asset for _, look in _looks(plan) if look.compare == "manifest"}
+    of_drills = any(drill.objectives.rpo for drill in plan.drills.values())
+    for name, asset in plan.assets.items():
+        kind, settings = engine_of(asset)
+        is_measured = hasattr(settings, "mark") or kind in _COUNTED or name in compared
+        own = asset.rpo or plan.objectives.rpo or of_drills  # type: ignore[attr-defined]
+        if own and not is_measured:
+            yield (
+                ("assets", name),
+                f"no drill can measure its rpo: add a check {{asset: {name}, compare: manifest}}",
             )
 
 

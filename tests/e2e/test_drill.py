@@ -54,6 +54,18 @@ def test_every_check_failed_where_it_must(ready) -> None:
     assert {"base: counts", "tree: counts", "tree: integrity"} <= set(checks)
 
 
+def test_a_recovery_point_that_nothing_measures_names_its_cure(ready) -> None:
+    asset = "  cfg: {command: {run: [echo, set], name: cfg.txt}, rpo: 1h, schedule: hourly}\n"
+    change(ready, "recovery:\n", f"{asset}recovery:\n")
+    change(ready, "    app: {", "    cfg: {restore: cfg, to: live/cfg}\n    app: {")
+    ready.run("backup")
+    cure = "add a check {asset: cfg, compare: manifest}"
+    assert cure in reasons(drill(ready, "missed"))
+    assert cure in ready.run("validate").stdout + ready.run("validate").stderr
+    change(ready, "checks:\n", "checks:\n  - {asset: cfg, compare: manifest}\n")
+    assert "cfg" not in reasons(drill(ready))
+
+
 def test_the_freshness_is_that_of_the_marker_and_not_of_the_backup(ready) -> None:
     with closing(sqlite3.connect(ready.top / "live/base.db")) as database, database:
         database.execute("update drctl_marker set at_ns = at_ns - 7200 * 1000000000")

@@ -1,4 +1,4 @@
-"""Directories and files that only their owner may enter or read."""
+"""What is nobody else's: directories and files of their owner, variables of drctl itself."""
 
 import fcntl
 import os
@@ -8,6 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 _PASSING = "drctl-run-"
+
+# Variables that hold passphrases: no child of drctl ever gets them.
+PASSPHRASES = frozenset({"DRCTL_PASSPHRASE", "DRCTL_NEW_PASSPHRASE"})
+
+
+def variables(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of variables that a program may get. Raises ValueError for a passphrase's."""
+    for name in names:
+        if name in PASSPHRASES:
+            raise ValueError(f"{name} is for drctl alone: whoever has it reads all backups")
+    return names
 
 
 def make_directory(path: str) -> None:

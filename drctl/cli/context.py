@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from drctl.cli.standard import say
 from drctl.errors import KeyUnavailable, UsageError
 from drctl.events import Reporter
 from drctl.units import parse_instant
@@ -171,9 +172,9 @@ class Context:
         if close:
             close()
         if self.as_json:
-            click.echo(json.dumps(document, indent=1))
+            say(json.dumps(document, indent=1))
         elif text and not self.quiet:
-            click.echo(text)
+            say(text)
 
 
 def instant(wiring: "Wiring", text: str | None, option: str = "--at") -> int | None:

@@ -6,12 +6,14 @@ import json
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from types import FrameType
 
 import click
 
 from drctl import __version__
 from drctl.cli.context import Context, pass_context
+from drctl.cli.standard import say, settle
 from drctl.errors import DrctlError, ExitCode, Interrupted, PlanError, UsageError
 from drctl.signals import ENDING
 
@@ -90,12 +92,9 @@ def main() -> None:
     for name in ENDING:
         if signal.getsignal(name) != signal.SIG_IGN:  # nohup wants it to go on
             signal.signal(name, _interrupt)
+    settle()
     context = Context()
-    try:
-        code = run(context)
-    except BrokenPipeError:
-        code = ExitCode.DONE  # whoever read us had enough
-        sys.stderr.close()
+    code = run(context)
     context.close()
     sys.exit(int(code))
 
@@ -107,6 +106,8 @@ def run(context: Context) -> int:
         return found if isinstance(found, int) else ExitCode.DONE
     except click.exceptions.Exit as error:
         return error.exit_code
+    except SystemExit:
+        return ExitCode.DONE  # click's word for a reader of its help who had enough
     except (KeyboardInterrupt, click.Abort):
         return _tell(context, Interrupted("interrupted", hint=context.interrupted_hint))
     except click.ClickException as error:
@@ -127,7 +128,8 @@ def _tell(context: Context, error: DrctlError) -> int:
     context.close()
     problems = error.problems if isinstance(error, PlanError) else ()
     if context.as_json:
-        click.echo(json.dumps({"error": _document(error, problems)}, indent=1))
+        with suppress(UsageError):  # the exit code still tells
+            say(json.dumps({"error": _document(error, problems)}, indent=1))
         return error.exit_code
     for problem in problems:
         click.echo(problem, err=True)

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from drctl.wiring import Wiring
 
 
+_CURE = """\
+  A damaged object is used again by later backups as long as it lies there. Move it out of
+  the repository; then 'drctl replicate --from COPY --to THIS' brings a sound one from a
+  copy, or the next backup stores anew what its source still has."""
+
+
 @click.command()
 @click.option(
     "--read-data",
@@ -111,4 +117,5 @@ def _text(done: VerifyResult) -> str:
     if done.depth == "content":
         looked.append(f"{done.entries} entries")
     state = f"{len(done.wrong)} WRONG" if done.wrong else "all is well"
-    return f"{done.where}: {state}: {', '.join(looked)}; depth: {done.depth}"
+    told = f"{done.where}: {state}: {', '.join(looked)}; depth: {done.depth}"
+    return f"{told}\n{_CURE}" if done.wrong else told

@@ -14,14 +14,16 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Annotated
 
 from msgspec.structs import replace
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from drctl.engines.base import Engine, Health, PlainItem, Surroundings
 from drctl.engines.single import SingleTarget
 from drctl.errors import SourceError, TargetRefused, UsageError
 from drctl.model import Entry, Kind
+from drctl.private import variables
 from drctl.signals import held_back
 from drctl.units import parse_duration, parse_size
 
@@ -42,7 +44,9 @@ class Settings(BaseModel):
     timeout: str = Field(default="1h", description="How long it may take, such as 10m.")
     name: str = Field(default="output", description="The name of the entry in the snapshot.")
     min_size: str = Field(default="1", description="Fewer bytes than this is a failure.")
-    env: tuple[str, ...] = Field(default=(), description="Variables that the command also gets.")
+    env: Annotated[tuple[str, ...], AfterValidator(variables)] = Field(
+        default=(), description="Variables that the command also gets."
+    )
 
     @field_validator("timeout")
     @classmethod

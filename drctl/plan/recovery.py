@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, create_model
+from pydantic import AfterValidator, BeforeValidator, Field, create_model
 
 from drctl.engines.base import Flag, SecretRef
 from drctl.plan.values import Attempts, Duration, Instant, Name, Number, Part
+from drctl.private import variables
 
 ModeName = Literal["drill", "failover", "planned", "failback"]
 Words = Annotated[tuple[str, ...], Field(min_length=1)]
@@ -78,7 +79,9 @@ class StepPart(Part):
         default="stop", description="What a failure means for the others."
     )
     undo: Words | None = Field(default=None, description="Program that takes it back.")
-    env: tuple[str, ...] = Field(default=(), description="Variables that its program also gets.")
+    env: Annotated[tuple[str, ...], AfterValidator(variables)] = Field(
+        default=(), description="Variables that its program also gets."
+    )
 
 
 class Defaults(Part):

@@ -6,6 +6,7 @@ import stat
 import subprocess
 
 from drctl.errors import KeyUnavailable
+from drctl.private import PASSPHRASES
 
 _COMMAND_SECONDS = 60
 
@@ -56,7 +57,13 @@ def _from_command(line: str, base: str) -> str:
     try:
         argv = shlex.split(line)
         done = subprocess.run(
-            argv, cwd=base, capture_output=True, timeout=_COMMAND_SECONDS, check=True, text=True
+            argv,
+            cwd=base,
+            env={n: v for n, v in os.environ.items() if n not in PASSPHRASES},
+            capture_output=True,
+            timeout=_COMMAND_SECONDS,
+            check=True,
+            text=True,
         )
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise KeyUnavailable(

@@ -48,7 +48,8 @@ def _names(value: Any) -> list[str]:
 def _unknown(tree: Tree, path: Path, what: str, name: Any, known: dict[str, Any]) -> None:
     if isinstance(name, str) and name not in known:
         listed = ", ".join(known) or "none"
-        tree.add(path, f"no {what} '{name}'; {what}s: {listed}", at_value=True)
+        many = "repositories" if what == "repository" else f"{what}s"
+        tree.add(path, f"no {what} '{name}'; {many}: {listed}", at_value=True)
 
 
 # -- steps ----------------------------------------------------------------------------------------

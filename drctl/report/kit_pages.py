@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from drctl import __version__
 from drctl.codec.kit import Kit
 
 _COLUMNS = 3
@@ -124,6 +125,12 @@ def _copies_first(places: Sequence[Place]) -> list[Place]:
     return sorted(places, key=lambda place: not place.is_copy)
 
 
+_INSTALL = (
+    f"Install drctl {__version__} from the copy that you keep beside this kit, not from an index"
+    " by its name alone: whoever took that name there would be given your words."
+)
+
+
 def _steps(kit: Kit, places: Sequence[Place]) -> list[tuple[str, str]]:
     """(what to do, what to type)."""
     holders = f"{kit.need} holder{'s' * (kit.need > 1)}"
@@ -133,7 +140,7 @@ def _steps(kit: Kit, places: Sequence[Place]) -> list[tuple[str, str]]:
         "Afterwards give the new host a writer credential, and make a new kit: this one was seen."
     )
     return [
-        (start.strip(), "pip install drctl"),
+        (f"{start.strip()} {_INSTALL}", "pip install ./drctl"),
         (fetch, "drctl kit test --kit kit.json"),
         ("See what there is.", "drctl snapshots --kit kit.json"),
         (

@@ -205,3 +205,45 @@ def test_secrets_never_reach_the_children_nor_the_output(site) -> None:
     held = (site.top / "env").read_text()
     assert "PATH=" in held
     assert "correct horse" not in held
+
+
+def heard_by(site, argv: list[str], out: str, err: str) -> int:
+    """How a command ends whose streams a shell has set."""
+    line = f'exec "$@" {out} {err}'
+    done = subprocess.run(
+        ["sh", "-c", line, "sh", *argv], env=site.environment(), cwd=site.top, check=False
+    )
+    return done.returncode
+
+
+@pytest.mark.parametrize("err", ["2>/dev/full", "2>&-", "2>/dev/null"])
+def test_a_backup_that_nobody_can_hear_is_made_all_the_same(site, err) -> None:
+    assert heard_by(site, site.argv("backup"), "", err) == 0
+    assert len(site.json("snapshots")) == 3
+
+
+def test_a_result_that_cannot_be_written_is_told_without_a_traceback(site, tmp_path) -> None:
+    said = tmp_path / "said"
+    assert heard_by(site, site.argv("backup"), ">/dev/full", f"2>{said}") == 2
+    assert "cannot be written" in said.read_text()
+    assert "Traceback" not in said.read_text()
+    assert len(site.json("snapshots")) == 3
+
+
+def test_a_reader_who_had_enough_ends_nothing(site) -> None:
+    line = '"$@" 2>&1 | true; "$@" 2>&1 | head -n 1'
+    argv = ["sh", "-c", line, "sh", *site.argv("backup")]
+    subprocess.run(argv, env=site.environment(), cwd=site.top, check=True, capture_output=True)
+    assert len(site.json("snapshots")) == 6
+    site.json("verify", "--read-data", "100")
+
+
+def test_no_program_of_a_plan_gets_the_passphrase(bare) -> None:
+    command = f"command:sh -c 'env > {bare.top}/seen; cat keys/writer.key'"
+    bare.run("init")
+    plan = (bare.top / "plan.yaml").read_text()
+    bare.plan(plan.replace("file:keys/writer.key", f'"{command}"'))
+    bare.run("snapshots")
+    assert "PASSPHRASE" not in (bare.top / "seen").read_text()
+    bare.plan(plan.replace("name: dump.txt", "name: dump.txt, env: [DRCTL_PASSPHRASE]"))
+    assert "for drctl alone" in bare.run("validate", code=3).stderr

@@ -1,0 +1,66 @@
+"""The standard streams, as cron, pipes and full disks leave them.
+
+That nobody hears what drctl says must never keep it from saving what matters.
+"""
+
+import errno
+import os
+import sys
+from contextlib import suppress
+from typing import Any, TextIO
+
+from drctl.errors import UsageError
+
+
+class Unfailing:
+    """Standard error: what cannot be written is dropped."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """What cannot be written out is dropped."""
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def settle() -> None:
+    """Give each closed stream a place that takes everything: the next file to be opened would
+    get its number, and be written into."""
+    opened = os.open(os.devnull, os.O_RDWR)
+    while opened <= 2:
+        os.set_inheritable(opened, True)
+        opened = os.open(os.devnull, os.O_RDWR)
+    os.close(opened)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = Unfailing(sys.stderr or os.fdopen(2, "w"))
+
+
+def say(text: str) -> None:
+    """Write a result to standard output. Whoever reads it may have had enough, which is no failure.
+    Raises UsageError when it cannot be written."""
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except OSError as error:
+        _abandon()
+        if error.errno != errno.EPIPE:
+            raise UsageError(
+                f"the result cannot be written to standard output: {error.strerror}",
+                hint="the work itself was done; 'drctl snapshots' lists what there is",
+            ) from error
+
+
+def _abandon() -> None:
+    """What is still held for standard output goes nowhere, also when Python ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)

@@ -94,7 +94,10 @@ def main() -> None:
             signal.signal(name, _interrupt)
     settle()
     context = Context()
-    code = run(context)
+    try:
+        code = run(context)
+    except SystemExit:  # click's word for a reader of its help who had enough
+        code = ExitCode.DONE
     context.close()
     sys.exit(int(code))
 
@@ -106,8 +109,6 @@ def run(context: Context) -> int:
         return found if isinstance(found, int) else ExitCode.DONE
     except click.exceptions.Exit as error:
         return error.exit_code
-    except SystemExit:
-        return ExitCode.DONE  # click's word for a reader of its help who had enough
     except (KeyboardInterrupt, click.Abort):
         return _tell(context, Interrupted("interrupted", hint=context.interrupted_hint))
     except click.ClickException as error:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import click
 
 from drctl.cli.context import Context, output_options, pass_context
-from drctl.errors import IntegrityError, TargetRefused
+from drctl.errors import ExitCode, IntegrityError, TargetRefused
+from drctl.ops.recovery.isolation import isolated
 from drctl.ops.rehearsal import Load, count_rows, fingerprint, make_tree, rows_until
 from drctl.units import show_bytes
 from drctl.wiring import PASSPHRASE, STATE_DIRECTORY
@@ -56,8 +57,8 @@ class _Stage:
         if not self.context.quiet and not self.context.as_json:
             click.echo(text)
 
-    def drctl(self, *words: str) -> None:
-        """Run the real command, as a person would."""
+    def drctl(self, *words: str, code: int = 0) -> None:
+        """Run the real command, as a person would; its exit code must be `code`."""
         self.say(f"\n$ drctl {' '.join(words)}")
         environment = {
             **os.environ,
@@ -68,7 +69,7 @@ class _Stage:
         hide = subprocess.DEVNULL if self.context.quiet or self.context.as_json else None
         argv = [sys.executable, "-m", "drctl", *words]
         done = subprocess.run(argv, env=environment, cwd=self.top, stdout=hide, check=False)
-        if done.returncode:
+        if done.returncode != code:
             raise IntegrityError(f"demo: 'drctl {words[0]}' ended with {done.returncode}")
 
 
@@ -121,9 +122,7 @@ def _lose_and_recover(stage: _Stage, live: str, before: int) -> dict[str, object
     shutil.rmtree(stage.path("state"))
     stage.say("\nthe main site is gone: its data, its repository, its state")
     stage.drctl("verify", "--from", "offsite", "--read-data", "100")
-    stage.drctl("drill", "site-gone")
-    stage.drctl("report", "verify", stage.path("state", "evidence", "demo"))
-    stage.drctl("gate")
+    _drill(stage)
     stage.drctl("restore", "orders", "--from", "offsite", "--to", "back/orders.db")
     stage.drctl("restore", "uploads", "--from", "offsite", "--to", "back/uploads")
     rows = count_rows(stage.path("back", "orders.db"))
@@ -134,6 +133,19 @@ def _lose_and_recover(stage: _Stage, live: str, before: int) -> dict[str, object
     if rows < before or rows_until(os.path.join(lost, "orders.db"), newest) != rows:
         raise IntegrityError(f"demo: {rows} rows came back, {before} or more were due")
     return {"tree_identical": True, "rows": rows, "rows_due": before, "database_bytes": size}
+
+
+def _drill(stage: _Stage) -> None:
+    """Some containers allow no namespace: a drill cannot prove there that production is out of its
+    reach, and so it does not pass."""
+    with isolated((), ()) as place:
+        why_not = place.why_not
+    stage.drctl("drill", "site-gone", code=ExitCode.OBJECTIVE_MISSED if why_not else 0)
+    stage.drctl("report", "verify", stage.path("state", "evidence", "demo"))
+    if why_not:
+        stage.say(f"\nthe drill did not pass, as its isolation is not proven here: {why_not}")
+    else:
+        stage.drctl("gate")
 
 
 def _newest_row(database: str) -> int:

@@ -108,13 +108,20 @@ def start_s3(folder: Path) -> S3Server:
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
     master, volume, filer, s3 = free_ports(4)
     argv = [weed, "server", f"-dir={folder}", "-ip=127.0.0.1", f"-master.port={master}",
-            f"-volume.port={volume}", "-volume.max=200", "-master.volumeSizeLimitMB=64", "-filer",
+            f"-volume.port={volume}", "-volume.max=5000", "-master.volumeSizeLimitMB=64", "-filer",
             f"-filer.port={filer}", "-s3", f"-s3.port={s3}",
             "-s3.port.iceberg=0", "-s3.port.lance=0",  # these ports would be the same for all
             f"-s3.config={folder}/s3.json"]  # fmt: skip
+    # A bucket takes one volume when it is first written to, not seven: many tests share a server.
+    environment = {**os.environ, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+            argv,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env=environment,
         )
     server = S3Server(s3, process.pid)
     end = time.monotonic() + 120

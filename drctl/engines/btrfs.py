@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from hashlib import sha256
 
 from msgspec.structs import replace
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from drctl.engines import files
 from drctl.engines.base import Capture, Engine, Item, PlainItem, Surroundings
 from drctl.engines.child import find_program, running
-from drctl.engines.patterns import compile_patterns
+from drctl.engines.patterns import Patterns
 from drctl.engines.tree_look import reason
 from drctl.engines.tree_read import TreeItem
 from drctl.engines.tree_write import TreeTarget
@@ -33,15 +33,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str = Field(min_length=1, description="The subvolume, or the top of the file system.")
-    exclude: tuple[str, ...] = Field(
+    exclude: Patterns = Field(
         default=(), description="Patterns of what is left out, as in .gitignore."
     )
-
-    @field_validator("exclude")
-    @classmethod
-    def _patterns(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
-        compile_patterns(patterns)
-        return patterns
 
 
 class Source:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from drctl.engines.base import Engine, Flag, Health, Item, Surroundings
-from drctl.engines.patterns import compile_patterns
+from drctl.engines.patterns import Patterns, compile_patterns
 from drctl.engines.tree_look import Directory, reason
 from drctl.engines.tree_read import TreeItem, Walk
 from drctl.engines.tree_write import TreeTarget
@@ -31,7 +31,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     paths: tuple[str, ...] = Field(min_length=1, description="Directories or files to protect.")
-    exclude: tuple[str, ...] = Field(
+    exclude: Patterns = Field(
         default=(), description="Patterns of what is left out, as in .gitignore."
     )
     one_file_system: Flag = Field(
@@ -47,12 +47,6 @@ class Settings(BaseModel):
         if any(not path or "\0" in path for path in paths):
             raise ValueError("a path must not be empty")
         return paths
-
-    @field_validator("exclude")
-    @classmethod
-    def _patterns(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
-        compile_patterns(patterns)
-        return patterns
 
 
 class Source:

@@ -9,6 +9,9 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 Matcher = Callable[[bytes], object]  # of a path below the root; what it gives is true or None
 
@@ -31,6 +34,15 @@ def compile_patterns(patterns: Sequence[str]) -> Excluded:
         _union([p for p in patterns if not p.endswith("/")]),
         _union([p.rstrip("/") for p in patterns if p.endswith("/")]),
     )
+
+
+def _checked(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    compile_patterns(patterns)
+    return patterns
+
+
+# What a plan says of them; a bad one is told at its place.
+Patterns = Annotated[tuple[str, ...], AfterValidator(_checked)]
 
 
 def _union(patterns: Sequence[str]) -> Matcher | None:

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from itertools import islice
 
 from msgspec.structs import replace
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from drctl.codec.limits import SMALL_BYTES
 from drctl.engines.base import Engine, Surroundings
-from drctl.engines.patterns import Excluded, compile_patterns
+from drctl.engines.patterns import Excluded, Patterns, compile_patterns
 from drctl.engines.s3bucket_client import Bucket, Xattrs, connect, is_of_one_object
 from drctl.engines.s3bucket_order import Listed, Order, ordered, path_of
 from drctl.engines.s3bucket_place import S3Place
@@ -35,15 +35,9 @@ _VANISHED = "it vanished before it could be read whole"
 class Settings(S3Place):
     """What the plan says under `s3bucket`."""
 
-    exclude: tuple[str, ...] = Field(
+    exclude: Patterns = Field(
         default=(), description="Patterns of what is left out, as in .gitignore."
     )
-
-    @field_validator("exclude")
-    @classmethod
-    def _patterns(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
-        compile_patterns(patterns)
-        return patterns
 
 
 class Source:

@@ -51,15 +51,11 @@ from drctl.storage.retry import Retry
 from drctl.storage.s3_lock import LockedS3
 from drctl.storage.throttle import Pace, Throttle
 from drctl.units import parse_duration, parse_rate
+from drctl.workers import pool
 
 PASSPHRASE = "DRCTL_PASSPHRASE"  # noqa: S105 - the variable's name
 STATE_DIRECTORY = "DRCTL_STATE_DIR"
 _CACHED = (names.INDEX, names.SNAPSHOTS)
-
-
-def pool() -> ThreadPoolExecutor:
-    """The one pool of a run: the processors compress in it, and transfers wait in it."""
-    return ThreadPoolExecutor(max(4, (os.cpu_count() or 1) + 2), "drctl")
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ def command(context: Context, assets: tuple[str, ...], accept: bool) -> int:
     first failure, or 11 when something is not whole. A snapshot that is far from what the asset's
     earlier ones were like is stored as SUSPECT, with a warning, until one is accepted.
     """
-    wiring, pool = context.wiring(), context.pool()
+    wiring, pool = context.wiring(), context.pool(behind=True)
     groups = wiring.loaded.plan.groups
     wanted = assets or wiring.units()
     for name in wanted:

@@ -77,11 +77,12 @@ class Context:
             self._report = reporter(as_json=self.as_json, quiet=self.quiet)
         return self._report
 
-    def pool(self) -> "ThreadPoolExecutor":
-        """The run's pool; it ends with the call, without waiting for what was not begun."""
-        from drctl.wiring import pool
+    def pool(self, *, behind: bool = False) -> "ThreadPoolExecutor":
+        """The run's pool; it ends with the call, without waiting for what was not begun. `behind`:
+        see workers.pool."""
+        from drctl.workers import pool
 
-        made = pool()
+        made = pool(behind=behind)
         self._stack.callback(made.shutdown, wait=True, cancel_futures=True)
         return made
 

@@ -66,10 +66,12 @@ class Chunker:
         chunks, at = [], 0
         for chunk in self._cdc.cut_buf(data):
             end = at + chunk.length
-            if at >= most or end == len(data):
+            if end == len(data):
                 break
             chunks.append(data[at:end])
             at = end
+            if at >= most:
+                break  # the generator would look for one more
         return chunks, at
 
 

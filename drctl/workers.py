@@ -1,0 +1,24 @@
+"""The threads that work for a run's one thread of decisions."""
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+_BEHIND = 5  # steps of niceness: a third of the share of whoever wants the same processor
+
+
+def pool(*, behind: bool = False) -> ThreadPoolExecutor:
+    """The one pool of a run: the processors compress in it, and transfers wait in it.
+
+    `behind`: its threads let others have the processor first. So the thread that reads is never
+    kept waiting by what it has already given away, and production feels less of a backup.
+    """
+    threads = max(4, (os.cpu_count() or 1) + 2)
+    return ThreadPoolExecutor(threads, "drctl", _step_back if behind else None)
+
+
+def _step_back() -> None:
+    """Of this thread alone, which Linux allows. Steps back from where the run was put by nice."""
+    thread = threading.get_native_id()
+    nice = os.getpriority(os.PRIO_PROCESS, thread)
+    os.setpriority(os.PRIO_PROCESS, thread, min(19, nice + _BEHIND))

@@ -12,10 +12,14 @@ from pathlib import Path
 
 from benchmark import measure, report
 from benchmark.answers import answers
-from benchmark.data import Large, Many, Own, Postgres, Tree
+from benchmark.data import Large, Many, Own, Tree
+from benchmark.mydata import MariaDB
+from benchmark.online import STEPS, Contest
+from benchmark.pgdata import Postgres, Running
 from benchmark.tools import LOCAL, REMOTE, S3, Drctl, Tool, versions
 
 ACCESS, SECRET = "bench", "bench-secret"
+ONLINE = ("pgcluster", "mariadb")
 
 
 def arguments() -> argparse.Namespace:
@@ -23,9 +27,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, required=True, help="directory with 30 GiB of room")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--data", nargs="+", default=["tree", "pg"],
-                        help="tree, pg, usr, files-N, gib-N")  # fmt: skip
+                        help="tree, pg, usr, files-N, gib-N; pgcluster, mariadb")  # fmt: skip
     parser.add_argument("--entries", type=int, default=116_000, help="of tree")
     parser.add_argument("--scale", type=int, default=180, help="of pgbench, 15 MiB each")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="of each table of MariaDB")
     parser.add_argument("--tools", nargs="+", help="only these")
     parser.add_argument("--s3", type=float, metavar="MS", help="on an S3 server so far away")
     parser.add_argument("--answers", action="store_true", help="only how quickly drctl answers")
@@ -104,6 +109,21 @@ def bench(
     return samples, found
 
 
+def online(name: str, options: argparse.Namespace, result: dict[str, object]) -> str:
+    """All rounds on a database that runs."""
+    work = options.work
+    data = MariaDB(work, options.rows) if name == "mariadb" else Running(work, options.scale)
+    data.make()
+    contest = Contest(data, options.tools, work)
+    for number in range(options.runs):
+        contest.round(number)
+        result[name] = contest.document()
+        if options.json:
+            report.write_json(options.json, result)
+    mib = measure.tree_mib(data.path)
+    return report.online_table(data.name, contest.samples, STEPS, contest.sizes, mib)
+
+
 def one_round(kinds, work, data, s3, samples, sizes) -> None:
     """The tools take turns at every step. Who begins changes nothing: the data is warm."""
     shutil.rmtree(work, ignore_errors=True)
@@ -149,15 +169,18 @@ def main() -> None:
     if options.answers:
         answers(options.work / "answers")
         return
-    result: dict[str, object] = {"versions": versions()}
+    result: dict[str, object] = {"versions": versions(options.data)}
     pictured: dict[str, report.Samples] = {}
     with ExitStack() as stack:
         s3 = None if options.s3 is None else start_s3(options.work, options.s3, stack)
         for name in options.data:
+            if name in ONLINE:
+                print(online(name, options, result), flush=True)
+                continue
             samples, found = bench(name, options, s3, result)
             pictured[found["title"]] = samples
             print(report.table(found["title"], samples, found["sizes"], found["mib"]), flush=True)
-    if options.picture:
+    if options.picture and pictured:
         report.picture(options.picture, pictured)
 
 

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmark.tools import PLAN
+from benchmark.tools import PLAN, Drctl
 from drctl.clock import system_randomness
 from drctl.codec import documents, table
 from drctl.codec.documents import Manifest
@@ -30,7 +30,8 @@ def prepare(work: Path) -> Repository:
     """A repository as drctl makes it, open."""
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    (work / "plan.yaml").write_text(PLAN.format(place="path: repository", data=work))
+    asset = Drctl.asset.format(data=work)
+    (work / "plan.yaml").write_text(PLAN.format(place="path: repository", asset=asset))
     os.environ |= {
         "DRCTL_PLAN": str(work / "plan.yaml"),
         "DRCTL_STATE_DIR": str(work / "state"),

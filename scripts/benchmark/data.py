@@ -3,13 +3,11 @@
 import os
 import random
 import shutil
-import subprocess
 import sys
 import sysconfig
 import time
 from pathlib import Path
 
-_PG_BIN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 _PIECE = 8
 
 
@@ -38,7 +36,7 @@ class Tree:
                 count += self._differ(to)
                 if count >= self._entries:
                     break
-        _settle()
+        settle()
         partial.rename(self.path)
 
     def _differ(self, top: Path) -> int:
@@ -61,57 +59,7 @@ class Tree:
             new = path.with_name(f"{path.name}-{self._dice.getrandbits(32):x}")
             shutil.copy2(path, new)
             path.unlink()
-        _settle()
-
-
-class Postgres:
-    """A data directory of PostgreSQL that was filled by pgbench; stopped, so that tools which know
-    nothing of databases can copy it, too."""
-
-    name = "pg"
-
-    def __init__(self, top: Path, scale: int) -> None:
-        self.path = top / "pg"
-        self._scale = scale
-        self._user = "postgres" if os.geteuid() == 0 else ""
-
-    def make(self) -> None:
-        if self.path.exists():
-            return
-        partial = self.path.with_name("pg.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(mode=0o700)
-        if self._user:
-            shutil.chown(partial, self._user, self._user)
-        self._run("initdb", "-D", str(partial), "-A", "trust", "-U", "postgres", "-k")
-        self._serve(partial, "-i", "-q", "-s", str(self._scale))
-        partial.rename(self.path)
-        _settle()
-
-    def change(self) -> None:
-        """Twenty thousand transactions, spread over all of it."""
-        self._serve(self.path, "-c", "4", "-t", "5000")
-        _settle()
-
-    def _serve(self, path: Path, *pgbench: str) -> None:
-        socket = path.parent / "socket"
-        socket.mkdir(exist_ok=True)
-        socket.chmod(0o777)
-        options = f"-k {socket} -c listen_addresses= -p 5439 -c max_wal_size=2GB -c fsync=off"
-        self._run("pg_ctl", "-D", str(path), "-w", "-s", "-o", options, "start")
-        try:
-            self._run("pgbench", "-h", str(socket), "-p", "5439", "-U", "postgres", *pgbench)
-        finally:
-            self._run("pg_ctl", "-D", str(path), "-w", "-s", "-m", "fast", "stop")
-
-    def _run(self, program: str, *words: str) -> None:
-        if not _PG_BIN:
-            raise SystemExit("bench: PostgreSQL is not installed; on Debian: postgresql")
-        argv = [str(_PG_BIN[-1] / program), *words]
-        if self._user:
-            argv = ["setpriv", f"--reuid={self._user}", f"--regid={self._user}",
-                    "--init-groups", *argv]  # fmt: skip
-        subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, cwd="/")
+        settle()
 
 
 class Many:
@@ -129,12 +77,12 @@ class Many:
             if i % 1000 == 0:
                 folder.mkdir(parents=True)
             (folder / f"{i:07}").write_bytes(dice.randbytes(100) * 5)
-        _settle()
+        settle()
 
     def change(self) -> None:
         for i in range(0, self._entries, 100):
             (self.path / f"{i // 1000:04}" / f"{i:07}").write_bytes(os.urandom(100) * 5)
-        _settle()
+        settle()
 
 
 class Large:
@@ -152,7 +100,7 @@ class Large:
             for _ in range(self._gib * 1024 // _PIECE):
                 piece = dice.randbytes((_PIECE << 20) // 2)
                 file.write(piece + bytes(piece[:64] * (len(piece) // 64)))
-        _settle()
+        settle()
 
     def change(self) -> None:
         """A MiB in every 64."""
@@ -160,7 +108,7 @@ class Large:
             for offset in range(0, self._gib << 30, 64 << 20):
                 file.seek(offset)
                 file.write(os.urandom(1 << 20))
-        _settle()
+        settle()
 
 
 class Own:
@@ -189,7 +137,7 @@ def _unreadable(folder: str, names: list[str]) -> set[str]:
     return {n for n, p in paths.items() if not (p.is_symlink() or p.is_file() or p.is_dir())}
 
 
-def _settle() -> None:
+def settle() -> None:
     """A file that was changed in the last seconds is read again by every careful tool."""
     os.sync()
     time.sleep(3)

@@ -1,6 +1,8 @@
 """Results as a table, as JSON and as a picture."""
 
 import json
+import statistics
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,29 +12,46 @@ from benchmark.measure import Sample, median
 STEPS = ("first", "unchanged", "changed", "restore", "verify")
 COLOURS = {"drctl": "#0b6e4f", "restic": "#e0a458", "borg": "#7a9e9f", "tar+zstd": "#b8b8b8"}
 Samples = dict[str, dict[str, list[Sample]]]  # tool -> step -> samples
-
+Sizes = dict[str, list[tuple[float, float]]]  # of each tool: stored at first, growth; MiB
 
 MEASURES = ("wall seconds", "CPU seconds", "MiB per CPU second", "peak MiB")
 
 
 def table(title: str, samples: Samples, sizes: dict[str, float], data_mib: float) -> str:
     """Medians of whole processes, in Markdown."""
-    runs = ", ".join(f"{tool} {len(steps['first'])}" for tool, steps in samples.items())
+    lines = _lines(title, samples, STEPS, data_mib)
+    for tool, mib in sizes.items():
+        lines.append(f"| stored MiB | {tool} | {mib:.0f}{' |' * len(STEPS)}")
+    return "\n".join(lines) + "\n"
+
+
+def online_table(
+    title: str, samples: Samples, steps: Sequence[str], sizes: Sizes, data_mib: float
+) -> str:
+    """The same of databases: what is stored at first, and by how much that grew."""
+    lines = _lines(title, samples, steps, data_mib)
+    for tool, pairs in sizes.items():
+        columns = [statistics.median(column) for column in zip(*pairs, strict=True)]
+        cells = [f"{mib:.1f}" for mib in columns] + [""] * (len(steps) - len(columns))
+        lines.append(f"| stored MiB, growth | {tool} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _lines(title: str, samples: Samples, steps: Sequence[str], data_mib: float) -> list[str]:
+    runs = ", ".join(f"{tool} {len(found[steps[0]])}" for tool, found in samples.items())
     lines = [
         f"### {title}: {data_mib:.0f} MiB",
         "",
         f"Medians; runs: {runs}.",
         "",
-        f"| | | {' | '.join(STEPS)} |",
-        "|---" * (len(STEPS) + 2) + "|",
+        f"| | | {' | '.join(steps)} |",
+        "|---" * (len(steps) + 2) + "|",
     ]
     for measure in MEASURES:
-        for tool, steps in samples.items():
-            cells = [_cell(measure, steps.get(step), data_mib) for step in STEPS]
+        for tool, found in samples.items():
+            cells = [_cell(measure, found.get(step), data_mib) for step in steps]
             lines.append(f"| {measure} | {tool} | {' | '.join(cells)} |")
-    for tool, mib in sizes.items():
-        lines.append(f"| stored MiB | {tool} | {mib:.0f}{' |' * len(STEPS)}")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _cell(measure: str, found: list[Sample] | None, data_mib: float) -> str:

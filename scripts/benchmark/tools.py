@@ -16,7 +16,7 @@ name: bench
 sites: {{a: {{failure_domain: a}}}}
 repositories: {{r: {{site: a, {place}}}}}
 keys: {{credential: file:writer.key, identity: file:identity.key}}
-assets: {{data: {{files: {{paths: [{data}]}}, schedule: daily}}}}
+assets: {{data: {{{asset}, schedule: daily}}}}
 """
 
 
@@ -90,6 +90,7 @@ class Tool:
 
 class Drctl(Tool):
     name = "drctl"
+    asset = "files: {{paths: [{data}]}}"
 
     def prepare(self) -> None:
         place = "path: repository"
@@ -99,7 +100,8 @@ class Drctl(Tool):
                 f's3: {{bucket: {self.bucket}, endpoint: "{self.s3.endpoint}", credentials: '
                 '{access_key: "env:AWS_ACCESS_KEY_ID", secret_key: "env:AWS_SECRET_ACCESS_KEY"}}'
             )
-        (self.work / "plan.yaml").write_text(PLAN.format(place=place, data=self.data))
+        plan = PLAN.format(place=place, asset=self.asset.format(data=self.data))
+        (self.work / "plan.yaml").write_text(plan)
         self.environment |= {
             "DRCTL_PLAN": str(self.work / "plan.yaml"),
             "DRCTL_STATE_DIR": str(self.work / "state"),
@@ -182,7 +184,7 @@ LOCAL = (Drctl, Restic, Borg, Tar)
 REMOTE = (Drctl, Restic)
 
 
-def versions() -> dict[str, str]:
+def versions(data: list[str]) -> dict[str, str]:
     """What each tool calls itself."""
     asked = {
         "drctl": ["drctl", "--version"],
@@ -191,6 +193,10 @@ def versions() -> dict[str, str]:
         "tar": ["tar", "--version"],
         "zstd": ["zstd", "--version"],
     }
+    if "pgcluster" in data:
+        asked["pgbackrest"] = ["pgbackrest", "version"]
+    if "mariadb" in data:
+        asked |= {name: [name, "--version"] for name in ("mariadb-backup", "openssl")}
     missing = [name for name, argv in asked.items() if not shutil.which(argv[0])]
     if missing:
         raise SystemExit(f"bench: not installed: {', '.join(missing)}; see docs/performance.md")

@@ -1,0 +1,96 @@
+"""A cluster of PostgreSQL that pgbench filled, at rest or running."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmark.data import settle
+
+_BIN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+PORT, ROLE = "5439", "postgres"
+_STATE = (
+    "select count(*), sum(abalance), (select sum(delta) from pgbench_history) from pgbench_accounts"
+)
+
+
+class Postgres:
+    """Its data directory, stopped, so that tools which know no databases can copy it, too."""
+
+    name = "pg"
+    options = "-c listen_addresses= -c max_wal_size=2GB -c fsync=off -c autovacuum=off"
+
+    def __init__(self, top: Path, scale: int) -> None:
+        self.path = top / "pg"
+        self.socket = top / "socket"
+        self._scale = scale
+        self._user = "postgres" if os.geteuid() == 0 else ""
+
+    def make(self) -> None:
+        if self.path.exists():
+            return
+        partial = self.path.with_name("pg.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(mode=0o700)
+        if self._user:
+            shutil.chown(partial, self._user, self._user)
+        self.run("initdb", "-D", str(partial), "-A", "trust", "-U", ROLE, "-k")
+        with self.serving(partial):
+            self.pgbench("-i", "-q", "-s", str(self._scale))
+        partial.rename(self.path)
+        settle()
+
+    def change(self) -> None:
+        """Twenty thousand transactions, spread over all of it."""
+        with self.serving(self.path):
+            self.pgbench("-c", "4", "-t", "5000")
+        settle()
+
+    @contextmanager
+    def serving(self, path: Path) -> Iterator[None]:
+        """While it runs, on a socket."""
+        self.socket.mkdir(exist_ok=True)
+        self.socket.chmod(0o777)
+        options = f"-k {self.socket} -p {PORT} {self.options}"
+        log = str(self.socket / "log")
+        self.run("pg_ctl", "-D", str(path), "-w", "-s", "-l", log, "-o", options, "start")
+        try:
+            yield
+        finally:
+            self.run("pg_ctl", "-D", str(path), "-w", "-s", "-m", "fast", "stop")
+
+    def pgbench(self, *words: str) -> str:
+        return self.run("pgbench", "-h", str(self.socket), "-p", PORT, "-U", ROLE, *words)
+
+    def sql(self, statement: str) -> str:
+        where = ("-h", str(self.socket), "-p", PORT, "-U", ROLE)
+        return self.run("psql", "-XAtq", *where, "-d", "postgres", "-c", statement)
+
+    def state(self) -> str:
+        """What a restored copy must have, too: every account and every transaction counts in it."""
+        return self.sql(_STATE)
+
+    def run(self, program: str, *words: str) -> str:
+        if not _BIN:
+            raise SystemExit("bench: PostgreSQL is not installed; on Debian: postgresql")
+        argv = [str(_BIN[-1] / program), *words]
+        if self._user:
+            argv = ["setpriv", f"--reuid={self._user}", f"--regid={self._user}",
+                    "--init-groups", *argv]  # fmt: skip
+        done = subprocess.run(argv, check=True, stdout=subprocess.PIPE, cwd="/", text=True)
+        return done.stdout
+
+
+class Running(Postgres):
+    """The same cluster, which runs while it is backed up and pgbench changes it."""
+
+    name = "pgcluster"
+    options = f"{Postgres.options} -c wal_keep_size=2GB"
+
+    def change(self) -> None:
+        """What pgbench left in memory is written by whoever asks first: by us, so by no tool."""
+        self.pgbench("-c", "4", "-t", "5000")
+        self.sql("checkpoint")
+        settle()

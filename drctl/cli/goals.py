@@ -8,6 +8,7 @@ import click
 from drctl.engines import engine
 from drctl.engines.base import Goal
 from drctl.errors import UsageError
+from drctl.repository.catalog import Catalog
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _KINDS = ("lsn", "name", "transaction", "gtid")
@@ -48,6 +49,14 @@ def goal_of(kind: str, at_ns: int | None, until: str | None, timeline: str) -> G
             "immediate; for a time there is --at",
         )
     return Goal(cast(_Kind, word), value, timeline)
+
+
+def named_point(found: Catalog, until: str | None) -> int | None:
+    """When a group named this point, where one did: replay to it begins with a snapshot from
+    before."""
+    word, _, name = (until or "").partition(":")
+    at = (s.facts["point_ns"] for s in found.snapshots if s.facts.get("point") == name)
+    return next(map(int, at), None) if word == "name" else None
 
 
 def check_delta(kind: str, *, delta: bool, paths: tuple[str, ...]) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from drctl.cli import restore_group
+from drctl.cli import restore_database, restore_group
 from drctl.cli.context import (
     Context,
     as_of_option,
@@ -15,7 +15,7 @@ from drctl.cli.context import (
     output_options,
     pass_context,
 )
-from drctl.cli.goals import check_delta, goal_of, goal_options
+from drctl.cli.goals import check_delta, goal_of, goal_options, named_point
 from drctl.cli.reading import open_for_reading
 from drctl.errors import ExitCode
 from drctl.ops.restore import RestoreResult
@@ -29,6 +29,7 @@ from drctl.units import count, show_bytes, show_seconds
 @click.option("--at", metavar="TIME", help="As it was at TIME; without a log, the newest before.")
 @goal_options
 @click.option("--path", "paths", multiple=True, metavar="PATH", help="Only this; may be repeated.")
+@click.option("--database", metavar="NAME", help="One database of a cluster, as a dump or across.")
 @click.option("--delta", is_flag=True, help="Write over a stopped cluster, only what differs.")
 @from_option
 @as_of_option
@@ -44,6 +45,7 @@ def command(
     until: str | None,
     timeline: str,
     paths: tuple[str, ...],
+    database: str | None,
     delta: bool,
     repository: str | None,
     identity_path: str | None,
@@ -54,16 +56,23 @@ def command(
     command's output goes to the file TARGET, or into the directory TARGET. Nothing that exists is
     ever overwritten, but for a stopped database cluster with --delta. Of a database whose log is
     kept, the log is replayed: to its end, or up to --at or --until. The assets of a GROUP go into
-    TARGET/ASSET each, all from one recovery point.
+    TARGET/ASSET each, all from one recovery point. With --database the cluster is restored
+    privately, and that database goes to TARGET: a new file as of pg_dump, or an empty database of
+    a server, told as 'host=/run/postgresql dbname=shop'.
     """
     opened = open_for_reading(context, repository, identity_path)
     at_ns = instant(opened.wiring, at)
     if restore_group.is_group(opened, snapshot):
-        restore_group.refuse(bool(until or paths or delta or timeline != "latest"))
+        restore_group.refuse(bool(until or paths or delta or database or timeline != "latest"))
         context.interrupted_hint = f"{to} is not whole: remove it and restore again"
         return _conclude_all(context, restore_group.restored(opened, snapshot, to, at_ns), to)
-    picked = opened.pick(snapshot, at_ns)
+    picked = opened.pick(snapshot, named_point(opened.found, until) if at_ns is None else at_ns)
     goal = goal_of(picked.engine, at_ns, until, timeline)
+    if database:
+        restore_database.check(picked, to, is_partial=bool(paths or delta))
+        done = restore_database.restored(opened, picked, goal, database, to)
+        context.result(_document(done, to), _text(done, f"a private place, and {database} to {to}"))
+        return _code([done])
     check_delta(picked.engine, delta=delta, paths=paths)
     root = opened.root(picked)
     wanted = opened.paths(root, paths)

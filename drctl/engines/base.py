@@ -349,6 +349,19 @@ class Surroundings:
     open_log: Callable[[str], LogSink] | None = None
 
 
+class Extraction(Protocol):
+    """One database out of what was restored as a whole."""
+
+    def check(self, to: str) -> None:
+        """Before anything is restored. Raises UsageError, TargetRefused."""
+        ...
+
+    def extract(self, at: str, superuser: str, database: str, to: str) -> None:
+        """Take it out of what was restored at a place: into a file, or another server. Raises
+        TargetRefused."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """One kind of asset: the plan's key for it, and how its parts are made.
@@ -371,4 +384,5 @@ class Engine:
     has_delta: bool = False  # its target can write over what is there
     has_log: bool = False  # a restore goes on from the snapshot along a log, up to a Goal
     hollow: Callable[..., None] | None = None
+    extraction: Extraction | None = None
     copies_at_once: bool = False  # it copies in one go, which a limit on reading would not reach

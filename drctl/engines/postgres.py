@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from drctl.engines import postgres_extract
 from drctl.engines.base import Capture, Engine, Surroundings
 from drctl.engines.postgres_capture import private_facts
 from drctl.engines.postgres_client import Client, Cluster, Settings
@@ -131,4 +132,5 @@ ENGINE = Engine(
     has_delta=True,
     has_log=True,
     hollow=hollow,
+    extraction=postgres_extract,
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from drctl.engines.base import Item, PlainItem, Surroundings
 from drctl.engines.postgres_client import Cluster, show_lsn
+from drctl.events import Notice
 from drctl.model import Entry, Kind
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class Capture(ABC):
     before is in the snapshot, with the WAL that brings it there."""
 
     mode = ""
+    _sql: "psycopg.Connection[Any]"
 
     def __init__(
         self, asset: str, cluster: Cluster, private_facts: dict[str, str], around: Surroundings
@@ -40,6 +42,28 @@ class Capture(ABC):
     @abstractmethod
     def items(self) -> Iterator[Item]:
         """See engines.base.Capture."""
+
+    def name_point(self, name: str) -> None:
+        """See engines.base.NamesPoints. The name lies in the WAL before this backup begins, so a
+        restore to it goes on from an earlier one, which `point_ns` is for. Without the grant there
+        is no name, and a time does nearly as well."""
+        import psycopg
+
+        if self.cluster.in_recovery:
+            self._warn_nameless("a standby writes none; let 'host' be the primary")
+            return
+        at_ns = self.server_now_ns(self._sql)
+        try:
+            self._sql.execute("select pg_create_restore_point(%s)", (name,))
+        except psycopg.errors.InsufficientPrivilege:
+            how = "grant execute on function pg_create_restore_point(text) to the role"
+            self._warn_nameless(how)
+            return
+        self._known |= {"point": name, "point_ns": str(at_ns)}
+
+    def _warn_nameless(self, how: str) -> None:
+        what = f"{self.asset}: the group's instant was not named in its WAL: {how}"
+        self.around.report.emit(Notice("warning", what))
 
     @property
     def label(self) -> str:

@@ -249,6 +249,46 @@ def test_a_position_a_name_a_transaction_and_the_snapshot_alone_are_met(stage_of
     assert not Path(away).exists()
 
 
+GROUPED = """
+  uploads:
+    files: {paths: [uploads]}
+    schedule: hourly
+groups:
+  shop: {assets: [orders, uploads]}
+"""
+
+
+def test_a_group_names_its_instant_in_the_log_and_a_restore_to_the_name_meets_it(stage_of) -> None:
+    """From an earlier snapshot: the group's own ends after its instant."""
+    stage = stage_of()
+    (stage.site.top / "uploads").mkdir()
+    grants = (
+        "create role saver login replication",
+        "grant pg_read_all_settings to saver",
+        "grant execute on function pg_backup_start(text, boolean) to saver",
+        "grant execute on function pg_backup_stop(boolean) to saver",
+    )
+    for grant in grants:
+        stage.cluster.sql(grant)
+    told = {"stream": "true", "database_role": "saver", "store_every": "200ms"}
+    stage.site.plan(PLAN.format(settings=stage.cluster.settings(**told)) + GROUPED)
+    warned = stage.site.run("backup", "shop").stderr
+    assert "grant execute on function pg_create_restore_point" in warned
+    stage.cluster.sql("grant execute on function pg_create_restore_point(text) to saver")
+    stage.follow()
+    with Load(stage.cluster, pause=0.005) as load:
+        load.wait_for(30)
+        made = stage.site.json("backup", "shop")["snapshots"]
+        load.wait_for(load.committed + 30)
+    stage.stored_to(stage.now_lsn())
+    stage.unfollow()
+    point = made[0]["facts"]["point"]
+    assert point == f"drctl-{made[0]['facts']['group_run']}"
+    rows = stage.rows_back("--until", f"name:{point}")
+    assert rows == list(range(1, len(rows) + 1))
+    assert 30 <= len(rows) <= load.committed - 30
+
+
 # -- what goes wrong ------------------------------------------------------------------------------
 
 

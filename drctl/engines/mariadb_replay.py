@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from drctl.engines import mariadb_binlog as binlog
 from drctl.engines.base import Goal, Log, Surroundings
 from drctl.engines.child import exit_words, running
+from drctl.engines.log_read import as_it_is
 from drctl.engines.mariadb_binlog import Group, State
 from drctl.engines.mariadb_client import CLIENT, program
 from drctl.engines.mariadb_server import private_server
@@ -109,7 +110,7 @@ def find_way(position: Position, log: Log, goal: Goal, folder: str) -> Way:
         if file is None or file.size < begin:
             _refuse_gap(name, file, stored, way)
             break
-        path = _fetch(file, log, folder)
+        file, path = as_it_is(log, file, lambda now: _fetch(now, log, folder))
         _follow(path, begin, state, way, wanted)
         if not file.whole:
             _refuse_gap(binlog.next_name(name), None, stored, way)

@@ -13,11 +13,12 @@ from datetime import UTC, datetime
 
 from drctl.engines import postgres_layout as layout
 from drctl.engines.base import Goal, Log
+from drctl.engines.log_read import as_it_is
 from drctl.engines.postgres_client import lsn_of
 from drctl.engines.postgres_server import programs
 from drctl.engines.postgres_wal import Base
 from drctl.errors import IntegrityError, TargetRefused
-from drctl.logpieces import LogFile, by_file
+from drctl.logpieces import LogFile
 
 _HEAD = (
     "# Written by drctl: how this cluster recovers. Remove it once it is up and you are content."
@@ -102,15 +103,8 @@ def assemble(log: Log, file: LogFile, segment_bytes: int) -> bytes:
 
 
 def assemble_as_it_is(log: Log, file: LogFile, segment_bytes: int) -> bytes:
-    """The same of a log that is being written meanwhile: parts that were listed go when a whole
-    piece covers them, and then that one is read."""
-    try:
-        return assemble(log, file, segment_bytes)
-    except IntegrityError:
-        now = by_file(log.pieces()).get(file.file)
-        if now is None or now.pieces == file.pieces or now.size < file.size:
-            raise
-        return assemble(log, now, segment_bytes)
+    """The same of a log that is being written meanwhile."""
+    return as_it_is(log, file, lambda now: assemble(log, now, segment_bytes))[1]
 
 
 def reaches(top: str, segments: Iterable[str], major: int, goal_ns: int) -> bool:

@@ -10,7 +10,7 @@ import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmark import measure, report
+from benchmark import load, measure, report
 from benchmark.answers import answers
 from benchmark.data import Large, Many, Own, Tree
 from benchmark.mydata import MariaDB
@@ -27,10 +27,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, required=True, help="directory with 30 GiB of room")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--data", nargs="+", default=["tree", "pg"],
-                        help="tree, pg, usr, files-N, gib-N; pgcluster, mariadb")  # fmt: skip
+                        help="tree, pg, usr, files-N, gib-N; pgcluster, mariadb, load")  # fmt: skip
     parser.add_argument("--entries", type=int, default=116_000, help="of tree")
     parser.add_argument("--scale", type=int, default=180, help="of pgbench, 15 MiB each")
     parser.add_argument("--rows", type=int, default=1_000_000, help="of each table of MariaDB")
+    parser.add_argument("--rate", default="20MiB/s", help="of load's throttle")
     parser.add_argument("--tools", nargs="+", help="only these")
     parser.add_argument("--s3", type=float, metavar="MS", help="on an S3 server so far away")
     parser.add_argument("--answers", action="store_true", help="only how quickly drctl answers")
@@ -174,6 +175,11 @@ def main() -> None:
     with ExitStack() as stack:
         s3 = None if options.s3 is None else start_s3(options.work, options.s3, stack)
         for name in options.data:
+            if name == "load":
+                found = load.measure(options.work, options.scale, options.runs, options.rate)
+                result["load"] = found
+                print(load.table(found, options.rate), flush=True)
+                continue
             if name in ONLINE:
                 print(online(name, options, result), flush=True)
                 continue

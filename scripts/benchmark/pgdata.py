@@ -62,25 +62,37 @@ class Postgres:
             self.run("pg_ctl", "-D", str(path), "-w", "-s", "-m", "fast", "stop")
 
     def pgbench(self, *words: str) -> str:
-        return self.run("pgbench", "-h", str(self.socket), "-p", PORT, "-U", ROLE, *words)
+        return self.run("pgbench", *self._where(), *words)
+
+    def started_pgbench(self, *words: str) -> "subprocess.Popen[str]":
+        """The same, running."""
+        argv = self.argv("pgbench", *self._where(), *words)
+        return subprocess.Popen(argv, stdout=subprocess.PIPE, cwd="/", text=True)
+
+    def _where(self) -> tuple[str, ...]:
+        return ("-h", str(self.socket), "-p", PORT, "-U", ROLE)
 
     def sql(self, statement: str) -> str:
-        where = ("-h", str(self.socket), "-p", PORT, "-U", ROLE)
-        return self.run("psql", "-XAtq", *where, "-d", "postgres", "-c", statement)
+        return self.run("psql", "-XAtq", *self._where(), "-d", "postgres", "-c", statement)
 
     def state(self) -> str:
         """What a restored copy must have, too: every account and every transaction counts in it."""
         return self.sql(_STATE)
 
     def run(self, program: str, *words: str) -> str:
+        argv = self.argv(program, *words)
+        done = subprocess.run(argv, check=True, stdout=subprocess.PIPE, cwd="/", text=True)
+        return done.stdout
+
+    def argv(self, program: str, *words: str) -> list[str]:
+        """As the user that the server belongs to: root is none that it takes."""
         if not _BIN:
             raise SystemExit("bench: PostgreSQL is not installed; on Debian: postgresql")
         argv = [str(_BIN[-1] / program), *words]
         if self._user:
             argv = ["setpriv", f"--reuid={self._user}", f"--regid={self._user}",
                     "--init-groups", *argv]  # fmt: skip
-        done = subprocess.run(argv, check=True, stdout=subprocess.PIPE, cwd="/", text=True)
-        return done.stdout
+        return argv
 
 
 class Running(Postgres):

@@ -10,11 +10,12 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
+from btrfs_volumes import IS_ROOT, mounted
 from redis_servers import started
 from servers import ACCESS_KEY, SECRET_KEY
 
 from drctl.clock import SystemClock
-from drctl.engines import command, files, redis, s3bucket, sqlite
+from drctl.engines import btrfs, command, files, redis, s3bucket, sqlite
 from drctl.engines.base import Engine, Item, Source, Surroundings
 from drctl.engines.sqlite import integrity
 from drctl.errors import TargetRefused
@@ -73,6 +74,17 @@ def make_s3bucket(_: Path, request: pytest.FixtureRequest) -> s3bucket.Settings:
     return s3bucket.Settings.model_validate(place)
 
 
+def make_btrfs(_: Path, request: pytest.FixtureRequest) -> btrfs.Settings:
+    stack = ExitStack()
+    request.addfinalizer(stack.close)
+    data = stack.enter_context(mounted())
+    (data / "b").mkdir()
+    for name in ("a", "a b", "b/x", "b-c"):
+        (data / name).write_text(name)
+    (data / "large").write_bytes(os.urandom(3 << 20))
+    return btrfs.Settings(path=str(data))
+
+
 SECRETS = {"env:ACCESS": ACCESS_KEY, "env:SECRET": SECRET_KEY}
 ENGINES = {
     "files": (files.ENGINE, make_files),
@@ -80,8 +92,10 @@ ENGINES = {
     "command": (command.ENGINE, make_command),
     "redis": (redis.ENGINE, make_redis),
     "s3bucket": (s3bucket.ENGINE, make_s3bucket),
+    # Who is not root has no device to make one on: tests/e2e/test_btrfs.py proves the refusal.
+    **({"btrfs": (btrfs.ENGINE, make_btrfs)} if IS_ROOT else {}),
 }
-DIRECTORIES = ("files", "redis", "s3bucket")  # what comes back as a directory
+DIRECTORIES = ("files", "redis", "s3bucket", "btrfs")  # what comes back as a directory
 
 
 class Case:

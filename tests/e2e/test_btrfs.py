@@ -5,14 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from btrfs_volumes import IS_ROOT, call, mounted
 
 from drctl.engines.child import find_program
 
@@ -30,34 +29,6 @@ assets:
     btrfs: {{path: {path}{more}}}
     schedule: hourly
 """
-IS_ROOT = os.geteuid() == 0
-
-
-def call(*words: str | Path) -> str:
-    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@contextlib.contextmanager
-def mounted() -> Iterator[Path]:
-    """A file system of its own in a file, with a subvolume `data`."""
-    btrfs, make = find_program("btrfs"), find_program("mkfs.btrfs")
-    assert btrfs, "btrfs is missing: run scripts/test"
-    assert make
-    with tempfile.TemporaryDirectory(prefix="drctl-test-btrfs-") as folder:
-        top = Path(folder)
-        image, at = top / "image", top / "at"
-        with image.open("wb") as file:
-            file.truncate(140 << 20)
-        call(make, "-q", image)
-        at.mkdir()
-        call("mount", "-o", "loop", image, at)
-        try:
-            call(btrfs, "subvolume", "create", at / "data")
-            yield at / "data"
-        finally:
-            call("umount", at)
 
 
 def fill(data: Path) -> None:

@@ -1,0 +1,22 @@
+"""Reading a log that somebody else is writing meanwhile."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from drctl.engines.base import Log
+from drctl.errors import IntegrityError
+from drctl.logpieces import LogFile, by_file
+
+_T = TypeVar("_T")
+
+
+def as_it_is(log: Log, file: LogFile, read: Callable[[LogFile], _T]) -> tuple[LogFile, _T]:
+    """What `read` makes of a file, and the pieces that it was made of. Parts that were listed go
+    when a whole piece covers them, and then that one is read. Raises IntegrityError."""
+    try:
+        return file, read(file)
+    except IntegrityError:
+        now = by_file(log.pieces()).get(file.file)
+        if now is None or now.pieces == file.pieces or now.size < file.size:
+            raise
+        return now, read(now)

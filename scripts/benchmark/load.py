@@ -1,0 +1,89 @@
+"""What a backup costs the server that it reads: pgbench's transactions a second without one, with
+one, and with one that is held back by `throttle`, in windows that take turns.
+
+While a window lasts, one first backup follows the other, each into a repository of its own, so that
+there is always something to read and to store. The server writes to the disk as in production.
+"""
+
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmark.pgdata import Running
+from benchmark.rivals import DrctlPostgres
+
+_TPS = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
+_WINDOW_SECONDS = 14
+_MOST = 6  # backups that fit into a window
+KINDS = ("no backup", "backup", "throttled")
+
+
+class Loaded(Running):
+    """The cluster, as safe as it is in production."""
+
+    options = Running.options.replace("fsync=off", "fsync=on")
+
+
+def measure(work: Path, scale: int, rounds: int, rate: str) -> dict[str, list[float]]:
+    """Transactions a second of each window. A slow minute of the machine hits all kinds alike."""
+    data = Loaded(work, scale)
+    data.make()
+    found: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    with data.serving(data.path):
+        data.pgbench("-c", "4", "-T", "5")  # the first transactions find nothing in memory
+        for number in range(rounds):
+            for kind in KINDS:
+                tps = _window(data, work / f"load-{number}", "" if kind == KINDS[0] else kind, rate)
+                found[kind].append(tps)
+                print(f"bench: {kind}: {tps:.0f} tps", file=sys.stderr, flush=True)
+    return found
+
+
+def _window(data: Loaded, work: Path, kind: str, rate: str) -> float:
+    data.sql("checkpoint")
+    shutil.rmtree(work, ignore_errors=True)
+    tools = [_tool(data, work / str(i), kind, rate) for i in range(_MOST)] if kind else []
+    with data.started_pgbench("-n", "-c", "4", "-T", str(_WINDOW_SECONDS)) as pgbench:
+        while tools and pgbench.poll() is None:
+            _back_up(tools.pop(), pgbench)
+        told, _ = pgbench.communicate()
+    shutil.rmtree(work, ignore_errors=True)
+    return float(_TPS.findall(told)[0])
+
+
+def _back_up(tool: DrctlPostgres, pgbench: "subprocess.Popen[str]") -> None:
+    """One backup, or as much of it as fits into the window."""
+    argv = tool.backup()
+    with subprocess.Popen(argv, env=tool.environment, stdout=subprocess.DEVNULL) as backing:
+        while backing.poll() is None:
+            if pgbench.poll() is not None:
+                backing.send_signal(signal.SIGINT)
+                return
+            time.sleep(0.1)
+    if backing.returncode not in (0, 11):
+        raise SystemExit(f"bench: the backup failed with {backing.returncode}")
+
+
+def _tool(data: Loaded, work: Path, kind: str, rate: str) -> DrctlPostgres:
+    tool = DrctlPostgres(work, data.path, data.socket)
+    if kind == "throttled":
+        tool.asset += f", throttle: {{{{read: {rate}}}}}"
+    tool.prepare()
+    return tool
+
+
+def table(found: dict[str, list[float]], rate: str) -> str:
+    """Medians, and what each costs."""
+    alone = statistics.median(found[KINDS[0]])
+    lines = ["| pgbench | windows | tps, median | lost |", "|---|---|---|---|"]
+    for kind, windows in found.items():
+        middle = statistics.median(windows)
+        name = f"{kind}, `throttle: {{read: {rate}}}`" if kind == "throttled" else kind
+        lost = 100 * (1 - middle / alone)
+        lines.append(f"| {name} | {len(windows)} | {middle:.0f} | {lost:.0f} % |")
+    return "\n".join(lines) + "\n"

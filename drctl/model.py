@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 import msgspec
 
 ID_SIZE = 32  # bytes of a blob id
-SUSPECT = ("anomaly", "corrupt_pages")  # facts that make a snapshot one not to rely on
 
 
 class Kind(IntEnum):
@@ -105,7 +104,9 @@ class Snapshot:
     @property
     def suspect(self) -> str:
         """What is out of the ordinary about it, in a sentence; empty: nothing."""
-        return next((self.facts[key] for key in SUSPECT if self.facts.get(key)), "")
+        corrupt = self.facts.get("corrupt_pages", "0")
+        wrong = "" if corrupt == "0" else f"pages whose checksum is wrong: {corrupt}"
+        return self.facts.get("anomaly") or wrong
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,7 @@ def test_a_cluster_under_load_comes_back_whole_and_starts(cluster, site_of, mode
         before = load.committed
         (done,) = site.json("backup")["snapshots"]
     assert done["facts"]["mode"] == mode
+    assert done["suspect"] == "", "a sound snapshot must count as one"
     site.run("restore", "orders", "--to", site.top / "back")
     with standing(site.top / "back", site.top / "up") as back:
         (count, last), *_ = back.sql("select count(*), max(id) from load")
@@ -155,6 +156,7 @@ def test_a_corrupt_page_is_told_and_never_displaces_a_good_snapshot(cluster, sit
         {"path": path, "what": "the checksum of page 3 is wrong: the cluster is corrupt there"}
     ]
     assert (bad["status"], bad["facts"]["corrupt_pages"]) == ("partial", "1")
+    assert bad["suspect"] == "pages whose checksum is wrong: 1"
     done = site.json("restore", "orders", "--to", site.top / "back")
     assert done["snapshot"]["id"] == good["id"]
 

@@ -1,6 +1,6 @@
 """A TCP proxy that delays every byte by the same time each way: a distant site.
 
-python -m benchmark.proxy LISTEN_PORT SERVER_PORT DELAY_MS
+python -m benchmark.proxy LISTEN_PORT SERVER_PORT DELAY_MS [LISTEN_ADDRESS]
 """
 
 import asyncio
@@ -32,7 +32,7 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, del
         delivering.cancel()  # one side went away: so does the other
 
 
-async def serve(port: int, server_port: int, delay_ms: float) -> None:
+async def serve(port: int, server_port: int, delay_ms: float, address: str = "127.0.0.1") -> None:
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", server_port)
         delay = delay_ms / 2000
@@ -40,9 +40,9 @@ async def serve(port: int, server_port: int, delay_ms: float) -> None:
         for side in (writer, far_writer):
             side.close()
 
-    server = await asyncio.start_server(accept, "127.0.0.1", port, limit=1 << 20)
+    server = await asyncio.start_server(accept, address, port, limit=1 << 20)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))
+    asyncio.run(serve(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), *sys.argv[4:]))

@@ -21,6 +21,7 @@ initdb          postgresql-15
 redis-server    redis-server
 redis-check-rdb redis-tools
 mkfs.btrfs      btrfs-progs
+faketime faketime
 "
 
 say() { printf 'scripts/%s: %s\n' "$script" "$*" >&2; }

@@ -13,9 +13,8 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from servers import ACCESS_KEY, SECRET_KEY, S3Server, end, free_ports, start_s3
-
 from benchmark.namespaces import Network, join
+from servers import ACCESS_KEY, SECRET_KEY, S3Server, end, free_ports, start_s3
 
 PLAN = """\
 version: 1
@@ -70,7 +69,11 @@ class Story:
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
         """The real command on the host at the first site."""
-        variables = {"DRCTL_PASSPHRASE": "correct horse", "ACCESS": ACCESS_KEY, "SECRET": SECRET_KEY}
+        variables = {
+            "DRCTL_PASSPHRASE": "correct horse",
+            "ACCESS": ACCESS_KEY,
+            "SECRET": SECRET_KEY,
+        }
         variables |= {"PATH": os.environ["PATH"], "HOME": str(self.host), "LC_ALL": "C.UTF-8"}
         return _drctl(self.host, variables, "--plan", f"{self.host}/plan.yaml", *words)
 

@@ -55,6 +55,7 @@ def _unwanted(here: Survey, there: Survey, rule: Rule | None) -> frozenset[str]:
         (catalog.snapshot(digest, manifest) for digest, manifest in both.items()),
         rule,
         {**there.held, **here.held},
+        here.seen_ns,
     )
     return frozenset(v.snapshot.name for v in verdicts if not v.stays) & here.snapshots.keys()
 

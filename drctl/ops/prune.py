@@ -74,7 +74,7 @@ def prune(
     report.emit(Phase(f"looking for what {repository.where} does not need"))
     result = PruneResult(repository.where)
     s = survey.look(repository, pool)
-    result.verdicts = judge(_snapshots(s.snapshots), rule, s.held)
+    result.verdicts = judge(_snapshots(s.snapshots), rule, s.held, s.seen_ns)
     going = [v.snapshot.name for v in result.verdicts if not v.stays]
     if not effort.dry_run:
         _bring_back_held(repository, s, clock, report)

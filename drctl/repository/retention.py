@@ -1,8 +1,9 @@
 """Which snapshots stay, and why: pure, so that a dry run says exactly what a run does.
 
 A rule is applied to each asset alone, twice: to all of its snapshots, and to the good ones, which
-are whole and not suspect, as if the others did not exist. What either wants stays; so no partial or
-suspect snapshot ever pushes out a good one.
+are whole, not suspect and not of a time to come, as if the others did not exist. What either wants
+stays; so no partial or suspect snapshot, and none of a host whose clock was ahead, ever pushes out
+a good one.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from datetime import UTC, datetime
 from drctl.model import Snapshot
 
 NEWEST, NO_RULE = "newest", "no rule"
+_CLOCKS_DIFFER_NS = 15 * 60 * 10**9  # without anybody's noticing: S3 refuses more
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +45,17 @@ class Verdict:
 
 
 def judge(
-    snapshots: Iterable[Snapshot], rule: Rule | None, held: Mapping[str, str]
+    snapshots: Iterable[Snapshot],
+    rule: Rule | None,
+    held: Mapping[str, str],
+    seen_ns: int | None = None,
 ) -> list[Verdict]:
     """A verdict for each, oldest first. `held`: name -> why somebody holds it; `rule` None: every
-    snapshot stays."""
+    snapshot stays; `seen_ns`: an instant that has come, by the storage's clock."""
     verdicts = {s.name: Verdict(s) for s in sorted(snapshots, key=_age)}
     for asset in {v.snapshot.asset for v in verdicts.values()}:
         newest_first = [v.snapshot for v in verdicts.values() if v.snapshot.asset == asset][::-1]
-        good = [s for s in newest_first if is_good(s)]
+        good = [s for s in newest_first if is_good(s) and not _is_to_come(s, seen_ns)]
         _note(verdicts, newest_first, rule, "")
         if len(good) < len(newest_first):
             _note(verdicts, good, rule, " of the good")
@@ -62,6 +67,11 @@ def judge(
 def is_good(snapshot: Snapshot) -> bool:
     """Whether it is whole, and nothing about it is out of the ordinary."""
     return snapshot.status == "complete" and not snapshot.suspect
+
+
+def _is_to_come(snapshot: Snapshot, seen_ns: int | None) -> bool:
+    """Whether the clock of the host that made it was ahead."""
+    return seen_ns is not None and snapshot.consistent_at_ns > seen_ns + _CLOCKS_DIFFER_NS
 
 
 def _age(s: Snapshot) -> tuple[int, int, str]:

@@ -92,6 +92,12 @@ class Survey:
     held: Mapping[str, str]
     void: dict[str, Manifest] = field(default_factory=dict)  # they cannot be restored
 
+    @property
+    def seen_ns(self) -> int | None:
+        """The newest time that the storage gave to anything: the present is not before it."""
+        times = [self.now_ns, *(info.modified_ns for info in self.refs_infos.values())]
+        return max(times) or None
+
     def marked(self, folder: str, but: str = "") -> frozenset[str]:
         """What marks name below a folder, but for one mark."""
         return frozenset(n for s in self.marks if s.digest != but for n in getattr(s.mark, folder))

@@ -8,15 +8,17 @@ from typing import Any, Literal
 from drctl.clock import Clock
 from drctl.engines.s3bucket_place import S3Credentials, S3Place
 from drctl.errors import KeyUnavailable, UsageError
-from drctl.plan.model import RepositoryPart
+from drctl.plan.model import Limits, RepositoryPart
 from drctl.plan.secrets import resolve
 from drctl.repository import names
+from drctl.repository.retention import Rule
 from drctl.storage.base import Storage
 from drctl.storage.local import Local
 from drctl.storage.s3 import S3, Credentials
 from drctl.storage.s3_lock import Lock, LockedS3
 from drctl.storage.s3_versions import S3AsOf
-from drctl.units import parse_duration
+from drctl.storage.throttle import Pace, Throttle
+from drctl.units import parse_duration, parse_rate
 
 _SDKS_OWN = "AWS_ACCESS_KEY_ID"
 
@@ -122,3 +124,32 @@ def _of_profile(profile: str) -> dict[str, str]:
     if frozen is None or frozen.token or not frozen.access_key or not frozen.secret_key:
         return {}
     return {f"profile:{profile}:id": frozen.access_key, f"profile:{profile}:key": frozen.secret_key}
+
+
+def limited(part: RepositoryPart, bare: Storage, clock: Clock, *, reading: bool = False) -> Storage:
+    """A storage within its repository's limits on writing and, with `reading`, on being read."""
+    limit = part.throttle or Limits()
+    if limit.write:
+        bare = Throttle(bare, write=Pace(parse_rate(limit.write), clock))
+    if reading and limit.read:
+        bare = Throttle(bare, read=Pace(parse_rate(limit.read), clock))
+    return bare
+
+
+def rule_of(part: RepositoryPart) -> Rule | None:
+    """What a repository is to keep; None: everything. What is locked stays: a day more, since a
+    lock begins when a snapshot is stored there, not at its instant."""
+    keep, lock = part.keep, part.lock
+    if keep is None:
+        return None
+    locked = parse_duration(getattr(lock, "for")) + 86_400 if lock else 0.0
+    return Rule(
+        keep.last or 0,
+        keep.hourly or 0,
+        keep.daily or 0,
+        keep.weekly or 0,
+        keep.monthly or 0,
+        keep.yearly or 0,
+        max(parse_duration(keep.within) if keep.within else 0.0, locked),
+        frozenset(keep.tags),
+    )

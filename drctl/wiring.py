@@ -34,7 +34,7 @@ from drctl.ops.group import Group
 from drctl.ops.lock import always_needed, keep_locked, tell_lost
 from drctl.ops.recovery.box import HOME, sweep
 from drctl.ops.replicate import ReplicateResult
-from drctl.places import Places
+from drctl.places import Places, limited, rule_of
 from drctl.plan import LoadedPlan
 from drctl.plan.model import Keep, RepositoryPart, engine_of
 from drctl.plan.secrets import path_of, resolve
@@ -49,7 +49,7 @@ from drctl.storage.base import Storage
 from drctl.storage.cache import Cache
 from drctl.storage.retry import Retry
 from drctl.storage.s3_lock import LockedS3
-from drctl.storage.throttle import Pace, Throttle
+from drctl.storage.throttle import Pace
 from drctl.units import parse_duration, parse_rate
 from drctl.workers import pool
 
@@ -90,9 +90,11 @@ class Wiring:
 
     def storage(self, name: str) -> Storage:
         """A repository's storage with its wrappers."""
-        bare, limit = self.bare_storage(name), self.part(name).throttle
-        if limit:
-            bare = Throttle(bare, Pace(parse_rate(limit.write), self.clock))
+        return Retry(limited(self.part(name), self.bare_storage(name), self.clock), self.clock)
+
+    def replicated(self, name: str) -> Storage:
+        """A repository's storage, to be copied from. A restore is never held back."""
+        bare = limited(self.part(name), self.bare_storage(name), self.clock, reading=True)
         return Retry(bare, self.clock)
 
     def bare_storage(self, name: str) -> Storage:
@@ -166,29 +168,20 @@ class Wiring:
         return lifecycle.open_as_reader(storage, identity, self.randomness)
 
     def rule(self, name: str) -> Rule | None:
-        """What a repository is to keep; None: everything. What is locked stays: a day more, since
-        a lock begins when a snapshot is stored there, not at its instant."""
-        keep, lock = self.part(name).keep, self.part(name).lock
-        if keep is None:
-            return None
-        locked = parse_duration(getattr(lock, "for")) + 86_400 if lock else 0.0
-        return Rule(
-            keep.last or 0,
-            keep.hourly or 0,
-            keep.daily or 0,
-            keep.weekly or 0,
-            keep.monthly or 0,
-            keep.yearly or 0,
-            max(parse_duration(keep.within) if keep.within else 0.0, locked),
-            frozenset(keep.tags),
-        )
+        """What a repository is to keep; None: everything."""
+        return rule_of(self.part(name))
 
     def replicate(
-        self, name: str, work: ThreadPoolExecutor, source: Storage | None = None
+        self,
+        name: str,
+        work: ThreadPoolExecutor,
+        source: Storage | None = None,
+        *,
+        proving: bool = False,
     ) -> ReplicateResult:
         """Bring a copy up to date, from the primary or another source. Raises StorageError,
         IntegrityError."""
-        origin = source or self.storage(self.primary())
+        origin = source or self.replicated(self.primary())
         return bring_up_to_date(
             origin,
             self.cached_storage(name),
@@ -198,6 +191,7 @@ class Wiring:
             self.clock,
             self.randomness,
             self.report,
+            proving=proving,
         )
 
     def grace_seconds(self, name: str) -> float:

@@ -17,19 +17,25 @@ from drctl.units import show_bytes
 
 @click.command()
 @click.option("--to", "to", metavar="REPOSITORY", help="Only to this one; made if it is not there.")
+@click.option(
+    "--verify", "proving", is_flag=True, help="Read what the copy holds, and mend what is damaged."
+)
 @from_option
 @as_of_option
 @output_options
 @pass_context
-def command(context: Context, to: str | None, repository: str | None) -> None:
+def command(context: Context, to: str | None, proving: bool, repository: str | None) -> None:
     """Copy to every other repository of the plan what it does not hold yet, still sealed.
 
     A copy without 'keep' gets everything, and no key is needed, but to lock what is copied the
     writer credential. One with a rule of its own gets what the rule keeps, which needs it, too.
+
+    What the copy holds under the same name and with the same length counts as the same; with
+    --verify it is read, and replaced where it is not. Nothing damaged is ever copied.
     """
     wiring, pool = context.wiring(), context.pool()
     origin = repository or wiring.primary()
-    source = wiring.storage(origin)
+    source = wiring.replicated(origin)
     now = replace(wiring, as_of_ns=None)
     if to:
         bare = now.bare_storage(to)
@@ -38,13 +44,15 @@ def command(context: Context, to: str | None, repository: str | None) -> None:
     document = {}
     lines = []
     for name in [to] if to else [n for n in wiring.loaded.plan.repositories if n != origin]:
-        done = now.replicate(name, pool, source)
+        done = now.replicate(name, pool, source, proving=proving)
         now.keep_locked(name, pool)
         document[name] = {
             "objects": done.objects,
             "size_bytes": done.size_bytes,
             "present": done.present,
+            "mended": done.mended,
         }
         copied = f"{done.objects} objects, {show_bytes(done.size_bytes)}"
-        lines.append(f"{name}: copied {copied}; {done.present} were there")
+        mended = f", {done.mended} of them damaged, and mended" if done.mended else ""
+        lines.append(f"{name}: copied {copied}; {done.present} were there{mended}")
     context.result(document, "\n".join(lines) or "the plan has no copy to bring up to date")

@@ -16,6 +16,7 @@ from drctl.cli.context import (
 )
 from drctl.cli.reading import source_of
 from drctl.errors import ExitCode
+from drctl.ops.repair import Hands, RepairResult, repair
 from drctl.ops.verify import Effort, VerifyResult, rebuild_index, verify
 from drctl.units import show_bytes
 
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 
 
 _CURE = """\
-  A damaged object is used again by later backups as long as it lies there. Move it out of
-  the repository; then 'drctl replicate --from COPY --to THIS' brings a sound one from a
-  copy, or the next backup stores anew what its source still has."""
+  A damaged object is used again by later backups as long as it lies there: run
+  'drctl verify --repair'. A sound one from another repository takes its place; where there
+  is none, what is sound in a damaged pack is saved, and the next backup stores the rest anew."""
 
 
 @click.command()
@@ -42,6 +43,7 @@ _CURE = """\
 )
 @click.option("--keyless", is_flag=True, help="Only what needs no key: every object's own proof.")
 @click.option("--rebuild-index", is_flag=True, help="Index the packs that no index names.")
+@click.option("--repair", "repairing", is_flag=True, help="Mend what is damaged or missing.")
 @from_option
 @as_of_option
 @kit_option
@@ -53,6 +55,7 @@ def command(
     percent: float,
     keyless: bool,
     rebuild_index: bool,
+    repairing: bool,
     repository: str | None,
     identity_path: str | None,
 ) -> int:
@@ -61,6 +64,10 @@ def command(
     Without keys: every object is what its name says. With the writer credential: everything that
     a snapshot needs is there. With an identity (--identity, or DRCTL_PASSPHRASE is set): all
     entries, and the data that is read, open and are what was written.
+
+    With --repair what is found damaged or missing is mended: from another repository of the plan,
+    or by saving what is sound in a pack, which needs an identity. Then everything is looked at once
+    more, and that is the result.
     """
     wiring, pool = context.wiring(), context.pool()
     name = source_of(context, wiring, repository)
@@ -76,8 +83,16 @@ def command(
     if opened and rebuild_index:
         _rebuild(context, opened)
     day = wiring.clock.now_ns() // (86400 * 10**9)
-    done = verify(storage, opened, identity, Effort(percent, day), pool, wiring.report)
-    context.result(_document(done), _text(done))
+    effort = Effort(percent, day)
+    done = verify(storage, opened, identity, effort, pool, wiring.report)
+    mended = RepairResult()
+    if repairing and done.damaged:
+        copies = [wiring.storage(n) for n in wiring.loaded.plan.repositories if n != name]
+        hands = Hands(storage, copies, opened, identity, pool, wiring.report)
+        mended = repair(hands, done.damaged, wiring.clock, wiring.randomness)
+        # What holds is what a second look finds, not what the repair believes.
+        done = verify(storage, opened, identity, effort, pool, wiring.report)
+    context.result(_document(done, mended), "\n".join([*_lines(mended), _text(done)]))
     return ExitCode.INTEGRITY if done.wrong else ExitCode.DONE
 
 
@@ -98,7 +113,15 @@ def _rebuild(context: Context, opened: object) -> None:
     rebuild_index(opened, context.report)
 
 
-def _document(done: VerifyResult) -> dict[str, object]:
+def _lines(mended: RepairResult) -> list[str]:
+    return [
+        *(f"mended: {name}, from {where}" for name, where in mended.fetched.items()),
+        *(f"saved: {name}: {what}; the rest is gone" for name, what in mended.saved.items()),
+        *(f"as it was: {name}: {why}" for name, why in mended.left.items()),
+    ]
+
+
+def _document(done: VerifyResult, mended: RepairResult) -> dict[str, object]:
     return {
         "repository": done.where,
         "depth": done.depth,
@@ -107,6 +130,8 @@ def _document(done: VerifyResult) -> dict[str, object]:
         "snapshots": done.snapshots,
         "entries": done.entries,
         "wrong": done.wrong,
+        "damaged": done.damaged,
+        "repaired": {"fetched": mended.fetched, "saved": mended.saved, "left": mended.left},
     }
 
 

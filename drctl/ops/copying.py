@@ -27,10 +27,12 @@ def bring_up_to_date(
     clock: Clock,
     randomness: Randomness,
     report: Reporter,
+    *,
+    proving: bool = False,
 ) -> ReplicateResult:
-    """Give a copy what it is to hold. It relies on what is there already, marked or not, so its
-    sign stands at the copy and no sweep begins there meanwhile. A copy that removes nothing needs
-    no key.
+    """Give a copy what it is to hold; `proving`: see `replicate`. It relies on what is there
+    already, marked or not, so its sign stands at the copy and no sweep begins there meanwhile. A
+    copy that removes nothing needs no key.
     Raises StorageError, IntegrityError."""
     refuse_another(source, copy)
     with runs.running(copy, randomness, clock, reviving=True) as run:
@@ -45,7 +47,7 @@ def bring_up_to_date(
                 )
 
         shown = runs.Showing(run, report)
-        done = replicate(source, copy, pool, shown, leaving, must_stand)
+        done = replicate(source, copy, pool, shown, leaving, must_stand, proving=proving)
         _look_back(copy, opened, run, done, leaving)
     return done
 

@@ -87,6 +87,7 @@ def prune(
     else:
         _mark(repository, s, chosen, needs, effort, result)
         _sweep(repository, effort, pool, report, result)
+        _drop_damaged(repository, s.now_ns - effort.grace_ns)
     return result
 
 
@@ -186,6 +187,13 @@ def _sweep(
         result.deleted_bytes += done.freed_bytes
         for refused in done.kept:
             report.emit(Notice("warning", refused))
+
+
+def _drop_damaged(repository: Repository, old_ns: int) -> None:
+    """What a repair put aside, and nobody asked for within the grace period."""
+    for info in list(repository.storage.list(names.DAMAGED)):
+        if info.modified_ns <= old_ns:
+            repository.storage.delete(info.name)
 
 
 # -- a dry run ------------------------------------------------------------------------------------

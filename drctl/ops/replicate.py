@@ -5,32 +5,43 @@ its name before it is written, so damage here never becomes the only copy there.
 object is told at the end and keeps no other from being copied.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass
-from hashlib import sha256
-from itertools import islice
+from dataclasses import dataclass, field
 
 from drctl.codec import documents
-from drctl.errors import AlreadyExists, IntegrityError, NotFound, StorageError, Unreadable
+from drctl.errors import IntegrityError, NotFound, StorageError, Unreadable
 from drctl.events import Notice, Phase, Progress, Reporter
 from drctl.logpieces import superseded
 from drctl.ops.leaving import ALL, Leaving
+from drctl.ops.transfer import copied, damage_of, spread
 from drctl.repository import log, names
 from drctl.storage.base import ObjectInfo, Storage
-
-_AHEAD = 16  # objects under way, a pack being about 16 MiB
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicateResult:
-    """`objects` and `size_bytes` were copied; `present` objects were there already."""
+    """`objects` and `size_bytes` were copied; `present` objects were there already, of which
+    `mended` were damaged and are replaced."""
 
     objects: int
     size_bytes: int
     present: int
     snapshots: tuple[str, ...] = ()  # names of those that are new there
+    mended: int = 0
+
+
+@dataclass(slots=True)
+class _Done:
+    """What a replication has come to so far."""
+
+    objects: int = 0
+    size_bytes: int = 0
+    present: int = 0
+    mended: int = 0
+    snapshots: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
 
 
 def replicate(
@@ -40,39 +51,68 @@ def replicate(
     report: Reporter,
     leaving: Leaving = ALL,
     before_commit: Callable[[], None] = lambda: None,
+    *,
+    proving: bool = False,
 ) -> ReplicateResult:
-    """Make `copy` hold all that `source` holds, but for what it is not to be given. Raises
-    StorageError, IntegrityError, and what `before_commit` raises before snapshots are copied."""
+    """Make `copy` hold all that `source` holds, but for what it is not to be given. With `proving`
+    what it holds already is read, and replaced where it is damaged. Raises StorageError,
+    IntegrityError, and what `before_commit` raises before snapshots are copied."""
     report.emit(Phase(f"replicating {source.where} to {copy.where}"))
     refuse_another(source, copy)
-    objects = size_bytes = present = 0
-    damaged: list[str] = []
+    done = _Done()
     # Snapshots are listed first, then what they need: a backup may be adding to both meanwhile, and
     # the copy must not get a snapshot without its packs.
     listed = {folder: list(source.list(folder)) for folder in reversed(names.COPY_ORDER)}
-    snapshots: list[str] = []
     for folder in names.COPY_ORDER:
         if folder == names.SNAPSHOTS:
             before_commit()
-        there = {info.name: info.size_bytes for info in copy.list(folder)}
-        missing = [
-            info
-            for info in listed[folder]
-            if there.get(info.name) != info.size_bytes and info.name not in leaving.names
-        ]
-        present += len(there)
-        for info, damage in _copied(source, copy, missing, pool):
-            if damage:
-                damaged.append(damage)
-                report.emit(Notice("warning", damage))
-                continue
-            if folder == names.SNAPSHOTS:
-                snapshots.append(info.name)
-            objects += 1
-            size_bytes += info.size_bytes
-            report.emit(Progress(size_bytes, 0, objects, stored_bytes=size_bytes))
-    _conclude(damaged)
-    return ReplicateResult(objects, size_bytes, present, tuple(snapshots))
+        there = list(copy.list(folder))
+        done.present += len(there)
+        damaged = _damaged(copy, there, pool) if proving else {}
+        done.damaged += [damaged[n] for n in damaged.keys() - {i.name for i in listed[folder]}]
+        missing = _missing(listed[folder], there, damaged, leaving)
+        for info, damage in copied(source, copy, missing, pool):
+            _note(done, info, damage, report)
+            done.mended += info.name in damaged and not damage
+    _conclude(done.damaged)
+    return ReplicateResult(
+        done.objects, done.size_bytes, done.present, tuple(done.snapshots), done.mended
+    )
+
+
+def _damaged(copy: Storage, there: Iterable[ObjectInfo], pool: Executor) -> dict[str, str]:
+    """Objects at the copy that are not what was written, each with what is wrong. A storage's own
+    checksum would not do: it tells what the server was given, not what its disk gives back."""
+    looked = spread(there, pool, lambda info: damage_of(copy, info.name))
+    return {info.name: what for info, what in looked if what}
+
+
+def _missing(
+    listed: Iterable[ObjectInfo],
+    there: Iterable[ObjectInfo],
+    damaged: Mapping[str, str],
+    leaving: Leaving,
+) -> list[ObjectInfo]:
+    """What is to be copied. A copy of the same name but another length is torn or foreign."""
+    sizes = {info.name: info.size_bytes for info in there}
+    return [
+        info
+        for info in listed
+        if info.name in damaged
+        or (sizes.get(info.name) != info.size_bytes and info.name not in leaving.names)
+    ]
+
+
+def _note(done: _Done, info: ObjectInfo, damage: str, report: Reporter) -> None:
+    if damage:
+        done.damaged.append(damage)
+        report.emit(Notice("warning", damage))
+        return
+    if info.name.startswith(names.SNAPSHOTS):
+        done.snapshots.append(info.name)
+    done.objects += 1
+    done.size_bytes += info.size_bytes
+    report.emit(Progress(done.size_bytes, 0, done.objects, stored_bytes=done.size_bytes))
 
 
 def copy_logs(source: Storage, copy: Storage, pool: Executor) -> int:
@@ -87,7 +127,7 @@ def copy_logs(source: Storage, copy: Storage, pool: Executor) -> int:
     for folder in (names.SESSIONS, names.LOG):  # a piece is of no use without its session
         there = {info.name: info.size_bytes for info in copy.list(folder)}
         missing = [i for i in listed[folder] if there.get(i.name) != i.size_bytes]
-        damaged += [damage for _, damage in _copied(source, copy, missing, pool) if damage]
+        damaged += [damage for _, damage in copied(source, copy, missing, pool) if damage]
     pieces = [log.piece(copy.where, name, 0) for name in {*there, *(i.name for i in missing)}]
     for piece in superseded(pieces):
         with suppress(StorageError):  # it may not delete there: what stays does no harm
@@ -123,60 +163,3 @@ def _conclude(damaged: list[str]) -> None:
             f"{damaged[0]}{more}: not copied",
             hint="everything else was; 'drctl verify' tells which snapshots need it",
         )
-
-
-def _copied(
-    source: Storage, copy: Storage, missing: list[ObjectInfo], pool: Executor
-) -> Iterator[tuple[ObjectInfo, str]]:
-    """Each object once it is there, or with what is wrong with it. A bounded number is under way
-    at a time."""
-
-    def one(info: ObjectInfo) -> tuple[ObjectInfo, str]:
-        try:
-            _copy(source, copy, info)
-        except NotFound:
-            if not info.name.startswith(names.LOG):
-                raise
-            return info, ""  # a whole piece covers it by now, and its writer deleted it
-        except (IntegrityError, Unreadable) as error:
-            return info, error.what
-        return info, ""
-
-    waiting = iter(missing)
-    while group := list(islice(waiting, _AHEAD)):
-        yield from pool.map(one, group)
-
-
-def _copy(source: Storage, copy: Storage, info: ObjectInfo) -> None:
-    data = source.get(info.name)
-    check_object(source.where, info.name, data)
-    is_hashed = info.name.startswith(names.HASHED)
-    try:
-        # A copy of the same name but another length is torn or foreign: the proven one replaces it.
-        copy.put(info.name, data, replace=not is_hashed)
-    except AlreadyExists:
-        copy.put(info.name, data, replace=True)
-
-
-def check_object(where: str, name: str, data: bytes) -> None:
-    """What anyone can prove of an object without a key. Raises IntegrityError naming it."""
-    if name.startswith(names.HASHED):
-        if sha256(data).hexdigest() != names.digest_of(name):
-            raise IntegrityError(f"{where}: {name} is not what was written")
-        if name.startswith(names.LOG):
-            log.check(where, name, data)
-        return
-    try:
-        if name == names.CONFIG:
-            documents.decode_config(data, None)
-        elif name.startswith(names.SESSIONS):
-            _check_id(documents.check_sealed(documents.SESSION_MAGIC, data), name)
-        elif name.startswith(names.KEYS):
-            _check_id(documents.check_sealed(documents.KEYS_MAGIC, data), name)
-    except IntegrityError as error:
-        raise IntegrityError(f"{where}: {name} {error.what}") from error
-
-
-def _check_id(sealed: documents.Sealed, name: str) -> None:
-    if sealed.id.hex() != names.digest_of(name):
-        raise IntegrityError("stands under another's name")

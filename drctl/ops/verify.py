@@ -9,9 +9,10 @@ Everything wrong is collected, so that one bad object does not hide another.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from typing import Protocol
 from zlib import crc32
 
 from drctl.codec import documents, table
@@ -19,7 +20,7 @@ from drctl.codec.recipients import Identity
 from drctl.errors import IntegrityError, KeyUnavailable, NotFound, Unreadable
 from drctl.events import Notice, Phase, Progress, Reporter
 from drctl.model import Snapshot
-from drctl.ops.replicate import check_object
+from drctl.ops.transfer import check_object, spread
 from drctl.repository import catalog, names
 from drctl.repository.index import Index
 from drctl.repository.log import LogReader, session_of
@@ -29,8 +30,8 @@ from drctl.repository.survey import Needs, SegmentId
 from drctl.storage.base import ObjectInfo, Storage
 from drctl.units import show_path
 
-Wrong = Callable[[str], None]  # takes one sentence about one thing that is wrong
 Prove = Callable[[str, bytes], None]  # takes an object's name and bytes
+_TELL_EVERY = 16  # objects
 
 
 @dataclass(slots=True)
@@ -44,6 +45,14 @@ class VerifyResult:
     snapshots: int = 0
     entries: int = 0
     wrong: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)  # names of objects that are, or are missing
+
+
+class Wrong(Protocol):
+    """Takes one sentence about one thing that is wrong, and the object that is damaged or missing,
+    where it is one."""
+
+    def __call__(self, what: str, name: str = "") -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +104,9 @@ def _opener(reader: Reader, log: LogReader) -> Prove:
 
 
 def _collector(result: VerifyResult, report: Reporter) -> Wrong:
-    def wrong(what: str) -> None:
+    def wrong(what: str, name: str = "") -> None:
+        if name and name not in result.damaged:
+            result.damaged.append(name)
         if what not in result.wrong:
             result.wrong.append(what)
             report.emit(Notice("warning", what))
@@ -133,18 +144,13 @@ def _scrub(
             return error.what
         return ""
 
-    for group in _groups(chosen):
-        for info, found in zip(group, pool.map(look, group), strict=True):
-            result.objects += 1
-            result.read_bytes += info.size_bytes
-            if found:
-                wrong(found)
-        report.emit(Progress(result.read_bytes, total, result.objects, len(chosen)))
-
-
-def _groups(chosen: list[ObjectInfo], size: int = 16) -> Iterator[list[ObjectInfo]]:
-    """A bounded number under way: a pool takes all the work that it is given."""
-    return (chosen[i : i + size] for i in range(0, len(chosen), size))
+    for info, found in spread(chosen, pool, look):
+        result.objects += 1
+        result.read_bytes += info.size_bytes
+        if found:
+            wrong(found, info.name)
+        if result.objects in (len(chosen), result.objects // _TELL_EVERY * _TELL_EVERY):
+            report.emit(Progress(result.read_bytes, total, result.objects, len(chosen)))
 
 
 # -- structure ------------------------------------------------------------------------------------
@@ -196,9 +202,9 @@ def _check_places(
         name = names.named(names.PACKS, pack.hex())
         if name not in sizes:
             if not needed.get(pack, set()) <= here:
-                wrong(f"{repository.where}: {name} is missing")
+                wrong(f"{repository.where}: {name} is missing", name)
         elif sizes[name] < end:
-            wrong(f"{repository.where}: {name} is cut short at {sizes[name]} bytes")
+            wrong(f"{repository.where}: {name} is cut short at {sizes[name]} bytes", name)
 
 
 def _check_log(repository: Repository, wrong: Wrong) -> None:
@@ -212,7 +218,8 @@ def _check_log(repository: Repository, wrong: Wrong) -> None:
             wrong(error.what)
             continue
         if session not in there:
-            wrong(f"{repository.where}: sessions/{session} is missing, though {info.name} needs it")
+            name = names.SESSIONS + session
+            wrong(f"{repository.where}: {name} is missing, though {info.name} needs it", name)
 
 
 def _take_unindexed(

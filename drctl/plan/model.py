@@ -58,10 +58,11 @@ def _lock_model() -> type[Part]:
 LockPart = _lock_model()
 
 
-class WriteLimit(Part):
-    """What a repository's storage is spared."""
+class Limits(Part):
+    """What a repository's storage, and the link to it, are spared."""
 
-    write: Rate = Field(description="Write no faster, such as 20MiB/s.")
+    write: Rate | None = Field(default=None, description="Write no faster, such as 20MiB/s.")
+    read: Rate | None = Field(default=None, description="Copy from it no faster.")
 
 
 class ReadLimit(Part):
@@ -83,7 +84,9 @@ class RepositoryPart(Part):
     lock: LockPart | None = Field(  # type: ignore[valid-type]
         default=None, description="Object lock, of an S3 bucket."
     )
-    throttle: WriteLimit | None = Field(default=None, description="A limit on writing to it.")
+    throttle: Limits | None = Field(
+        default=None, description="Limits on writing to it and on copying from it."
+    )
 
 
 class Keys(Part):

@@ -16,6 +16,7 @@ WRITING, REVIVING, ALIVE = "runs/writing/", "runs/reviving/", "runs/alive/"
 TRASHED, MARKS = "trash/snapshots/", "trash/marks/"
 SINCE, SWEEPING = "trash/since/", "trash/sweeping/"
 CLOCK = "trash/clock"
+DAMAGED = "trash/damaged/"
 
 PASSING = (RUNS, TRASH)  # no snapshot needs it: it is never locked
 

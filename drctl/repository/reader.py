@@ -91,14 +91,22 @@ class Reader:
         table = self.repository.toc_in(name, data)
         for found in table.segments:
             sealed = memoryview(data)[found.offset : found.offset + found.stored_bytes]
-            place = Place(found.session, found.number, table.name, *_sizes(found))
-            plain = memoryview(self._decode(name, place, sealed))
-            offset = 0
-            for blob_id, length in found.blobs:
-                blob = plain[offset : offset + length]
-                if self.repository.secrets.blob_id(blob) != blob_id:
-                    raise IntegrityError(f"{self.repository.where}: {name} holds a wrong blob")
-                offset += length
+            self.check_segment(name, found, sealed)
+
+    def check_segment(self, name: str, found: Segment, sealed: memoryview) -> None:
+        """Open one segment of the pack of that name and prove every blob in it."""
+        place = Place(found.session, found.number, b"", *_sizes(found))
+        plain = memoryview(self._decode(name, place, sealed))
+        offset = 0
+        for blob_id, length in found.blobs:
+            blob = plain[offset : offset + length]
+            if self.repository.secrets.blob_id(blob) != blob_id:
+                raise IntegrityError(f"{self.repository.where}: {name} holds a wrong blob")
+            offset += length
+
+    def must_open(self, session: bytes) -> None:
+        """The session is there, and this identity opens it. Raises as `blobs` does."""
+        self._seal(session)
 
     # -- segments -----------------------------------------------------------------------------
 

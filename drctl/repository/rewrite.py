@@ -76,16 +76,20 @@ class _Filling:
 
 def rewrite(repository: Repository, packs: Iterable[PackUse], needs: Needs) -> list[PackTable]:
     """Copy the needed segments of packs to new packs. Gives the new packs' tables."""
+    return pack_anew(repository, (x for use in packs for x in _needed(repository, use, needs)))
+
+
+def pack_anew(repository: Repository, sealed: Iterable[tuple[Segment, bytes]]) -> list[PackTable]:
+    """Store segments, as they are, in new packs. Gives their tables."""
     made = []
     filling = _Filling()
-    for use in packs:
-        for segment, sealed in _needed(repository, use, needs):
-            if filling.size_bytes + len(sealed) > PACK_TARGET_BYTES and filling.segments:
-                made.append(_store(repository, filling))
-                filling = _Filling()
-            filling.segments.append(replace(segment, offset=filling.size_bytes))
-            filling.parts.append(sealed)
-            filling.size_bytes += len(sealed)
+    for segment, data in sealed:
+        if filling.size_bytes + len(data) > PACK_TARGET_BYTES and filling.segments:
+            made.append(_store(repository, filling))
+            filling = _Filling()
+        filling.segments.append(replace(segment, offset=filling.size_bytes))
+        filling.parts.append(data)
+        filling.size_bytes += len(data)
     if filling.segments:
         made.append(_store(repository, filling))
     return made

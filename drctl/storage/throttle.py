@@ -28,22 +28,30 @@ class Pace:
 
 
 class Throttle:
-    """Writes no faster than the pace; everything else passes."""
+    """Writes, or reads, no faster than its pace; everything else passes."""
 
-    def __init__(self, inner: Storage, pace: Pace) -> None:
+    def __init__(
+        self, inner: Storage, *, write: Pace | None = None, read: Pace | None = None
+    ) -> None:
         self._inner = inner
-        self._pace = pace
+        self._write = write
+        self._read = read
 
     @property
     def where(self) -> str:
         return self._inner.where
 
     def put(self, name: str, data: Buffer, *, replace: bool = False) -> None:
-        self._pace.take(len(data))
+        if self._write:
+            self._write.take(len(data))
         self._inner.put(name, data, replace=replace)
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
-        return self._inner.get(name, offset, length)
+        """How long an object is shows when it has come: the next one waits for it."""
+        data = self._inner.get(name, offset, length)
+        if self._read:
+            self._read.take(len(data))
+        return data
 
     def head(self, name: str) -> ObjectInfo:
         return self._inner.head(name)

@@ -195,6 +195,38 @@ def test_damage_is_told_and_the_rest_comes_back(site) -> None:
     failed = site.run("restore", "tree", "--to", site.top / "back", code=ExitCode.INTEGRITY)
     assert packs[0].name[:16] in failed.stderr
     site.run("restore", "tree", "--from", "offsite", "--to", site.top / "whole")
+    done = site.json("verify", "--read-data", "100", "--repair")
+    assert list(done["repaired"]["fetched"]) == [f"packs/{packs[0].name[:2]}/{packs[0].name}"]
+    assert (done["wrong"], done["repaired"]["left"]) == ([], {})
+    copy = next((site.top / "offsite/packs").rglob(f"*/{packs[0].name}"))
+    copy.write_bytes(data)
+    assert site.json("replicate")["offsite"]["mended"] == 0
+    assert site.json("replicate", "--verify")["offsite"]["mended"] == 1
+    assert copy.read_bytes() == packs[0].read_bytes()
+
+
+def test_of_a_pack_that_no_copy_has_the_sound_part_is_saved_and_the_rest_stored_anew(site) -> None:
+    (site.top / "live/tree/large").write_bytes(os.urandom(6_000_000))
+    site.run("backup", "tree")
+    shutil.rmtree(site.top / "offsite")
+    (pack,) = (site.top / "local/packs").rglob("*/*")
+    data = bytearray(pack.read_bytes())
+    data[len(data) // 3] ^= 1
+    pack.write_bytes(data)
+    words = ("verify", "--read-data", "100", "--repair")
+    told = site.run(*words, code=ExitCode.INTEGRITY)
+    assert f"saved: packs/{pack.name[:2]}/{pack.name}: " in told.stdout
+    assert "offsite" in told.stderr  # nothing could be taken from there
+    assert not pack.exists()
+    shutil.rmtree(site.top / "state")
+    site.run("backup", "tree", code=ExitCode.PARTIAL)
+    for snapshot in site.snapshots("tree"):
+        site.run("restore", snapshot["id"], "--to", site.top / snapshot["id"])
+        restored = site.top / snapshot["id"] / "large"
+        assert restored.read_bytes() == (site.top / "live/tree/large").read_bytes()
+    (aside,) = (site.top / "local/trash/damaged").iterdir()
+    site.run("prune", "--from", "local", "--grace", "0s", "--patience", "0s")
+    assert not aside.exists()
 
 
 def test_secrets_never_reach_the_children_nor_the_output(site) -> None:

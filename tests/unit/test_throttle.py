@@ -54,7 +54,7 @@ def test_time_spent_on_the_transfer_itself_counts() -> None:
 
 def test_writes_are_held_and_nothing_else_is() -> None:
     clock = Hands()
-    storage = Throttle(Memory(), Pace(100, clock))
+    storage = Throttle(Memory(), write=Pace(100, clock))
     storage.put("a", b"x" * 250)
     assert storage.get("a") == b"x" * 250
     assert storage.head("a").size_bytes == 250

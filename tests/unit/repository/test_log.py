@@ -13,7 +13,8 @@ from drctl.engines.postgres_recovery import assemble_as_it_is
 from drctl.errors import IntegrityError, KeyUnavailable, NotFound, StorageError
 from drctl.events import Silent
 from drctl.logpieces import LogPiece, by_file, outlived, superseded
-from drctl.ops.replicate import check_object, copy_logs, replicate
+from drctl.ops.replicate import copy_logs, replicate
+from drctl.ops.transfer import check_object
 from drctl.ops.verify import Effort, verify
 from drctl.repository import lifecycle, names
 from drctl.repository.log import LogReader, LogWriter, session_of

@@ -1,0 +1,200 @@
+"""Mend what a verification found damaged or missing.
+
+A sound one from another repository takes its place. Where there is none, what is sound in a
+damaged pack is saved to a new one and the pack goes to the trash: a later backup would lean on it
+as long as it lies there, and now stores anew what its source still has. No sweep runs meanwhile,
+since it might count on what is being taken away.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from drctl.clock import Clock, Randomness
+from drctl.codec.recipients import Identity
+from drctl.codec.table import PackTable, Segment
+from drctl.errors import IntegrityError, KeyUnavailable, NotFound, StorageError, Unreadable
+from drctl.events import Notice, Phase, Reporter
+from drctl.ops.replicate import refuse_another
+from drctl.ops.transfer import damage_of, proven, put_proven
+from drctl.ops.verify import rebuild_index
+from drctl.repository import names, rewrite, runs, survey
+from drctl.repository.reader import Reader
+from drctl.repository.repository import Repository
+from drctl.repository.runs import Run
+from drctl.storage.base import Storage
+
+_NO_COPY = "no other repository of the plan has it sound"
+
+
+@dataclass(slots=True)
+class RepairResult:
+    """By names of objects: where a sound one came from; how much of a pack was saved before it went
+    to the trash; why one is as it was."""
+
+    fetched: dict[str, str] = field(default_factory=dict)
+    saved: dict[str, str] = field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """What a repair has to work with: other repositories, and as many keys as there are."""
+
+    storage: Storage
+    copies: Sequence[Storage]
+    repository: Repository | None
+    identity: Identity | None
+    pool: Executor
+    report: Reporter
+
+
+def repair(
+    hands: Hands, damaged: Iterable[str], clock: Clock, randomness: Randomness
+) -> RepairResult:
+    """Raises StorageError when the repository itself fails, or a sweep is under way there."""
+    storage, result = hands.storage, RepairResult()
+    hands.report.emit(Phase(f"mending {storage.where}"))
+    sources = [copy for copy in hands.copies if _answers(copy, hands)]
+    with runs.running(storage, randomness, clock, reviving=True) as run:
+        if any(storage.list(names.SWEEPING)):
+            raise StorageError(
+                f"{storage.where}: a prune is deleting there, or was killed while it did",
+                hint="run 'drctl prune' to its end, then this again",
+            )
+        indexes = []
+        for name in sorted(damaged, key=_rank):
+            where = _fetch(sources, storage, name)
+            if where:
+                result.fetched[name] = where
+            elif name.startswith(names.INDEX) and hands.repository:
+                indexes.append(name)
+            else:
+                _save(hands, run, name, result)
+        _index_anew(hands, run, indexes, result)
+    return result
+
+
+def _rank(name: str) -> tuple[int, str]:
+    """In the order of a copy: sessions before the packs that they open."""
+    folders = names.COPY_ORDER
+    return next((i for i, f in enumerate(folders) if name.startswith(f)), len(folders)), name
+
+
+def _answers(copy: Storage, hands: Hands) -> bool:
+    try:
+        refuse_another(copy, hands.storage)
+        copy.head(names.CONFIG)
+    except StorageError as error:
+        hands.report.emit(Notice("warning", f"nothing is taken from {copy.where}: {error.what}"))
+        return False
+    return True
+
+
+def _fetch(sources: Iterable[Storage], storage: Storage, name: str) -> str:
+    """Where a sound one was found, which is in its place now; empty: nowhere."""
+    for source in sources:
+        try:
+            data = proven(source, name)
+        except (StorageError, IntegrityError):
+            continue  # another one may have it
+        put_proven(storage, name, data)
+        if not damage_of(storage, name):
+            return source.where
+    return ""
+
+
+# -- packs ----------------------------------------------------------------------------------------
+
+
+def _save(hands: Hands, run: Run, name: str, result: RepairResult) -> None:
+    """What is sound in a pack that nobody else has."""
+    if not name.startswith(names.PACKS):
+        result.left[name] = _NO_COPY
+    elif hands.repository is None or hands.identity is None:
+        result.left[name] = f"{_NO_COPY}; with an identity what is sound in it would be saved"
+    else:
+        try:
+            result.saved[name] = _save_pack(hands.repository, hands.identity, run, name)
+        except (IntegrityError, KeyUnavailable, NotFound) as error:
+            result.left[name] = error.what
+
+
+def _save_pack(repository: Repository, identity: Identity, run: Run, name: str) -> str:
+    table = _table_of(repository, name)
+    reader = Reader(repository, repository.load_index(_unsaid), identity)
+    for session in {segment.session for segment in table.segments}:
+        reader.must_open(session)  # what does not open for want of a key is not damaged
+    sound = _sound(repository, reader, table, name)
+    counted: list[Segment] = []
+    made = rewrite.pack_anew(repository, _counting(sound, counted))
+    rewrite.put_index(repository, made)
+    _set_aside(repository.storage, run, name)
+    return f"{len(counted)} of its {len(table.segments)} segments"
+
+
+def _unsaid(what: str) -> None:
+    """What else is damaged was told by the verification."""
+    del what
+
+
+def _table_of(repository: Repository, name: str) -> PackTable:
+    """What lies where in a pack: an index knows it, too, if the pack's own table is damaged."""
+    digest = bytes.fromhex(names.digest_of(name))
+    for info in repository.storage.list(names.INDEX):
+        with suppress(IntegrityError, NotFound):
+            for table in survey.tables_of(repository, [names.digest_of(info.name)]):
+                if table.name == digest:
+                    return table
+    return repository.read_toc(repository.storage.head(name))
+
+
+def _sound(
+    repository: Repository, reader: Reader, table: PackTable, name: str
+) -> Iterator[tuple[Segment, bytes]]:
+    """The segments that open and hold what the table says. Each is read by itself: the medium may
+    give some and not others."""
+    for segment in table.segments:
+        try:
+            sealed = repository.read(name, segment.offset, segment.stored_bytes)
+            reader.check_segment(name, segment, memoryview(sealed))
+        except IntegrityError:
+            continue  # this one is lost
+        yield segment, sealed
+
+
+def _counting(
+    sound: Iterator[tuple[Segment, bytes]], counted: list[Segment]
+) -> Iterator[tuple[Segment, bytes]]:
+    for segment, sealed in sound:
+        counted.append(segment)
+        yield segment, sealed
+
+
+def _set_aside(storage: Storage, run: Run, name: str) -> None:
+    """To the trash, where it is kept for the grace period."""
+    with suppress(Unreadable):
+        storage.put(names.DAMAGED + names.digest_of(name), storage.get(name), replace=True)
+    _delete(storage, run, name)
+
+
+def _delete(storage: Storage, run: Run, name: str) -> None:
+    if not run.stands():
+        raise StorageError(
+            f"{storage.where}: this run was taken for dead by a prune: {name} stays",
+            hint="run it again; what was mended is mended",
+        )
+    storage.delete(name)
+
+
+# -- indexes --------------------------------------------------------------------------------------
+
+
+def _index_anew(hands: Hands, run: Run, damaged: list[str], result: RepairResult) -> None:
+    """What a damaged index said is read from the packs, and it goes."""
+    if damaged and hands.repository:
+        rebuild_index(hands.repository, hands.report)
+        for name in damaged:
+            _delete(hands.storage, run, name)
+            result.saved[name] = "what it said was read from the packs"

@@ -1,0 +1,171 @@
+"""What is damaged is mended where anything sound is left, and nothing sound is ever given up."""
+
+import os
+from concurrent.futures import Executor
+
+import pytest
+from small_site import IDENTITY, History, memory_of, objects_of, write_tree
+
+from drctl.clock import SystemClock
+from drctl.errors import IntegrityError, StorageError
+from drctl.events import Silent
+from drctl.ops.repair import Hands, RepairResult, repair
+from drctl.ops.replicate import replicate
+from drctl.ops.verify import Effort, verify
+from drctl.repository import lifecycle, names
+from drctl.storage.base import Storage
+from drctl.storage.memory import Memory
+
+
+def spoilt(data: bytes) -> bytes:
+    """The same length, one bit wrong."""
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+def mended(
+    own: History, storage: Storage, pool: Executor, *copies: Storage, with_identity: bool = True
+) -> RepairResult:
+    """As the command does it."""
+    opened = lifecycle.open_as_writer(storage, own.site.credential, os.urandom)
+    identity = IDENTITY if with_identity else None
+    found = verify(storage, opened, identity, Effort(100, 0), pool, Silent())
+    hands = Hands(storage, copies, opened, identity, pool, Silent())
+    return repair(hands, found.damaged, SystemClock(), os.urandom)
+
+
+# -- replication ----------------------------------------------------------------------------------
+
+
+def test_a_replication_that_proves_mends_each_damaged_object_of_the_copy(
+    tiny: History, pool: Executor
+) -> None:
+    """But for the config, of whose bytes some can be changed and only a key tells."""
+    for name, data in tiny.objects.items():
+        copy = memory_of({**tiny.objects, name: spoilt(data)})
+        if name.startswith(names.HASHED):
+            done = replicate(tiny.storage(), copy, pool, Silent(), proving=True)
+            assert (done.mended, objects_of(copy)) == (1, tiny.objects)
+
+
+def test_what_is_damaged_at_the_source_never_replaces_what_the_copy_has(
+    tiny: History, pool: Executor
+) -> None:
+    for name, data in tiny.objects.items():
+        if name.startswith(names.HASHED):
+            source = memory_of({**tiny.objects, name: spoilt(data)})
+            whole, worse = tiny.storage(), memory_of({**tiny.objects, name: data[:9]})
+            replicate(source, whole, pool, Silent(), proving=True)
+            assert objects_of(whole) == tiny.objects
+            with pytest.raises(IntegrityError, match=name):
+                replicate(source, worse, pool, Silent(), proving=True)
+            assert worse.get(name) == data[:9]
+
+
+def test_damage_at_the_copy_that_the_source_cannot_mend_is_told(
+    tiny: History, pool: Executor
+) -> None:
+    name = next(n for n in tiny.objects if n.startswith(names.SNAPSHOTS))
+    source = memory_of({n: data for n, data in tiny.objects.items() if n != name})
+    copy = memory_of({**tiny.objects, name: spoilt(tiny.objects[name])})
+    with pytest.raises(IntegrityError, match=name):
+        replicate(source, copy, pool, Silent(), proving=True)
+
+
+# -- a repair from a copy -------------------------------------------------------------------------
+
+
+def test_each_object_comes_back_from_a_copy_that_has_it_sound(
+    tiny: History, pool: Executor
+) -> None:
+    for name, data in tiny.objects.items():
+        if not name.startswith(names.HASHED):
+            continue
+        storage = memory_of({**tiny.objects, name: spoilt(data)})
+        bad = memory_of({**tiny.objects, name: spoilt(data)})
+        done = mended(tiny, storage, pool, Memory(), bad, tiny.storage())
+        assert (list(done.fetched), done.saved, done.left) == ([name], {}, {})
+        assert objects_of(storage) == tiny.objects
+
+
+def test_a_lost_pack_and_one_cut_short_come_back_from_a_copy(tiny: History, pool: Executor) -> None:
+    first, second = (n for n in tiny.objects if n.startswith(names.PACKS))
+    objects = {**tiny.objects, second: tiny.objects[second][:-9]}
+    del objects[first]
+    storage = memory_of(objects)
+    mended(tiny, storage, pool, tiny.storage())
+    assert objects_of(storage) == tiny.objects
+
+
+# -- a repair without one -------------------------------------------------------------------------
+
+
+def damaged_in_one_segment(own: History) -> tuple[Memory, str]:
+    """The largest pack has one bit wrong, in one of its many segments."""
+    name = max((n for n in own.objects if n.startswith(names.PACKS)), key=_size_in(own))
+    return memory_of({**own.objects, name: spoilt(own.objects[name])}), name
+
+
+def _size_in(own: History):
+    return lambda name: len(own.objects[name])
+
+
+def test_what_is_sound_in_a_damaged_pack_is_saved_and_later_backups_store_the_rest_anew(
+    small: History, pool: Executor
+) -> None:
+    storage, name = damaged_in_one_segment(small)
+    lost = {n for n, d in readable(small, storage).items() if d != small.trees[small.newest][n]}
+    done = mended(small, storage, pool, Memory())
+    assert list(done.saved) == [name]
+    assert name not in objects_of(storage)
+    assert storage.get(names.DAMAGED + names.digest_of(name))
+    after = readable(small, storage)
+    assert {n for n, data in after.items() if data != small.trees[small.newest][n]} == lost
+    write_tree(small.site.live, small.trees[small.newest])
+    small.site.backup(storage, state="none-of-it-is-remembered")
+    for snapshot in small.site.snapshots(storage):
+        tree = small.trees.get(snapshot.name, small.trees[small.newest])
+        assert small.site.restored(storage, snapshot.name) == tree
+
+
+def readable(own: History, storage: Storage) -> dict[str, bytes]:
+    """Each file of the newest snapshot, as far as it comes back; b"" where it does not."""
+    from small_site import Kept
+
+    kept = Kept()
+    own.site.restore(storage, own.newest, kept)
+    return {name: kept.files.get(name, b"") for name in own.trees[own.newest]}
+
+
+def test_without_an_identity_a_damaged_pack_stays(small: History, pool: Executor) -> None:
+    storage, name = damaged_in_one_segment(small)
+    before = objects_of(storage)
+    done = mended(small, storage, pool, with_identity=False)
+    assert list(done.left) == [name]
+    assert objects_of(storage) == before
+
+
+def test_a_damaged_pack_whose_session_is_lost_stays(small: History, pool: Executor) -> None:
+    """Its segments may be sound: the session may be on a copy that does not answer today."""
+    storage, name = damaged_in_one_segment(small)
+    for info in list(storage.list(names.SESSIONS)):
+        storage.delete(info.name)
+    done = mended(small, storage, pool)
+    assert name in done.left
+    assert storage.get(name)
+
+
+def test_what_a_damaged_index_said_is_read_from_the_packs(tiny: History, pool: Executor) -> None:
+    name = next(n for n in tiny.objects if n.startswith(names.INDEX))
+    storage = memory_of({**tiny.objects, name: spoilt(tiny.objects[name])})
+    done = mended(tiny, storage, pool)
+    assert list(done.saved) == [name]
+    assert name not in objects_of(storage)
+    tiny.must_be_whole(storage)
+
+
+def test_nothing_is_mended_while_a_prune_deletes(tiny: History, pool: Executor) -> None:
+    storage = tiny.storage()
+    storage.put(f"{names.SWEEPING}{'0' * 64}/{'1' * 32}", b"")
+    with pytest.raises(StorageError, match="prune"):
+        mended(tiny, storage, pool)

@@ -18,8 +18,8 @@ from benchmark.pgdata import Running
 from benchmark.rivals import DrctlPostgres
 
 _TPS = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
-_WINDOW_SECONDS = 14
-_MOST = 6  # backups that fit into a window
+_WINDOW_SECONDS = 12
+_MOST = 4  # backups that fit into a window
 KINDS = ("no backup", "backup", "throttled")
 
 

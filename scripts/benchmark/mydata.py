@@ -21,7 +21,7 @@ class MariaDB:
 
     def __init__(self, top: Path, rows: int) -> None:
         self.path = top / "mariadb"
-        self.socket = top / "mariadb.socket"
+        self.socket = top / "mariadb-socket" / "socket"
         self._rows = rows
         self._user = ["--user=mysql"] if os.geteuid() == 0 else []
 
@@ -43,7 +43,7 @@ class MariaDB:
     def _fill(self, table: int) -> None:
         columns = "id int primary key, a char(32), b char(64), c varchar(60), d double, key (d)"
         self.sql(f"create table shop.t{table} ({columns})")
-        made = f"select seq, {_ROW} from seq_1_to_{self._rows}"  # noqa: S608
+        made = f"select seq, {_ROW} from shop.seq_1_to_{self._rows}"  # noqa: S608
         self.sql(f"insert into shop.t{table} {made}")
 
     def change(self) -> None:
@@ -65,7 +65,10 @@ class MariaDB:
     @contextmanager
     def serving(self, path: Path) -> Iterator[None]:
         """While it runs, on a socket."""
-        words = [f"--datadir={path}", f"--socket={self.socket}", f"--log-error={path}.log"]
+        self.socket.parent.mkdir(exist_ok=True)
+        self.socket.parent.chmod(0o777)
+        log = f"--log-error={self.socket.parent}/log"
+        words = [f"--datadir={path}", f"--socket={self.socket}", log]
         words += ["--skip-networking", "--log-bin=binlog", "--binlog-format=ROW", "--server-id=7"]
         words += ["--sync-binlog=1", "--innodb-buffer-pool-size=512M"]
         argv = ["mariadbd", "--no-defaults", *words, *self._user]
@@ -85,7 +88,7 @@ class MariaDB:
             if process.poll() is not None:
                 break
             time.sleep(0.2)
-        raise SystemExit(f"bench: MariaDB does not answer; see {self.path}*.log")
+        raise SystemExit(f"bench: MariaDB does not answer; see {self.socket.parent}/log")
 
     def sql(self, statement: str) -> str:
         argv = ["mariadb", "--no-defaults", f"--socket={self.socket}", "-uroot", "-N"]

@@ -131,3 +131,9 @@ class Pipe(Online):
     def restore(self, to: Path) -> Argv:
         to.mkdir()
         return ["bash", "-c", _BACK, str(self.repository() / "again"), str(to)]
+
+    def complete(self, restored: Path) -> None:
+        """It belongs to the user that the server runs as."""
+        found = self.data.stat()
+        owner = f"{found.st_uid}:{found.st_gid}"
+        subprocess.run(["chown", "-R", owner, str(restored)], check=True)

@@ -196,7 +196,10 @@ def versions(data: list[str]) -> dict[str, str]:
     if "pgcluster" in data:
         asked["pgbackrest"] = ["pgbackrest", "version"]
     if "mariadb" in data:
-        asked |= {name: [name, "--version"] for name in ("mariadb-backup", "openssl")}
+        asked |= {
+            "mariadb-backup": ["mariadb-backup", "--version"],
+            "openssl": ["openssl", "version"],
+        }
     missing = [name for name, argv in asked.items() if not shutil.which(argv[0])]
     if missing:
         raise SystemExit(f"bench: not installed: {', '.join(missing)}; see docs/performance.md")

@@ -37,6 +37,7 @@ def command(context: Context, assets: tuple[str, ...], accept: bool) -> int:
     for name in wanted:
         if name not in groups:
             wiring.asset(name, "")  # a name that is not there is told before anything is done
+    context.subject = " ".join(assets)
     context.interrupted_hint = "nothing was lost; the next run takes over what was stored"
     repository = wiring.as_writer(wiring.primary())
     done: list[BackupResult] = []

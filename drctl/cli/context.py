@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from drctl.cli.standard import say
-from drctl.errors import KeyUnavailable, UsageError
+from drctl.errors import DrctlError, KeyUnavailable, UsageError
 from drctl.events import Reporter
 from drctl.units import parse_instant
 
@@ -36,6 +37,13 @@ class Context:
         self.interrupted_hint = "nothing was lost; run it again"
         self.kit_files: tuple[str, ...] = ()
         self.as_of: str | None = None
+        self.command = ""  # as it was typed
+        self.subject = ""  # what it works on; empty: everything
+        self.is_run = True  # not a mere look at one
+        self.began_seconds = time.monotonic()
+        self.wired: Wiring | None = None
+        self.document: Any = None  # the result
+        self.error: DrctlError | None = None  # what ended it
         self._kit: tuple[OpenKit, str] | None = None
         self._report: Reporter | None = None
         self._stack = ExitStack()
@@ -65,6 +73,7 @@ class Context:
         loaded, kit = self.load(), self.kit()
         wiring = Wiring(loaded, self.report, kept=kit.secrets if kit else None)
         made = replace(wiring, as_of_ns=instant(wiring, self.as_of, "--as-of"))
+        self.wired = made
         sweep_drills(made)
         return made
 
@@ -169,6 +178,7 @@ class Context:
 
     def result(self, document: Any, text: str) -> None:
         """The result: one JSON document, or text. Nothing with --quiet."""
+        self.document = document
         close = getattr(self._report, "close", None)
         if close:
             close()

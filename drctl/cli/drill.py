@@ -54,6 +54,7 @@ def command(
     Exit code 10 when an objective was missed, a check failed, or a check could not have failed.
     """
     wiring = context.wiring()
+    context.subject = name
     part = _part(wiring, name)
     if seed is None:
         seed = int.from_bytes(wiring.randomness(4), "big") >> 1

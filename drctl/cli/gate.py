@@ -28,13 +28,14 @@ def command(context: Context, drills: tuple[str, ...], max_age: str | None, stri
     a piece is missing from its chain. One line for a delivery pipeline, or for cron.
     """
     wiring = context.wiring()
+    context.subject = " ".join(drills)
     plan = wiring.loaded.plan
     unknown = [name for name in drills if name not in plan.drills]
     if unknown:
         raise UsageError(f"the plan has no drill '{unknown[0]}'")
     every = max_age or plan.objectives.drill_every
-    proofs, wrong = _evidence(wiring, tuple(plan.repositories))
-    found = _judge(wiring, drills or tuple(plan.drills), proofs, every)
+    proofs, wrong = gather(wiring, tuple(plan.repositories))
+    found = judge(wiring, drills or tuple(plan.drills), proofs, every)
     changed = [g.drill for g in found if strict and g.readiness == "changed since verified"]
     if not found:
         wrong.append("the plan describes no drill")
@@ -55,21 +56,15 @@ def _age(text: str | None) -> float | None:
         raise UsageError(f"--max-age: {error}") from error
 
 
-def judged(
-    wiring: Wiring, drills: tuple[str, ...], every: str | None, repositories: Iterable[str]
-) -> list[Gate]:
-    """Each drill by the evidence that is here and in these repositories."""
-    return _judge(wiring, drills, _evidence(wiring, repositories)[0], every) if drills else []
-
-
-def _judge(
+def judge(
     wiring: Wiring, drills: tuple[str, ...], proofs: list[Proof], every: str | None
 ) -> list[Gate]:
+    """Each drill by this evidence."""
     key, age, now_ns = Proofs(wiring).public_key(), _age(every), wiring.clock.now_ns()
     return [gate(name, proofs, key, wiring.loaded.digest, age, now_ns) for name in drills]
 
 
-def _evidence(wiring: Wiring, repositories: Iterable[str]) -> tuple[list[Proof], list[str]]:
+def gather(wiring: Wiring, repositories: Iterable[str]) -> tuple[list[Proof], list[str]]:
     """All that is here and in the repositories, and what is wrong with where it lies. What was
     taken out of one place shows by the others."""
     proofs = Proofs(wiring)

@@ -85,6 +85,7 @@ def cli(context: Context, plan_path: str | None, as_json: bool, quiet: bool) -> 
     context.plan_path = plan_path
     context.as_json = as_json
     context.quiet = quiet
+    context.command = click.get_current_context().invoked_subcommand or ""
 
 
 def main() -> None:
@@ -98,6 +99,8 @@ def main() -> None:
         code = run(context)
     except SystemExit:  # click's word for a reader of its help who had enough
         code = ExitCode.DONE
+    with suppress(KeyboardInterrupt):  # whoever has enough of telling has the result already
+        _conclude(context, int(code))
     context.close()
     sys.exit(int(code))
 
@@ -121,12 +124,30 @@ def run(context: Context) -> int:
         return _tell(context, DrctlError(f"a bug in drctl {__version__}: {error}"))
 
 
+def _conclude(context: Context, code: int) -> None:
+    """Tell those whom the plan names, where it names any. What a bug in that would tell is less
+    than what the run did, so the exit code stays."""
+    if context.wired is None:
+        return
+    plan = context.wired.loaded.plan
+    if plan.notify is None and plan.metrics is None:
+        return
+    from drctl.cli.aftermath import conclude
+
+    try:
+        conclude(context, code)
+    except Exception as error:  # noqa: BLE001 - a bug
+        traceback.print_exc()
+        context.wired.warn(f"a bug in drctl {__version__}: nobody was told: {error}")
+
+
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
 def _tell(context: Context, error: DrctlError) -> int:
     context.close()
+    context.error = error
     problems = error.problems if isinstance(error, PlanError) else ()
     if context.as_json:
         with suppress(UsageError):  # the exit code still tells

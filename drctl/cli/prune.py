@@ -50,6 +50,7 @@ def command(
     wiring, pool = context.wiring(), context.pool()
     kept = {name: part.keep for name, part in wiring.loaded.plan.repositories.items()}
     wanted = chosen or tuple(name for name, keep in kept.items() if keep)
+    context.subject, context.is_run = " ".join(chosen), not dry_run
     context.interrupted_hint = "nothing that is kept was touched; the next run goes on"
     done: dict[str, PruneResult] = {}
     for name in wanted:

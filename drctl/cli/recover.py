@@ -4,10 +4,12 @@ import os
 import signal
 import socket
 from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 
 import click
 
+from drctl.cli.aftermath import tell_step
 from drctl.cli.context import (
     Context,
     from_option,
@@ -67,6 +69,7 @@ def command(context: Context, /, **given: Any) -> int:
     """
     wiring = context.wiring()
     home = os.path.join(state_home(), "recoveries", wiring.loaded.plan.name)
+    context.is_run = not (given["approve"] or given["refuse"] or given["cancel"] or given["watch"])
     if given["approve"] or given["refuse"] or given["cancel"]:
         return _answer(context, wiring, runs.newest(home, wiring.clock), given)
     if given["watch"]:
@@ -228,6 +231,7 @@ def _place_of(opened: Opened, run: Run, assets: dict[str, Returning]) -> Place:
         clock=wiring.clock,
         report=wiring.report,
         keeps_up=False,
+        tell=partial(tell_step, wiring, run.order["mode"]),
     )
 
 

@@ -3,16 +3,18 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import click
 
 from drctl.cli.context import Context, output_options, pass_context
-from drctl.cli.gate import judged
+from drctl.cli.forecasts import forecast_document, forecast_lines, forecasts
+from drctl.cli.gate import gather, judge
+from drctl.cli.standing import Stand, rounded, stand, stand_document
 from drctl.errors import ExitCode, StorageError
 from drctl.ops.anomaly import ANOMALY
-from drctl.ops.status import Lag, Seen, Standing, lags, look, standings
+from drctl.ops.status import Lag, Seen, Standing
+from drctl.report.forecast import Forecast
 from drctl.report.readiness import Gate
 from drctl.report.status import (
     Todo,
@@ -22,7 +24,7 @@ from drctl.report.status import (
     standing_table,
     todo_lines,
 )
-from drctl.units import iso_instant, parse_duration, show_seconds
+from drctl.units import show_seconds
 from drctl.wiring import Wiring
 
 
@@ -33,6 +35,8 @@ class _Found:
     lags: list[Lag]
     drills: list[Gate]
     drill_every: bool  # how often to drill is an objective of the plan
+    forecasts: dict[str, Forecast]
+    now_ns: int
 
 
 @click.command()
@@ -53,24 +57,19 @@ def command(context: Context) -> int:
 
 def _look(wiring: Wiring, pool: ThreadPoolExecutor) -> _Found:
     plan = wiring.loaded.plan
-    wiring.credential()  # without it nothing can be told: that is no repository's fault
-    seen = [
-        look(name, part.copy_of, partial(wiring.as_writer, name), pool)
-        for name, part in plan.repositories.items()
-    ]
-    told = standings(_objectives(wiring), seen, wiring.clock.now_ns())
-    rules = {name: wiring.rule(name) for name in plan.repositories}
-    behind = lags(seen, told, rules, wiring.primary(), pool)
-    reached = [one.name for one in seen if not one.trouble]
-    drills = judged(wiring, tuple(plan.drills), plan.objectives.drill_every, reached)
-    return _Found(seen, told, behind, drills, plan.objectives.drill_every is not None)
-
-
-def _objectives(wiring: Wiring) -> dict[str, float | None]:
-    plan = wiring.loaded.plan
-    own = {name: getattr(part, "rpo") for name, part in plan.assets.items()}  # noqa: B009 - made
-    texts = {name: rpo or plan.objectives.rpo for name, rpo in own.items()}
-    return {name: parse_duration(text) if text else None for name, text in texts.items()}
+    found = stand(wiring, pool)
+    reached = [one.name for one in found.seen if not one.trouble]
+    every = plan.objectives.drill_every
+    proofs = gather(wiring, reached)[0] if plan.drills else []
+    return _Found(
+        found.seen,
+        found.standings,
+        found.lags,
+        judge(wiring, tuple(plan.drills), proofs, every) if plan.drills else [],
+        every is not None,
+        forecasts(wiring, found.seen, proofs),
+        wiring.clock.now_ns(),
+    )
 
 
 def _code(found: _Found) -> int:
@@ -102,6 +101,8 @@ def _text(found: _Found) -> str:
     lines = [standing_table(rows), ""]
     lines += [lag_line(g.repository, g.seconds, g.objects, g.size_bytes) for g in found.lags]
     lines += [drill_line(g.drill, g.readiness, g.age_seconds) for g in found.drills]
+    for name, told in found.forecasts.items():
+        lines += forecast_lines(name, told, found.now_ns)
     return "\n".join([*lines, *todo_lines(list(_todos(found)))])
 
 
@@ -151,46 +152,13 @@ def _todo(s: Standing, primary: str, seen: Sequence[Seen]) -> Iterator[Todo]:
 
 def _document(found: _Found) -> dict[str, Any]:
     return {
-        "assets": [_standing(s) for s in found.standings],
-        "repositories": [
-            {"repository": o.name, "trouble": o.trouble, "damaged": list(o.found.damaged)}
-            for o in found.seen
-        ],
-        "copies": [_lag(lag) for lag in found.lags],
+        **stand_document(Stand(found.seen, found.standings, found.lags)),
         "drills": [
-            {"drill": g.drill, "readiness": g.readiness, "age_seconds": _round(g.age_seconds)}
+            {"drill": g.drill, "readiness": g.readiness, "age_seconds": rounded(g.age_seconds)}
             for g in found.drills
         ],
+        "forecasts": [forecast_document(n, f, found.now_ns) for n, f in found.forecasts.items()],
         "to_do": [
             {"what": what, "command": command} for what, command in dict.fromkeys(_todos(found))
         ],
     }
-
-
-def _standing(s: Standing) -> dict[str, Any]:
-    return {
-        "asset": s.asset,
-        "repository": s.repository,
-        "verdict": s.verdict,
-        "why": s.why,
-        "recovery_point": None if s.point_ns is None else iso_instant(s.point_ns),
-        "by": s.by,
-        "age_seconds": _round(s.age_seconds),
-        "rpo_seconds": s.rpo_seconds,
-        "newest_snapshot": s.newest.name if s.newest else None,
-        "suspect_snapshots": [{"id": one.name, "why": one.suspect} for one in s.suspects],
-    }
-
-
-def _lag(lag: Lag) -> dict[str, Any]:
-    return {
-        "repository": lag.repository,
-        "original": lag.original,
-        "lag_seconds": _round(lag.seconds),
-        "lag_objects": lag.objects,
-        "lag_bytes": lag.size_bytes,
-    }
-
-
-def _round(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 3)

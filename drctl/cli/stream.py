@@ -28,6 +28,7 @@ def command(context: Context, assets: tuple[str, ...], copy_every: str) -> None:
     """
     wiring = context.wiring()
     report = OneAtATime(wiring.report)
+    context.subject = " ".join(assets)
     wanted = assets or wiring.streamed()
     if not wanted:
         raise UsageError(

@@ -70,7 +70,7 @@ def command(
     more, and that is the result.
     """
     wiring, pool = context.wiring(), context.pool()
-    name = source_of(context, wiring, repository)
+    name = context.subject = source_of(context, wiring, repository)
     storage = wiring.storage(name)
     identity = None if keyless else _identity(context, wiring, identity_path)
     opened = None

@@ -8,7 +8,6 @@ from pydantic import ValidationError
 
 from drctl.errors import PlanError
 from drctl.plan.checks import check
-from drctl.plan.later import refuse
 from drctl.plan.lint import Finding, lint
 from drctl.plan.model import Plan
 from drctl.plan.problems import tell
@@ -58,10 +57,9 @@ def load_text(data: bytes, path: str, base: str) -> LoadedPlan:
 def _validate(tree: Tree) -> Plan | None:
     if tree.root is None:
         return None
-    told = [*tree.refused, *refuse(tree)]
     check(tree)
     try:
         return Plan.model_validate(tree.root)
     except ValidationError as error:
-        tell(error, tree, Plan, told)
+        tell(error, tree, Plan, tree.refused)
         return None

@@ -5,7 +5,6 @@ import os
 from typing import Any
 
 from drctl.engines import ENGINES
-from drctl.plan.later import NOT_YET
 from drctl.plan.steps import check_recovery
 from drctl.plan.tree import Path, Tree
 
@@ -28,6 +27,7 @@ def check(tree: Tree) -> None:
             _check_engine(tree, ("assets", name), asset)
             _check_throttle(tree, ("assets", name), asset)
     _check_groups(tree, _mapping(root.get("groups")), _mapping(root.get("assets")))
+    _check_recipients(tree, _mapping(root.get("notify")).get("to"))
     check_recovery(tree, root)
 
 
@@ -89,9 +89,8 @@ def _bucket(repository: Any) -> str:
 
 
 def _check_engine(tree: Tree, path: Path, asset: dict[str, Any]) -> None:
-    later = {key for pattern in NOT_YET if pattern[0] == "assets" for key in pattern[2:]}
     kinds = [engine.kind for engine in ENGINES]
-    found = [key for key in asset if key in kinds or key in later]
+    found = [key for key in asset if key in kinds]
     if len(found) == 1:
         return
     if found:
@@ -126,3 +125,11 @@ def _check_groups(tree: Tree, groups: dict[str, Any], assets: dict[str, Any]) ->
                 tree.add(where, f"'{asset}' is in group '{seen[asset]}' already")
             else:
                 seen[str(asset)] = name
+
+
+def _check_recipients(tree: Tree, recipients: Any) -> None:
+    for number, found in enumerate(recipients if isinstance(recipients, list) else []):
+        ways = [key for key in ("webhook", "run") if key in _mapping(found)]
+        if isinstance(found, dict) and len(ways) != 1:
+            there = "both are there" if ways else "none is there"
+            tree.add(("notify", "to", number), f"one of 'webhook' and 'run' is wanted; {there}")

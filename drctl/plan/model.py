@@ -8,6 +8,7 @@ from drctl.engines import ENGINES
 from drctl.engines.base import SecretRef
 from drctl.engines.s3bucket_place import S3Place
 from drctl.plan.recovery import Check, Drill, Evidence, Recovery
+from drctl.plan.telling import Metrics, Notify
 from drctl.plan.values import Count, Duration, Level, Name, Part, Rate, ScheduleText
 
 
@@ -157,6 +158,8 @@ class Plan(Part):
     groups: dict[Name, Group] = Field(
         default={}, description="Assets that are captured together, by the group's name."
     )
+    notify: Notify | None = Field(default=None, description="Whom runs tell how they ended.")
+    metrics: Metrics | None = Field(default=None, description="Where runs leave numbers.")
 
 
 def engine_of(asset: BaseModel) -> tuple[str, BaseModel]:

@@ -105,6 +105,8 @@ def _step(here: Any, part: str | int) -> Any:
 
 def _inner(annotation: Any) -> Any:
     """`X | None` and annotations around X give X."""
+    if hasattr(annotation, "__metadata__"):
+        annotation = annotation.__origin__
     arguments = [a for a in get_args(annotation) if a is not type(None)]
     if len(arguments) == 1 and type(None) in get_args(annotation):
         return arguments[0]

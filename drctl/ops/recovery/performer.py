@@ -3,7 +3,7 @@
 import os
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -26,7 +26,8 @@ from drctl.units import count, show_bytes, show_seconds
 @dataclass(frozen=True, slots=True)
 class Place:
     """What a run works with. `keeps_up`: what was proven stays up for the steps that follow, as
-    in a drill; otherwise it is handed over at rest, for the programs that start it for real."""
+    in a drill; otherwise it is handed over at rest, for the programs that start it for real.
+    `tell`: tells people who do not watch; a drill has nobody told."""
 
     run_id: str
     reader: Reader
@@ -37,6 +38,7 @@ class Place:
     clock: Clock
     report: Reporter
     keeps_up: bool
+    tell: Callable[[str, str], list[str]] | None = None  # step, words -> what went wrong
 
 
 class Acting:
@@ -89,8 +91,12 @@ class Acting:
         control.cancelled.wait(min(seconds, control.left_seconds()))
 
     def _notify(self, step: Step) -> Outcome:
-        self._place.report.emit(Notice("info", f"{step.name}: {step.words[0]}"))
-        return Outcome(ok=True, what=f"told: {step.words[0]}")
+        """Whoever does not hear holds no recovery up."""
+        text = step.words[0]
+        with self._lock:
+            self._place.report.emit(Notice("info", f"{step.name}: {text}"))
+        troubles = self._place.tell(step.name, text) if self._place.tell else []
+        return Outcome(ok=True, what="; not ".join([f"told: {text}", *troubles]))
 
     # -- restoring ----------------------------------------------------------------------------
 

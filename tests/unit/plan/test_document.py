@@ -9,7 +9,6 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from drctl.plan.later import NOT_YET
 from drctl.plan.model import Plan
 
 TEXT = (Path(__file__).parents[3] / "docs" / "plan.md").read_text("utf-8")
@@ -88,13 +87,6 @@ def test_the_example_is_a_plan_without_a_finding(load) -> None:
 
 def test_the_mistakes_shown_are_the_ones_told(mistakes) -> None:
     assert [f"plan.yaml:{line}" for line in mistakes(MISTAKEN)] == TOLD.splitlines()
-
-
-def test_what_comes_later_is_named() -> None:
-    later = TEXT.partition("## Not in this version")[2].partition("\n## ")[0]
-    assert {key[-1] for key in NOT_YET} == set(re.findall(r"`(\w+)`", later))
-    shown = re.findall(r"```text\n(.*?)```", later, re.DOTALL)[0].strip()
-    assert shown in TOLD.splitlines()
 
 
 FINDINGS = re.findall(r"(?m)^\| `(.+?)`[^|]*\| .+ \| .+ \|$", TEXT.partition("## Findings")[2])

@@ -1,0 +1,164 @@
+"""After a run: whoever the plan names is told. Nothing here changes how the run ended."""
+
+import json
+import os
+import socket
+from functools import partial
+from hashlib import sha256
+from typing import Any
+
+from drctl import __version__
+from drctl.cli.context import Context
+from drctl.cli.ended import Ended, ended
+from drctl.cli.metrics import keep_metrics
+from drctl.errors import DrctlError, ExitCode
+from drctl.events import Notice
+from drctl.ops.telling import Event, Recipient, Told, event_of, hand, is_news, post, tell
+from drctl.plan import secrets
+from drctl.plan.telling import Notify
+from drctl.private import replace
+from drctl.units import iso_instant, parse_duration
+from drctl.wiring import Wiring, state_home
+
+_MOST_REASONS = 20
+_WORDS: dict[Event, str] = {
+    "failure": "FAILED",
+    "objective_missed": "missed an objective",
+    "recovered": "is well again",
+    "success": "ended well",
+}
+
+
+def conclude(context: Context, exit_code: int) -> None:
+    """Leave the numbers, then tell people: what they are told must not hold up the numbers."""
+    run = ended(context, exit_code)
+    if run is None:
+        return
+    plan = run.wiring.loaded.plan
+    try:
+        if plan.metrics:
+            keep_metrics(context, run, plan.metrics.textfile)
+    except DrctlError as error:
+        run.wiring.warn(f"the metrics were not written: {error.what}")
+    if plan.notify and not (exit_code == ExitCode.INTERRUPTED and os.isatty(0)):
+        _notify(run, plan.notify)
+
+
+def _notify(run: Ended, notify: Notify) -> None:
+    """Remember what was told, so that the same is not told every ten minutes."""
+    path = _memory(run)
+    before = _remembered(path)
+    event = event_of(run.exit_code, before)
+    again_seconds = parse_duration(notify.again)
+    if not is_news(event, run.exit_code, before, run.at_ns, again_seconds):
+        return
+    if event == "recovered" and event not in notify.on:
+        event = "success"
+    if event in notify.on:
+        body = json.dumps(_message(run, event)).encode()
+        troubles = tell_recipients(run.wiring, notify, body)
+        if len(troubles) == len(notify.to):
+            return  # nobody heard it: the next run tries again
+    _remember(run, path, Told(event, run.exit_code, run.at_ns))
+
+
+def tell_recipients(wiring: Wiring, notify: Notify, body: bytes) -> list[str]:
+    """Gives what went wrong, which is warned of here. Secrets are looked up as late as this: one
+    that is missing keeps no other recipient from being told."""
+    seconds = parse_duration(notify.timeout)
+    recipients = []
+    for number, to in enumerate(notify.to):
+        name = f"notify.to[{number}]"
+        if to.webhook:
+            send = partial(_post, to.webhook, wiring.loaded.base, seconds)
+        else:
+            assert to.run  # noqa: S101 - the plan's checks saw to it
+            send = partial(_hand, to.run, wiring.loaded.base, seconds)
+        recipients.append(Recipient(name, send))
+    troubles = tell(recipients, body, seconds, wiring.clock)
+    for trouble in troubles:
+        wiring.report.emit(Notice("warning", f"not told: {trouble}"))
+    return troubles
+
+
+def tell_step(wiring: Wiring, mode: str, step: str, words: str) -> list[str]:
+    """A step of a recovery has something to say. Gives who was not told, and why."""
+    plan, host = wiring.loaded.plan, socket.gethostname()
+    if plan.notify is None:
+        return []
+    message = {
+        "text": f"drctl: {mode} of {plan.name} on {host}: {words}",
+        "event": "step",
+        "step": step,
+        "mode": mode,
+        **_about(wiring),
+        "at": iso_instant(wiring.clock.now_ns()),
+    }
+    return tell_recipients(wiring, plan.notify, json.dumps(message).encode())
+
+
+def _post(reference: str, base: str, seconds: float, body: bytes) -> None:
+    post(secrets.resolve(reference, base), body, seconds)
+
+
+def _hand(words: tuple[str, ...], base: str, seconds: float, body: bytes) -> None:
+    program = os.path.join(base, words[0]) if "/" in words[0] else words[0]
+    hand((program, *words[1:]), base, body, seconds)
+
+
+def _message(run: Ended, event: Event) -> dict[str, Any]:
+    """`text` is what chat programs show; the rest is for programs."""
+    plan, host = run.wiring.loaded.plan, socket.gethostname()
+    reasons = run.reasons() if run.exit_code else []
+    what = f"{run.command} {run.subject}".strip()
+    text = f"drctl: {what} of {plan.name} on {host} {_WORDS[event]}"
+    if run.exit_code:
+        text += f" (exit code {run.exit_code})"
+    return {
+        "text": "\n".join([text, *(f"- {reason}" for reason in reasons[:_MOST_REASONS])]),
+        "event": event,
+        **_about(run.wiring),
+        "command": run.command,
+        "subject": run.subject,
+        "exit_code": run.exit_code,
+        "reasons": reasons[:_MOST_REASONS],
+        "hint": run.hint,
+        "seconds": round(run.seconds, 3),
+        "ended_at": iso_instant(run.at_ns),
+    }
+
+
+def _about(wiring: Wiring) -> dict[str, str]:
+    plan = wiring.loaded.plan
+    return {
+        "plan": plan.name,
+        "plan_sha256": wiring.loaded.digest,
+        "owner": plan.owner,
+        "host": socket.gethostname(),
+        "drctl_version": __version__,
+    }
+
+
+# -- what was told before -------------------------------------------------------------------------
+
+
+def _memory(run: Ended) -> str:
+    of_run = f"{run.command} {run.subject}".encode()
+    plan = run.wiring.loaded.plan.name
+    return os.path.join(state_home(), "told", plan, sha256(of_run).hexdigest()[:16])
+
+
+def _remembered(path: str) -> Told | None:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return Told(**json.load(file))
+    except (OSError, ValueError, TypeError):
+        return None  # then it is told once too often
+
+
+def _remember(run: Ended, path: str, told: Told) -> None:
+    fields = {name: getattr(told, name) for name in Told.__slots__}
+    try:
+        replace(path, json.dumps({**fields, "exit_code": int(told.exit_code)}))
+    except OSError as error:
+        run.wiring.warn(f"{path}: {error.strerror}: the same will be told again")

@@ -1,0 +1,61 @@
+"""A run that has ended, as it is told to those who were not there."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from drctl.cli.context import Context
+from drctl.wiring import Wiring
+
+RUNS = frozenset({
+    "backup", "stream", "replicate", "verify", "prune", "drill", "recover", "status", "gate",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """`subject`: what it was asked to work on, as typed; empty: everything. `what` and `hint` of
+    the error that ended it, if one did; `document` is its result, where it came to one."""
+
+    wiring: Wiring
+    command: str
+    subject: str
+    exit_code: int
+    at_ns: int
+    seconds: float
+    what: str = ""
+    hint: str = ""
+    document: dict[str, Any] = field(default_factory=dict)
+
+    def reasons(self) -> list[str]:
+        """Why it did not end well, a sentence each."""
+        d = self.document
+        found = [self.what] if self.what else []
+        found += [str(text) for key in ("reasons", "wrong") for text in d.get(key, ())]
+        found += [f"{name}: {error['what']}" for name, error in d.get("failed", {}).items()]
+        behind = d.get("copies_behind", {})
+        found += [f"{name} is behind: {what}" for name, what in behind.items()]
+        found += [todo["what"] for todo in d.get("to_do", ())]
+        shut = [drill for drill in d.get("drills", ()) if drill.get("open") is False]
+        found += [f"drill {drill['drill']}: {drill['readiness']}" for drill in shut]
+        failed = [step for step in d.get("steps", ()) if step["status"] in {"failed", "stuck"}]
+        return found or [f"{step['step']}: {step['what']}" for step in failed]
+
+
+def ended(context: Context, exit_code: int) -> Ended | None:
+    """None where nobody is to be told: what only looked, or never read a plan."""
+    wiring = context.wired
+    if wiring is None or context.command not in RUNS or not context.is_run:
+        return None
+    error = context.error
+    document = context.document if isinstance(context.document, dict) else {}
+    return Ended(
+        wiring,
+        context.command,
+        context.subject,
+        exit_code,
+        wiring.clock.now_ns(),
+        wiring.clock.monotonic_seconds() - context.began_seconds,
+        error.what if error else "",
+        error.hint if error else "",
+        document,
+    )

@@ -1,15 +1,23 @@
 """Try the recovery out, in a place of its own, and measure it."""
 
+import json
 import os
 from dataclasses import dataclass
 from random import Random
 
 import click
 
-from drctl.cli.context import Context, identity_option, output_options, pass_context
-from drctl.cli.findings import keep_findings
+from drctl.cli.context import (
+    Context,
+    identity_option,
+    kit_option,
+    output_options,
+    pass_context,
+)
+from drctl.cli.findings import document_of, keep_findings, write_text
 from drctl.cli.reading import Opened, open_with
 from drctl.cli.recovering import assets_of, denied, live_paths, returning, tolerated
+from drctl.cli.sitegone import Gone, site_gone
 from drctl.cli.steps import steps_of
 from drctl.errors import ExitCode, StorageError, UsageError
 from drctl.ops.drill import DrillResult, Order, conclude, drill
@@ -38,6 +46,8 @@ class _Point:
 @click.argument("name")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Choose the same point again.")
 @click.option("--junit", metavar="FILE", help="Also write the checks as JUnit XML.")
+@click.option("--findings", metavar="FILE", hidden=True, help="Leave them there; keep nothing.")
+@kit_option
 @identity_option
 @output_options
 @pass_context
@@ -46,10 +56,14 @@ def command(
     name: str,
     seed: int | None,
     junit: str | None,
+    findings: str | None,
     identity_path: str | None,
 ) -> int:
     """Carry out the drill NAME of the plan: restore into a private place, start what is to be
     started, check, measure against the objectives, and take everything down again.
+
+    With --kit the site is taken for gone: drctl is carried out where nothing of this host is seen
+    but its programs, the kit and the drill's repository.
 
     Exit code 10 when an objective was missed, a check failed, or a check could not have failed.
     """
@@ -58,14 +72,18 @@ def command(
     part = _part(wiring, name)
     if seed is None:
         seed = int.from_bytes(wiring.randomness(4), "big") >> 1
+    if context.kit_files and not findings:
+        return site_gone(context, wiring, Gone(name, part, _source(wiring, part), seed), junit)
     identity = context.identity(wiring, identity_path)
     declared_ns = wiring.clock.now_ns()
     context.interrupted_hint = "the drill was given up; what it made is removed"
     with exclusive(os.path.join(drill_home(wiring, part.directory), "drill.lock"), "a drill"):
         opened = open_with(context, wiring, _source(wiring, part), identity)
         result = _drill(opened, name, part, seed, declared_ns)
-    document, text = keep_findings(wiring, result, junit)
-    context.result(document, text)
+    if findings:
+        write_text(findings, json.dumps(document_of(wiring, result)))
+    else:
+        context.result(*keep_findings(wiring, result, junit))
     return ExitCode.DONE if result.verdict == "passed" else ExitCode.OBJECTIVE_MISSED
 
 

@@ -19,13 +19,25 @@ def keep_findings(
     wiring: Wiring, result: DrillResult, junit: str | None
 ) -> tuple[dict[str, Any], str]:
     """The document and its text. The evidence is kept before anything else is written."""
+    return keep_document(wiring, document_of(wiring, result), junit)
+
+
+def document_of(wiring: Wiring, result: DrillResult) -> dict[str, Any]:
+    """What a drill found, for evidence and reports."""
     loaded = wiring.loaded
-    document = drill_document(result, loaded.plan.name, loaded.digest, socket.gethostname())
+    return drill_document(result, loaded.plan.name, loaded.digest, socket.gethostname())
+
+
+def keep_document(
+    wiring: Wiring, document: dict[str, Any], junit: str | None
+) -> tuple[dict[str, Any], str]:
+    """The same of a drill that was carried out elsewhere."""
+    drill, source = document["drill"], document["repository"]["name"]
     proofs = Proofs(wiring)
-    proof = proofs.add(document, _known(wiring, proofs, result.order.repository))
+    proof = proofs.add(document, _known(wiring, proofs, source))
     told = f"  evidence {proof.number}: {proof.name[:16]} in {proofs.directory}"
     told += "" if proof.keyids else "\n  it is NOT SIGNED: name a key with 'evidence: {key: ...}'"
-    for name in dict.fromkeys([result.order.repository, *_reachable(wiring, result)]):
+    for name in dict.fromkeys([source, *_reachable(wiring, drill)]):
         told += _share(wiring, proofs, name)
     if junit:
         write_text(junit, junit_xml(document))
@@ -33,11 +45,11 @@ def keep_findings(
     return whole, f"{drill_text(document)}\n{told}"
 
 
-def _reachable(wiring: Wiring, result: DrillResult) -> list[str]:
+def _reachable(wiring: Wiring, drill: str) -> list[str]:
     """The repository that backups are written to, unless the drill takes its site for lost."""
     name = wiring.primary()
     site = wiring.loaded.plan.repositories[name].site
-    return [] if site in wiring.loaded.plan.drills[result.order.name].deny_sites else [name]
+    return [] if site in wiring.loaded.plan.drills[drill].deny_sites else [name]
 
 
 def _known(wiring: Wiring, proofs: Proofs, repository: str) -> list[Proof]:

@@ -119,6 +119,10 @@ def _around(d: Document) -> str:
     else:
         text = f"isolation NOT proven: {i['why_not'] or '; '.join(i['reached'])}"
     lines = list(_wrapped(text, "  "))
+    if "site_gone" in d:
+        gone = d["site_gone"]
+        text = f"site gone: nothing of {d['host']} in view but the kit and {gone['in_view']}"
+        lines += _wrapped(f"{text}; {gone['network']}", "  ")
     left = d["left_behind"]
     lines.append("  torn down: nothing is left" if not left else f"  LEFT: {'; '.join(left)}")
     lines += [f"  undone: {name}" for name, what in d["undone"].items() if not what]

@@ -1,0 +1,122 @@
+"""A machine that knows nothing, on this one: a root of its own that holds programs, the recovery
+kit and one repository, and nothing else of this host.
+
+What may be seen is listed and all else is not there: no home, no state, no configuration, no other
+disk; and no network, where none is needed. So whatever a recovery lacks, it lacks here, too. Linux
+namespaces do it, for root and, where they are allowed to make them, for other users.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from drctl.errors import TargetRefused
+from drctl.signals import held_back
+
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/dev")
+# Of /etc what programs need to run: names, libraries, certificates; no configuration of anybody's.
+_ETC = ("passwd", "group", "nsswitch.conf", "hosts", "resolv.conf", "localtime", "login.defs",
+        "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "ssl", "ca-certificates",
+        "pki", "postgresql-common")  # fmt: skip
+_NOT_CLEAN = 97
+_NO_ROOT = 98
+_ENTER = """
+import json, os, subprocess, sys
+root, shown, hidden, argv = json.loads(sys.argv[1])
+def run(*words):
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode:
+        print("drctl: " + done.stderr.strip(), file=sys.stderr)
+        sys.exit(NO_ROOT)
+os.umask(0o022)
+run("mount", "-t", "tmpfs", "-o", "mode=0755", "clean", root)
+for source, place in shown:
+    to = root + place
+    os.makedirs(os.path.dirname(to), exist_ok=True)
+    if os.path.islink(source):
+        os.symlink(os.readlink(source), to)
+        continue
+    if os.path.isdir(source):
+        os.makedirs(to, exist_ok=True)
+    else:
+        open(to, "w").close()
+    run("mount", "--rbind", source, to)
+for place, mode in (("/tmp", 0o1777), ("/run", 0o755), ("/home", 0o755), ("/old", 0o700)):
+    os.makedirs(root + place, exist_ok=True)
+    os.chmod(root + place, mode)
+os.chdir(root)
+run("pivot_root", ".", "old")
+os.chdir("/")
+run("umount", "-l", "/old")
+os.rmdir("/old")
+seen = [path for path in hidden if os.path.lexists(path)]
+if seen:
+    print("drctl: still in view: " + ", ".join(seen), file=sys.stderr)
+    sys.exit(NOT_CLEAN)
+os.execvp(argv[0], argv)
+""".replace("NO_ROOT", str(_NO_ROOT)).replace("NOT_CLEAN", str(_NOT_CLEAN))
+
+
+@dataclass(frozen=True, slots=True)
+class Clean:
+    """`root`: an empty directory to build it on. `shown`: what is put in view, and where;
+    `hidden`: paths that must not be there, which is tried. `has_network`: this host's."""
+
+    root: str
+    shown: Sequence[tuple[str, str]]
+    hidden: Sequence[str]
+    has_network: bool
+
+    def run(self, words: Sequence[str], environment: Mapping[str, str]) -> tuple[int, bytes]:
+        """Exit code and standard output of a program inside; it ends when this one does. Raises
+        TargetRefused where there is no such place to be had."""
+        shown = [*_system(), *self.shown]
+        argv = (*_back_to_oneself(), "setpriv", "--pdeathsig", "KILL", *words)
+        asked = json.dumps([self.root, shown, list(self.hidden), argv])
+        user = () if os.geteuid() == 0 else ("--map-root-user",)
+        net = () if self.has_network else ("--net",)
+        front = ("unshare", *user, *net, "--mount", sys.executable, "-c", _ENTER, asked)
+        try:
+            with held_back():
+                process = subprocess.Popen(
+                    front, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=dict(environment)
+                )
+        except OSError as error:
+            raise _refused(f"unshare cannot be run: {error.strerror}") from error
+        try:
+            output = process.communicate()[0]
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+        if process.returncode == _NOT_CLEAN:
+            raise _refused("something of this host is still in view")
+        if process.returncode == _NO_ROOT:
+            raise _refused("no namespace can be made here")
+        return process.returncode, output
+
+
+def _refused(what: str) -> TargetRefused:
+    return TargetRefused(
+        f"there is no clean place for the drill: {what}",
+        hint="root may make one, or a user where unprivileged user namespaces are allowed",
+    )
+
+
+def _back_to_oneself() -> tuple[str, ...]:
+    """Only root can build it, and nobody else should work in it as root."""
+    if os.geteuid() == 0:
+        return ()
+    return ("unshare", f"--map-user={os.geteuid()}", f"--map-group={os.getegid()}")
+
+
+def _system() -> list[tuple[str, str]]:
+    """Programs, Python and drctl as they are installed here."""
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
+    own = {os.path.realpath(p) for p in (sys.prefix, sys.base_prefix, package)}
+    paths = [*_SYSTEM, *(f"/etc/{name}" for name in _ETC)]
+    paths += sorted(p for p in {*own, sys.prefix} if not p.startswith("/usr/") and p != "/usr")
+    return [(path, path) for path in paths if os.path.lexists(path)]

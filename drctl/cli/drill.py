@@ -136,7 +136,8 @@ def _carry_out(
         asset: returning(opened, asset, box.at("target", asset), point.at_ns)
         for asset in assets_of(plan)
     }
-    graph = steps_of(plan, "drill", {n: bool(a.counts_due) for n, a in assets.items()}, {})
+    counted = {n: bool(a.counts_due) for n, a in assets.items()}
+    graph = steps_of(plan, part.steps, counted, {}, asks=part.steps == "drill")
     runs = any(step.kind == "run" or step.undo for step in graph.steps)
     order = Order(
         name,
@@ -151,6 +152,7 @@ def _carry_out(
         tolerated(plan, part.objectives),
         bool(part.deny_sites) or runs,
         part.undo,
+        part.steps,
     )
     return drill(order, _place(opened, assets, box, isolation), box, isolation)
 

@@ -1,9 +1,10 @@
 """A plan's recovery as the steps that ops carries out: one translation for every mode."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from drctl.ops.recovery.graph import Graph, Kind, Mode, Step, graph
+from drctl.ops.recovery.graph import MODES, Graph, Kind, Mode, Step, graph
 from drctl.ops.recovery.look import Expectation, Look
 from drctl.plan.model import Plan
 from drctl.plan.parameters import fill
@@ -14,11 +15,17 @@ PROOF = ".proof"  # of the step that restores: no step of a plan can have such a
 
 
 def steps_of(
-    plan: Plan, mode: Mode, counted: Mapping[str, bool], values: Mapping[str, str]
+    plan: Plan,
+    mode: Mode,
+    counted: Mapping[str, bool],
+    values: Mapping[str, str],
+    *,
+    asks: bool = True,
 ) -> Graph:
     """The steps that apply. Behind each restore stands its proof, and whatever waits for the
     restore waits for the proof: nothing goes on with data that nobody has looked at. `counted`:
-    the assets that are restored, and whether what they held was counted then."""
+    the assets that are restored, and whether what they held was counted then. Unless it `asks`,
+    approvals are left out."""
     parts = plan.recovery.steps or {name: StepPart(restore=name) for name in plan.assets}
     values = {**plan.recovery.parameters, **values}
     restoring = {name for name, part in parts.items() if part.restore}
@@ -28,6 +35,9 @@ def steps_of(
         made.append(_step(plan, name, part, after, values))
         if part.restore:
             made.append(_proof(plan, made[-1], counted.get(part.restore, False), values))
+    if not asks:
+        others = tuple(m for m in MODES if m != mode)
+        made = [replace(s, when=others) if s.kind == "approval" else s for s in made]
     return graph(made, mode)
 
 

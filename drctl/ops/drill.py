@@ -13,7 +13,7 @@ from drctl.errors import DrctlError
 from drctl.events import Notice, Phase, Reporter
 from drctl.ops.recovery.box import Box, end_all
 from drctl.ops.recovery.controls import Bench, Controlled, controls
-from drctl.ops.recovery.graph import Graph
+from drctl.ops.recovery.graph import Graph, Mode
 from drctl.ops.recovery.isolation import Isolation
 from drctl.ops.recovery.judge import (
     Judgement,
@@ -37,7 +37,7 @@ _CONTROL_SECONDS = 600.0
 class Order:
     """What is drilled. `declared_ns`: when the clock began; `incident_ns`: the instant at which
     all is taken to be lost. `picked`: how the point was chosen, in words. `needs_isolation`: the
-    plan wants sites denied, or has programs run."""
+    plan wants sites denied, or has programs run. `mode`: whose steps are drilled."""
 
     name: str
     repository: str
@@ -51,6 +51,7 @@ class Order:
     tolerated: Tolerated
     needs_isolation: bool
     undoes: bool
+    mode: Mode = "drill"
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,6 +133,7 @@ class DrillPart(Part):
     objectives: DrillObjectives = Field(
         default=DrillObjectives(), description="Where they are not the plan's."
     )
+    steps: ModeName = Field(default="drill", description="The mode whose steps are drilled.")
     undo: Flag = Field(default=False, description="Take back what was done, last of all.")
     directory: str | None = Field(
         default=None, min_length=1, description="Where there is room for what is restored."

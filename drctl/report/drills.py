@@ -20,6 +20,8 @@ def drill_text(d: Document) -> str:
     """The whole drill on a screen."""
     source = d["repository"]
     about = f"{d['plan']['name']} from {source['name']} (site {source['site']}), {d['picked']}"
+    if d.get("mode", "drill") != "drill":
+        about += f"; the steps of {d['mode']}"
     head = "\n".join([f"drill {d['drill']}: {d['verdict'].upper()}", *_wrapped(about, "  ")])
     blocks = [head, *filter(None, (_reasons(d), _objectives(d), _time(d), _checks(d), _around(d)))]
     return "\n\n".join(blocks)

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from recoverable import PLAN, change, lay_out, lose
+from recoverable import PLAN, change, lay_out, lose, program
 
 REAL = PLAN.replace(
     "    base: {restore: base, after: [fence]}\n",
@@ -139,3 +139,73 @@ def test_a_cancelled_recovery_is_undone(bare) -> None:
     assert running.wait(60) == 10
     assert (bare.top / "runs").read_text().split()[-1] == "stop"
     assert bare.json("recover", "--watch", code=10)["cancelled_by"] == "Bob"
+
+
+BOTH_WAYS = f"""\
+{PLAN.partition("recovery:")[0]}\
+recovery:
+  defaults: {{timeout: 1m}}
+  steps:
+    fence: {{run: [./act, fence], undo: [./act, unfence]}}
+    base: {{restore: base, after: [fence]}}
+    tree: {{restore: tree, after: [fence]}}
+    app: {{run: [./act, app], undo: [./act, unapp], after: [base, tree]}}
+    away: {{run: [./act, away], undo: [./act, unaway], after: [app], when: [failover]}}
+    agree: {{approval: oncall, after: [app], when: [failback]}}
+    home: {{run: [./act, home], undo: [./act, unhome], after: [agree], when: [failback]}}
+    well: {{check: {{command: [./well]}}, after: [away, home], on_failure: undo}}
+checks:
+  - {{asset: tree, compare: manifest}}
+drills:
+  back: {{from: offsite, steps: failback, undo: true}}
+evidence: {{key: "file:keys/evidence.key"}}
+"""
+ACT = """\
+#!/bin/sh
+echo "$1" >> ${DRCTL_DRILL:-.}/acts
+test "$1" != unapp || test -e go || test -n "$DRCTL_DRILL" || sleep 600
+"""
+
+
+def acts(site) -> list[str]:
+    return (site.top / "acts").read_text().split()
+
+
+def test_what_failed_is_undone_in_reverse_whatever_is_killed_and_the_way_back_is_drilled(
+    bare, stop_at_end
+) -> None:
+    lay_out(bare, BOTH_WAYS)
+    program(bare.top / "act", ACT)
+    program(bare.top / "well", "#!/bin/sh\nexit 1\n")
+    running = bare.start("recover", "--yes", "--to", bare.top / "there")
+    stop_at_end.append(running)
+    wait_for(bare, "app", "undoing")
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    (bare.top / "go").touch()
+    found = bare.json("recover", "--resume", code=10)
+    assert found["ending"] == "failed"
+    done = ["fence", "app", "away"]
+    assert acts(bare) == [*done, "unaway", "unapp", "unapp", "unfence"]
+    status = {s["step"]: s["status"] for s in found["steps"]}
+    assert {status[name] for name in done} == {"undone"}
+    assert status["well"] == "failed"
+
+    program(bare.top / "well", '#!/bin/sh\ntest -s "$DRCTL_AT_TREE/a.txt"\n')
+    drilled = bare.json("drill", "back")
+    assert drilled["mode"] == "failback"
+    assert set(drilled["left_out"]) == {"away", "agree"}
+    assert list(drilled["undone"]) == ["home", "app", "fence"]
+    assert set(drilled["undone"].values()) == {""}
+
+    running = bare.start("recover", "--yes", "--mode", "failback", "--to", bare.top / "back")
+    stop_at_end.append(running)
+    deadline = time.monotonic() + 60
+    while acts(bare)[7:] != ["fence", "app"]:  # until then the newest run is the one before
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    wait_for(bare, "agree", "running")
+    bare.run("recover", "--approve", "agree", "--by", "Ada")
+    assert running.wait(60) == 0
+    assert acts(bare)[7:] == ["fence", "app", "home"]
+    assert (bare.top / "back/tree/a.txt").read_text() == "alpha\n"

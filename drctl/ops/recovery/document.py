@@ -24,6 +24,7 @@ def drill_document(result: DrillResult, plan: str, digest: str, host: str) -> Do
     return {
         "plan": {"name": plan, "sha256": digest},
         "drill": order.name,
+        "mode": order.mode,
         "verdict": result.verdict,
         "reasons": list(result.reasons),
         "drctl_version": __version__,

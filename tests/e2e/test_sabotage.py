@@ -4,7 +4,8 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from recoverable import change, drill, lay_out, program, reasons
+from recoverable import PLAN, change, drill, lay_out, program, reasons
+from servers import ACCESS_KEY, SECRET_KEY, Proxy
 
 
 @pytest.fixture
@@ -65,3 +66,17 @@ def test_a_wrong_key_and_a_damaged_pack_are_named(ready) -> None:
             pack.write_bytes(data)
     done = ready.run("drill", "far", "--json", code=10).stdout
     assert "DAMAGED in the repository" in done or "packs/" in done
+
+
+def test_a_network_that_is_cut_is_named(bare, s3_server) -> None:
+    link = Proxy(s3_server.port)
+    place = f'bucket: {s3_server.new_bucket()}, endpoint: "{link.endpoint}"'
+    keys = 'credentials: {access_key: "env:ACCESS", secret_key: "env:SECRET"}'
+    bare.variables |= {"ACCESS": ACCESS_KEY, "SECRET": SECRET_KEY}
+    lay_out(bare, PLAN.replace("path: offsite", f"s3: {{{place}, {keys}}}"))
+    link.cut_after = 200_000  # of what each connection brings: a listing passes, the data does not
+    found = drill(bare, "failed")
+    link.close()
+    assert link.cuts > 1
+    told = reasons(found)
+    assert "tree: s3://" in told

@@ -36,7 +36,8 @@ def command(context: Context, assets: tuple[str, ...]) -> int:
                 marker.write(now_ns)
         except DrctlError as error:
             failed[name] = error
-            wiring.report.emit(Notice("warning", error.what))
+            text = f"{error.what} ({error.hint})" if error.hint else error.what
+            wiring.report.emit(Notice("warning", f"{name}: {text}"))
     done = [name for name, marker in markers.items() if marker and name not in failed]
     document = {"at": iso_instant(now_ns), "marked": done, "failed": list(failed)}
     context.result(document, f"marked: {', '.join(done) or 'nothing'}")

@@ -1,11 +1,18 @@
 """The main job, tried out on data of its own."""
 
+import json
 import os
+import shlex
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
+import textwrap
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import click
 
@@ -13,7 +20,9 @@ from drctl.cli.context import Context, output_options, pass_context
 from drctl.errors import ExitCode, IntegrityError, TargetRefused
 from drctl.ops.recovery.isolation import isolated
 from drctl.ops.rehearsal import Load, count_rows, fingerprint, make_tree, rows_until
-from drctl.units import show_bytes
+from drctl.ops.rehearsal_servers import Postgres, Redis, postgres_programs, redis_program
+from drctl.private import passing_directory
+from drctl.units import show_bytes, show_seconds
 from drctl.wiring import PASSPHRASE, STATE_DIRECTORY
 
 _PLAN = """\
@@ -27,20 +36,40 @@ repositories:
   local: {site: main, path: site-main}
   offsite: {site: dr, path: site-dr, copy_of: local}
 keys: {credential: file:keys/writer.key}
-assets:
-  orders:
-    sqlite: {path: live/orders.db, mark: true}
-    schedule: every 10m
-  uploads:
-    files: {paths: [live/uploads]}
-    schedule: every 10m
-checks:
-  - {asset: orders, sql: "select count(*) from orders", expect: {min: 100}}
-  - {asset: uploads, compare: manifest}
 drills:
   site-gone: {from: offsite, deny_sites: [main]}
 evidence: {key: "file:keys/evidence.key"}
 """
+# Each asset with its check. {sockets}: where servers listen.
+_ASSETS = {
+    "orders": (
+        "sqlite: {{path: live/orders.db, mark: true}}",
+        'sql: "select count(*) from orders", expect: {{min: 100}}',
+    ),
+    "uploads": ("files: {{paths: [live/uploads]}}", "compare: manifest"),
+    "sales": (
+        "postgres: {{host: {sockets}/pg, database_role: drctl, stream: true, mark: true}}",
+        'sql: "select count(*) from sales", expect: {{min: 100}}',
+    ),
+    "carts": (
+        "redis: {{host: {sockets}/redis, mark: true}}",
+        'sql: "hget cart:7 total", expect: "12"',
+    ),
+}
+
+
+def _plan(assets: Sequence[str], sockets: str) -> str:
+    text = f"{_PLAN}assets:\n"
+    for name in assets:
+        text += f"  {name}:\n    {_ASSETS[name][0].format(sockets=sockets)}\n"
+        text += "    schedule: every 10m\n"
+    text += "checks:\n"
+    for name in assets:
+        text += f"  - {{asset: {name}, {_ASSETS[name][1].format()}}}\n"
+    return text
+
+
+_STREAM_SECONDS = 5.0  # for the log to come to the other site
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +88,89 @@ class _Stage:
 
     def drctl(self, *words: str, code: int = 0) -> None:
         """Run the real command, as a person would; its exit code must be `code`."""
-        self.say(f"\n$ drctl {' '.join(words)}")
-        environment = {
-            **os.environ,
+        self.say(f"\n$ drctl {shlex.join(words)}")
+        with subprocess.Popen(
+            self.argv(*words), **self.rest(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as process:
+            assert process.stdout  # noqa: S101 - it was asked for
+            for line in process.stdout:
+                self._show(line.decode(errors="replace").rstrip("\n").replace(f"{self.top}/", ""))
+        if process.returncode != code:
+            raise IntegrityError(f"demo: 'drctl {words[0]}' ended with {process.returncode}")
+
+    def _show(self, line: str) -> None:
+        """Within 80 columns."""
+        for part in textwrap.wrap(line, 80, subsequent_indent="  ") if len(line) > 80 else [line]:
+            self.say(part)
+
+    def ask(self, *words: str) -> Any:
+        """What the command tells programs, unseen."""
+        argv = self.argv("--json", *words)
+        done = subprocess.run(
+            argv, **self.rest(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False
+        )
+        return json.loads(done.stdout)
+
+    def argv(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "drctl", *words]
+
+    def rest(self) -> dict[str, Any]:
+        own = {
             PASSPHRASE: "demo",
             STATE_DIRECTORY: self.path("state"),
             "DRCTL_PLAN": self.path("plan.yaml"),
         }
-        hide = subprocess.DEVNULL if self.context.quiet or self.context.as_json else None
-        argv = [sys.executable, "-m", "drctl", *words]
-        done = subprocess.run(argv, env=environment, cwd=self.top, stdout=hide, check=False)
-        if done.returncode != code:
-            raise IntegrityError(f"demo: 'drctl {words[0]}' ended with {done.returncode}")
+        return {"env": {**os.environ, **own}, "cwd": self.top}
+
+
+class _Production:
+    """What will be lost: a database under load, a tree, and servers where they are installed."""
+
+    def __init__(self, stage: _Stage, sockets: str) -> None:
+        self._stage = stage
+        self._stream: subprocess.Popen[bytes] | None = None
+        self.sales: Postgres | None = None
+        self.carts: Redis | None = None
+        live = stage.path("live")
+        os.mkdir(live)
+        make_tree(os.path.join(live, "uploads"))
+        self.database = os.path.join(live, "orders.db")
+        self.load = Load(self.database)
+        try:
+            self._start_servers(live, sockets)
+        except BaseException:
+            self.end()
+            raise
+
+    def _start_servers(self, live: str, sockets: str) -> None:
+        programs, redis = postgres_programs(), redis_program()
+        if programs:
+            log = self._stage.path("committed.log")
+            self.sales = Postgres(programs, f"{live}/pg", f"{sockets}/pg", log)
+        if redis:
+            self.carts = Redis(redis, f"{live}/redis", f"{sockets}/redis")
+
+    @property
+    def assets(self) -> list[str]:
+        there = {"sales": self.sales, "carts": self.carts}
+        return [name for name in _ASSETS if there.get(name, self.load)]
+
+    def stream(self) -> None:
+        """As a service would, beside everything else."""
+        self._stage.say("\n$ drctl stream --copy-every 1s &")
+        argv = self._stage.argv("--quiet", "stream", "--copy-every", "1s")
+        self._stream = subprocess.Popen(argv, **self._stage.rest())
+
+    def end(self) -> None:
+        """kill -9: what was committed must still be there."""
+        if self._stream:
+            self._stream.kill()
+            self._stream.wait()
+        self.load.end()
+        if self.sales:
+            self.sales.end()
+        if self.carts:
+            self.carts.end()
 
 
 @click.command()
@@ -78,8 +178,10 @@ class _Stage:
 @output_options
 @pass_context
 def command(context: Context, keep: str | None) -> None:
-    """Lose a site and come back: a database under load and a directory tree are backed up to two
-    sites; the first is removed; both are restored from the second and compared."""
+    """Lose a site and come back: databases under load and a directory tree are backed up to two
+    sites; the first is killed and removed; the recovery is drilled from the second, timed and
+    proven, and what came back is compared. With PostgreSQL, whose log is streamed, and Redis, where
+    they are installed."""
     if keep and os.path.exists(keep):
         raise TargetRefused(f"{keep} exists", hint="name a directory that does not exist yet")
     top = os.path.abspath(keep) if keep else tempfile.mkdtemp(prefix="drctl-demo-")
@@ -93,34 +195,54 @@ def command(context: Context, keep: str | None) -> None:
 
 
 def _play(stage: _Stage) -> dict[str, object]:
-    live, database = stage.path("live"), stage.path("live", "orders.db")
+    with passing_directory() as sockets:
+        for path in (stage.top, sockets):
+            os.chmod(path, os.stat(path).st_mode | stat.S_IXOTH)  # a server's own user passes
+        production = _Production(stage, sockets)
+        try:
+            before = _protect(stage, production, sockets)
+        finally:
+            production.end()
+    committed = production.sales.committed() if production.sales else []
+    return _lose_and_recover(stage, before, committed)
+
+
+def _protect(stage: _Stage, production: _Production, sockets: str) -> int:
+    """Until the moment of the loss. Gives how many rows were there before the last backup."""
     with open(stage.path("plan.yaml"), "w", encoding="utf-8") as file:
-        file.write(_PLAN)
-    os.mkdir(live)
-    make_tree(stage.path("live", "uploads"))
-    load = Load(database)
-    try:
-        load.wait_for_rows(100)
-        stage.say("a database takes some hundred orders a second; a tree of files lies beside it")
-        stage.drctl("init")
-        stage.drctl("backup")
-        load.wait_for_rows(count_rows(database) + 100)
-        before = count_rows(database)
-        stage.drctl("backup", "orders")
-        stage.drctl("snapshots")
-    finally:
-        load.end()
-    return _lose_and_recover(stage, live, before)
+        file.write(_plan(production.assets, sockets))
+    servers = [name for name in ("PostgreSQL", "Redis") if _is_there(production, name)]
+    load, database = production.load, production.database
+    load.wait_for_rows(100)
+    beside = " and ".join(servers) or "no server: neither PostgreSQL nor Redis is installed"
+    stage.say("a shop: SQLite takes some hundred orders a second; a tree of files;")
+    stage.say(f"{beside}")
+    stage.drctl("init")
+    stage.drctl("backup")
+    if production.sales:
+        production.stream()
+        time.sleep(_STREAM_SECONDS)
+    load.wait_for_rows(count_rows(database) + 100)
+    before = count_rows(database)
+    stage.drctl("backup", "orders")
+    stage.drctl("snapshots")
+    return before
 
 
-def _lose_and_recover(stage: _Stage, live: str, before: int) -> dict[str, object]:
+def _is_there(production: _Production, server: str) -> bool:
+    return bool(production.sales if server == "PostgreSQL" else production.carts)
+
+
+def _lose_and_recover(stage: _Stage, before: int, committed: list[int]) -> dict[str, object]:
     """The main site goes: its data, its repository, its state. The DR site has what it has."""
+    live = stage.path("live")
     tree = fingerprint(os.path.join(live, "uploads"))
     lost = stage.path("lost")
     os.rename(live, lost)
     shutil.rmtree(stage.path("site-main"))
     shutil.rmtree(stage.path("state"))
-    stage.say("\nthe main site is gone: its data, its repository, its state")
+    stage.say("\nkill -9: the main site is gone: its servers, its disk with all data, its")
+    stage.say("repository, its state. The DR site has what it has")
     stage.drctl("verify", "--from", "offsite", "--read-data", "100")
     _drill(stage)
     stage.drctl("restore", "orders", "--from", "offsite", "--to", "back/orders.db")
@@ -132,7 +254,19 @@ def _lose_and_recover(stage: _Stage, live: str, before: int) -> dict[str, object
     newest = _newest_row(stage.path("back", "orders.db"))
     if rows < before or rows_until(os.path.join(lost, "orders.db"), newest) != rows:
         raise IntegrityError(f"demo: {rows} rows came back, {before} or more were due")
-    return {"tree_identical": True, "rows": rows, "rows_due": before, "database_bytes": size}
+    found = {"tree_identical": True, "rows": rows, "rows_due": before, "database_bytes": size}
+    return found | (_of_sales(stage, committed) if committed else {})
+
+
+def _of_sales(stage: _Stage, committed: list[int]) -> dict[str, object]:
+    """What the drill's server counted, beside what the load had written down."""
+    checks = stage.ask("report", "show")["checks"]
+    counted = next(c for c in checks if c["asset"] == "sales" and c["kind"] == "sql")
+    rows = int(counted["found"].removeprefix("found "))
+    if not 100 <= rows <= len(committed) + 1:  # the last may be committed and not written down
+        raise IntegrityError(f"demo: {rows} of {len(committed)} sales came back")
+    lost_seconds = (committed[-1] - committed[min(rows, len(committed)) - 1]) / 1e9
+    return {"sales": rows, "sales_committed": len(committed), "sales_lost_seconds": lost_seconds}
 
 
 def _drill(stage: _Stage) -> None:
@@ -141,7 +275,7 @@ def _drill(stage: _Stage) -> None:
     with isolated((), ()) as place:
         why_not = place.why_not
     stage.drctl("drill", "site-gone", code=ExitCode.OBJECTIVE_MISSED if why_not else 0)
-    stage.drctl("report", "verify", stage.path("state", "evidence", "demo"))
+    stage.drctl("report", "verify", "state/evidence/demo")
     if why_not:
         stage.say(f"\nthe drill did not pass, as its isolation is not proven here: {why_not}")
     else:
@@ -155,11 +289,16 @@ def _newest_row(database: str) -> int:
         return int(connection.execute("select max(at_ns) from orders").fetchone()[0])
 
 
-def _text(document: dict[str, object]) -> str:
-    size = show_bytes(float(str(document["database_bytes"])))
-    return (
-        "\nthe tree is back, identical in content, names, times, modes and links\n"
-        f"the database is back, whole, {size}: {document['rows']} rows, "
-        f"all {document['rows_due']} that were committed before the last backup\n"
-        "the demo came out well"
-    )
+def _text(document: dict[str, Any]) -> str:
+    size = show_bytes(float(document["database_bytes"]))
+    lines = [
+        "\nthe tree is back, identical in content, names, times, modes and links",
+        f"SQLite is back, whole, {size}: {document['rows']} rows, with all {document['rows_due']}",
+        "  that were committed before the last backup",
+    ]
+    if "sales" in document:
+        lost = show_seconds(document["sales_lost_seconds"])
+        came = f"{document['sales']} of the {document['sales_committed']} rows that"
+        lines.append(f"PostgreSQL came back in the drill with {came}")
+        lines.append(f"  the load's own log has: the last {lost} before kill -9 are lost")
+    return "\n".join([*lines, "the demo came out well"])

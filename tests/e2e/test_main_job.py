@@ -190,7 +190,11 @@ def test_quiet_says_nothing_when_all_is_well(site) -> None:
 
 
 def test_the_demo_comes_out_well(bare) -> None:
-    assert "the demo came out well" in bare.run("demo").stdout
+    said = bare.run("demo").stdout
+    assert "the demo came out well" in said
+    assert "PostgreSQL came back in the drill with" in said
+    assert "Redis" in said
+    assert max(len(line) for line in said.splitlines()) <= 80
 
 
 @pytest.mark.parametrize("words", [("init",), ("backup",), ("snapshots",), ("validate",)])

@@ -46,10 +46,12 @@ def keep_document(
 
 
 def _reachable(wiring: Wiring, drill: str) -> list[str]:
-    """The repository that backups are written to, unless the drill takes its site for lost."""
+    """The repository that backups are written to, unless its site is taken for lost: by the drill,
+    or as it was no drill."""
+    drills = wiring.loaded.plan.drills
     name = wiring.primary()
     site = wiring.loaded.plan.repositories[name].site
-    return [] if site in wiring.loaded.plan.drills[drill].deny_sites else [name]
+    return [] if drill not in drills or site in drills[drill].deny_sites else [name]
 
 
 def _known(wiring: Wiring, proofs: Proofs, repository: str) -> list[Proof]:

@@ -1,5 +1,6 @@
 """The real thing: bring back what is lost, in order, and survive a lost terminal."""
 
+import json
 import os
 import signal
 import socket
@@ -20,6 +21,7 @@ from drctl.cli.context import (
     pass_context,
 )
 from drctl.cli.reading import Opened, first_that_answers, open_with
+from drctl.cli.recovered import keep_recovery
 from drctl.cli.recovering import assets_of, place_of, restoring, returning
 from drctl.cli.steps import steps_of
 from drctl.errors import ExitCode, PlanError, TargetRefused, UsageError
@@ -111,6 +113,7 @@ def _order(opened: Opened, given: dict[str, Any], source: str, declared_ns: int)
     assets = {
         name: {
             "snapshot": opened.pick(name, at_ns).name,
+            "system": _system(opened, name, at_ns),
             "to": _place(wiring, name, given["to"], values),
         }
         for name in assets_of(plan)
@@ -126,6 +129,12 @@ def _order(opened: Opened, given: dict[str, Any], source: str, declared_ns: int)
         "parameters": values,
         "assets": assets,
     }
+
+
+def _system(opened: Opened, asset: str, at_ns: int | None) -> str:
+    """What a cluster of servers calls itself for ever; empty for what has no such name."""
+    told = opened.root(opened.pick(asset, at_ns)).private_facts.get("cluster")
+    return str(json.loads(told).get("system_id", "")) if told else ""
 
 
 def _values(plan: Plan, sets: tuple[str, ...]) -> dict[str, str]:
@@ -176,7 +185,8 @@ def _announcement(wiring: Wiring, order: runs.Order) -> str:
         fate = ""
         if is_there(asset["to"]):
             fate = ": WHAT IS THERE IS SET ASIDE"
-        lines.append(f"  {name} {asset['snapshot'][:8]} to {asset['to']}{fate}")
+        system = f" (system identifier {asset['system']})" if asset["system"] else ""
+        lines.append(f"  {name} {asset['snapshot'][:8]}{system} to {asset['to']}{fate}")
     return "\n".join([*lines, "  nothing is overwritten"])
 
 
@@ -213,9 +223,10 @@ def _go_on(context: Context, opened: Opened, run: Run) -> int:
         place = _place_of(opened, run, assets)
         acting = Acting(place)
         try:
-            Runner(graph, run.journal, acting, wiring.clock, wiring.report).run()
+            state = Runner(graph, run.journal, acting, wiring.clock, wiring.report).run()
         finally:
             acting.close()
+    keep_recovery(wiring, run, graph, state, assets)
     return _show(context, wiring, run, graph)
 
 

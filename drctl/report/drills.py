@@ -20,9 +20,10 @@ def drill_text(d: Document) -> str:
     """The whole drill on a screen."""
     source = d["repository"]
     about = f"{d['plan']['name']} from {source['name']} (site {source['site']}), {d['picked']}"
-    if d.get("mode", "drill") != "drill":
+    if d["isolation"] and d.get("mode", "drill") != "drill":
         about += f"; the steps of {d['mode']}"
-    head = "\n".join([f"drill {d['drill']}: {d['verdict'].upper()}", *_wrapped(about, "  ")])
+    what = f"drill {d['drill']}" if d["isolation"] else d["mode"]
+    head = "\n".join([f"{what}: {d['verdict'].upper()}", *_wrapped(about, "  ")])
     blocks = [head, *filter(None, (_reasons(d), _objectives(d), _time(d), _checks(d), _around(d)))]
     return "\n\n".join(blocks)
 
@@ -115,6 +116,8 @@ def _control(found: str) -> str:
 
 def _around(d: Document) -> str:
     i = d["isolation"]
+    if i is None:
+        return "\n".join(f"  undone: {name}" for name, what in d["undone"].items() if not what)
     tried = count(len(i["tried"]), "place", "places")
     if i["proven"]:
         text = f"isolation proven: {tried} of production tried from inside, none reached"

@@ -69,6 +69,14 @@ def test_a_recovery_survives_a_kill_and_keeps_who_approved_it(lost, stop_at_end)
     with closing(sqlite3.connect(lost.top / "live/base.db")) as database:
         assert database.execute("select count(*) from t").fetchone() == (1000,)
     lost.run("recover", "--resume", code=2)  # it has ended
+    shown = lost.run("report", "show").stdout
+    assert "failover: PASSED" in shown
+    assert "RPA base" in shown
+    evidence = lost.json("report", "show", "--html", "page.html")
+    assert "Recovery, failover, of shop" in (lost.top / "page.html").read_text()
+    assert {s["step"]: s["by"] for s in evidence["steps"]}["ask"] == "Ada Lovelace"
+    assert evidence["snapshots"][0]["asset"] == "base"
+    lost.run("report", "verify", "state/evidence/shop")
 
 
 def test_a_recovery_says_what_it_does_and_asks(lost) -> None:

@@ -51,8 +51,15 @@ def postgres_programs() -> str | None:
     places += glob.glob("/usr/lib/postgresql/*/bin")
     has_user = os.geteuid() != 0 or any(user.pw_name == "postgres" for user in pwd.getpwall())
     whole = [p for p in places if os.access(os.path.join(p, "initdb"), os.X_OK)]
-    newest = sorted(whole, key=lambda p: float(p.split("/")[-2]) if p[-6].isdigit() else 0.0)
-    return newest[-1] if newest and has_user else None
+    return max(whole, key=_version, default=None) if has_user else None
+
+
+def _version(programs: str) -> float:
+    """/usr/lib/postgresql/15/bin is 15; what does not say comes last."""
+    try:
+        return float(programs.split("/")[-2])
+    except ValueError:
+        return 0.0
 
 
 def redis_program() -> str | None:

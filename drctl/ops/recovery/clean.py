@@ -117,6 +117,7 @@ def _system() -> list[tuple[str, str]]:
     """Programs, Python and drctl as they are installed here."""
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
     own = {os.path.realpath(p) for p in (sys.prefix, sys.base_prefix, package)}
-    paths = [*_SYSTEM, *(f"/etc/{name}" for name in _ETC)]
-    paths += sorted(p for p in {*own, sys.prefix} if not p.startswith("/usr/") and p != "/usr")
-    return [(path, path) for path in paths if os.path.lexists(path)]
+    paths = [*_SYSTEM, *sorted(p for p in {*own, sys.prefix} if not p.startswith("/usr/"))]
+    etc = [f"/etc/{name}" for name in _ETC]
+    shown = [(path, path) for path in paths] + [(os.path.realpath(path), path) for path in etc]
+    return [(source, place) for source, place in shown if os.path.lexists(source)]

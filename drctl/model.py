@@ -92,6 +92,8 @@ class Snapshot:
     plan_digest: str = ""
     version: str = ""  # of drctl
     facts: dict[str, str] = field(default_factory=dict)  # what the engine measured; no secrets
+    root: bytes = b""  # ids of the blobs that hold the root of its entries
+    refs: str = ""  # name of what says which segments it needs
 
     @property
     def short(self) -> str:

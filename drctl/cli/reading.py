@@ -40,7 +40,7 @@ class Opened:
 
     def root(self, snapshot: Snapshot) -> Root:
         """The root of a snapshot's entries."""
-        return self.reader.root(catalog.manifest(self.repository, snapshot.name).root)
+        return self.reader.root(snapshot.root)
 
     def target(
         self,
@@ -80,7 +80,6 @@ class Opened:
         self.wiring.report.emit(Notice("info", text))
         return restore(
             picked,
-            self.repository,
             self.reader,
             self.target(picked, root, to, goal, delta=delta),
             self.pool,

@@ -71,7 +71,6 @@ def command(
     """
     wiring, pool = context.wiring(), context.pool()
     name = context.subject = source_of(context, wiring, repository)
-    storage = wiring.storage(name)
     identity = None if keyless else _identity(context, wiring, identity_path)
     opened = None
     if not keyless:
@@ -83,6 +82,7 @@ def command(
     if opened and rebuild_index:
         _rebuild(context, opened)
     day = wiring.clock.now_ns() // (86400 * 10**9)
+    storage = opened.storage if opened else wiring.storage(name)
     effort = Effort(percent, day)
     done = verify(storage, opened, identity, effort, pool, wiring.report)
     mended = RepairResult()

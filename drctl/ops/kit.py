@@ -122,7 +122,7 @@ def prove(repository: Repository, identity: Identity, pool: Executor, report: Re
 
 def _read_some(reader: Reader, snapshot: Snapshot) -> None:
     """The list of entries, and the first content that there is."""
-    root = reader.root(catalog.manifest(reader.repository, snapshot.name).root)
+    root = reader.root(snapshot.root)
     for entry in reader.entries(root):
         if leaves := reader.leaves(entry):
             reader.blobs(leaves[:1])

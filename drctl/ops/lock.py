@@ -64,9 +64,8 @@ def _packs(index: Index) -> dict[tuple[bytes, int], str]:
 def _needs(
     repository: Repository, snapshot: Snapshot, packs: dict[tuple[bytes, int], str]
 ) -> set[str]:
-    manifest = catalog.manifest(repository, snapshot.name)
-    plain = repository.get_meta(names.REFS, documents.REFS_MAGIC, manifest.refs)
-    needed = {names.SNAPSHOTS + snapshot.name, names.REFS + manifest.refs}
+    plain = repository.get_meta(names.REFS, documents.REFS_MAGIC, snapshot.refs)
+    needed = {names.SNAPSHOTS + snapshot.name, names.REFS + snapshot.refs}
     for session, runs in documents.decode_refs(plain).segments.items():
         needed.add(names.SESSIONS + session.hex())
         for first, count in zip(runs[::2], runs[1::2], strict=True):

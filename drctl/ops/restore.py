@@ -19,9 +19,7 @@ from drctl.engines.base import Target
 from drctl.errors import IntegrityError
 from drctl.events import EntryProblem, Notice, Phase, Progress, Reporter
 from drctl.model import Entry, Kind, Problem, Snapshot
-from drctl.repository import catalog
 from drctl.repository.reader import Reader, is_wanted
-from drctl.repository.repository import Repository
 from drctl.units import show_path
 
 _BATCH_BYTES = 2 << 20
@@ -64,7 +62,6 @@ class _Run:
 
 def restore(
     snapshot: Snapshot,
-    repository: Repository,
     reader: Reader,
     target: Target,
     pool: Executor,
@@ -79,7 +76,7 @@ def restore(
     """
     began = clock.monotonic_seconds()
     report.emit(Phase(f"restoring {snapshot.asset} from snapshot {snapshot.short}"))
-    root = reader.root(catalog.manifest(repository, snapshot.name).root)
+    root = reader.root(snapshot.root)
     target.prepare()
     totals = (0, 0) if wanted else (snapshot.size_bytes, snapshot.entries)
     run = _Run(reader, target, pool, report, clock, *totals)

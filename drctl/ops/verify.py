@@ -165,19 +165,23 @@ def _structure(
     # First what needs, then what is needed: a backup may be adding to both meanwhile.
     found = catalog.load(repository, pool)
     index = repository.load_index(wrong, pool)
+    looking_at_log = pool.submit(_log_troubles, repository)
     listed = [info for info in repository.storage.list(names.PACKS) if names.is_id(info.name)]
     sizes = {info.name: info.size_bytes for info in listed}
     _take_unindexed(repository, index, listed, wrong)
-    _check_log(repository, wrong)
+    for what, name in looking_at_log.result():
+        wrong(what, name)
     for damaged in found.damaged:
         wrong(damaged)
     present = _numbers_by_session(index)
-    refs = []
-    for snapshot in found.snapshots:
+    refs = list(pool.map(lambda s: _refs_or_error(repository, s), found.snapshots))
+    for snapshot, needed in zip(found.snapshots, refs, strict=True):
         result.snapshots += 1
-        refs.append(_check_refs(repository, snapshot, present, wrong))
+        if trouble := needed if isinstance(needed, str) else _lacking(needed, present):
+            wrong(f"{repository.where}: snapshot {snapshot.short} of {snapshot.asset}: {trouble}")
     # Collection may leave an index behind that names packs which nothing needs any more.
-    needs = Needs(filter(None, refs)) if all(refs) and not found.damaged else None
+    known = [needed for needed in refs if not isinstance(needed, str)]
+    needs = Needs(known) if len(known) == len(refs) and not found.damaged else None
     _check_places(repository, index, sizes, needs, wrong)
     return index, found.snapshots
 
@@ -207,19 +211,23 @@ def _check_places(
             wrong(f"{repository.where}: {name} is cut short at {sizes[name]} bytes", name)
 
 
-def _check_log(repository: Repository, wrong: Wrong) -> None:
-    """The session of every piece of a log is there: without it nobody opens the piece."""
+def _log_troubles(repository: Repository) -> list[tuple[str, str]]:
+    """The session of every piece of a log is there: without it nobody opens the piece. Gives what
+    is wrong, and with which object."""
+    troubles = []
     pieces = list(repository.storage.list(names.LOG))  # first what needs: it may grow meanwhile
     there = {names.digest_of(info.name) for info in repository.storage.list(names.SESSIONS)}
     for info in pieces:
         try:
             session = session_of(repository.where, info.name)
         except IntegrityError as error:
-            wrong(error.what)
+            troubles.append((error.what, ""))
             continue
         if session not in there:
             name = names.SESSIONS + session
-            wrong(f"{repository.where}: {name} is missing, though {info.name} needs it", name)
+            what = f"{repository.where}: {name} is missing, though {info.name} needs it"
+            troubles.append((what, name))
+    return troubles
 
 
 def _take_unindexed(
@@ -237,30 +245,26 @@ def _take_unindexed(
                 continue  # it was collected since it was listed
 
 
-def _check_refs(
-    repository: Repository,
-    snapshot: Snapshot,
-    present: Mapping[bytes, Sequence[int]],
-    wrong: Wrong,
-) -> documents.Refs | None:
-    """What it needs; None, when that does not read."""
-    who = f"{repository.where}: snapshot {snapshot.short} of {snapshot.asset}"
+def _refs_or_error(repository: Repository, snapshot: Snapshot) -> documents.Refs | str:
+    """What it needs, or why that does not read."""
     try:
-        digest = catalog.manifest(repository, snapshot.name).refs
-        plain = repository.get_meta(names.REFS, documents.REFS_MAGIC, digest)
-        refs = documents.decode_refs(plain)
+        plain = repository.get_meta(names.REFS, documents.REFS_MAGIC, snapshot.refs)
+        return documents.decode_refs(plain)
     except (IntegrityError, NotFound) as error:
-        wrong(f"{who}: its refs do not read: {error.what}")
-        return None
+        return f"its refs do not read: {error.what}"
+
+
+def _lacking(refs: documents.Refs, present: Mapping[bytes, Sequence[int]]) -> str:
+    """What of it is in no pack; empty: nothing."""
     needed = found = 0
     for session, runs in refs.segments.items():
         there = present.get(session, ())
         for first, count in zip(runs[::2], runs[1::2], strict=True):
             needed += count
             found += bisect_left(there, first + count) - bisect_left(there, first)
-    if found != needed:
-        wrong(f"{who}: {needed - found} of the {needed} segments that it needs are in no pack")
-    return refs
+    if found == needed:
+        return ""
+    return f"{needed - found} of the {needed} segments that it needs are in no pack"
 
 
 def _numbers_by_session(index: Index) -> dict[bytes, list[int]]:
@@ -290,16 +294,12 @@ def _content(
         who = f"snapshot {snapshot.short} of {snapshot.asset}"
         report.emit(Phase(f"checking {who}"))
         try:
-            for block in reader.root(snapshot_root(reader, snapshot)).blocks:
+            for block in reader.root(snapshot.root).blocks:
                 if block.blob not in seen:
                     seen.add(block.blob)
                     _check_block(reader, block.blob, who, result, wrong)
         except (IntegrityError, KeyUnavailable, NotFound) as error:
             wrong(f"{who}: {error.what}")
-
-
-def snapshot_root(reader: Reader, snapshot: Snapshot) -> bytes:
-    return catalog.manifest(reader.repository, snapshot.name).root
 
 
 def _check_block(

@@ -1,7 +1,9 @@
 """The snapshots of a repository: list them, pick one, commit one."""
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import TypeVar
 
 from drctl.codec import documents
 from drctl.codec.documents import Manifest
@@ -10,6 +12,9 @@ from drctl.model import Snapshot
 from drctl.repository import names
 from drctl.repository.repository import Repository
 from drctl.units import show_instant
+
+_T = TypeVar("_T")
+_PARTS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +28,28 @@ class Catalog:
         return tuple(s for s in self.snapshots if s.asset == asset)
 
 
+def digests(repository: Repository, folder: str = names.SNAPSHOTS) -> list[str]:
+    """The names of all snapshots."""
+    return [names.digest_of(info.name) for info in repository.storage.list(folder)]
+
+
 def load(
     repository: Repository, pool: Executor | None = None, folder: str = names.SNAPSHOTS
 ) -> Catalog:
     """All snapshots. A damaged one never hides the others; one that was removed meanwhile is left
     out."""
-    listed = [names.digest_of(info.name) for info in repository.storage.list(folder)]
+    return read(repository, digests(repository, folder), pool, folder)
 
-    def read(digest: str) -> Snapshot | str | None:
+
+def read(
+    repository: Repository,
+    listed: Sequence[str],
+    pool: Executor | None = None,
+    folder: str = names.SNAPSHOTS,
+) -> Catalog:
+    """The same of those that were listed."""
+
+    def one(digest: str) -> Snapshot | str | None:
         try:
             return snapshot(digest, manifest(repository, digest, folder))
         except IntegrityError as error:
@@ -38,12 +57,22 @@ def load(
         except NotFound:
             return None  # it was removed since it was listed
 
-    found = list((pool.map if pool else map)(read, listed))
+    found = _each(one, listed, pool)
     good = sorted(
         (s for s in found if isinstance(s, Snapshot)),
         key=lambda s: (s.consistent_at_ns, s.finished_at_ns, s.name),
     )
     return Catalog(tuple(good), tuple(s for s in found if isinstance(s, str)))
+
+
+def _each(one: Callable[[str], _T], listed: Sequence[str], pool: Executor | None) -> list[_T]:
+    """What each gives, in order. A thousand are handed to the pool in some dozens of parts: the
+    handing over would take longer than the reading."""
+    if pool is None:
+        return [one(digest) for digest in listed]
+    size = len(listed) // _PARTS + 1
+    parts = [listed[i : i + size] for i in range(0, len(listed), size)]
+    return [made for part in pool.map(lambda part: [one(d) for d in part], parts) for made in part]
 
 
 def manifest(repository: Repository, digest: str, folder: str = names.SNAPSHOTS) -> Manifest:
@@ -77,6 +106,8 @@ def snapshot(digest: str, m: Manifest) -> Snapshot:
         plan_digest=m.plan_digest,
         version=m.version,
         facts=dict(m.facts),
+        root=m.root,
+        refs=m.refs,
     )
 
 

@@ -64,7 +64,7 @@ def open_as_writer(
     """With the writer credential. New data is sealed to the credential's recipients, whatever the
     repository claims: who can write to the storage must not be able to add a reader. When the
     two differ, `outdated` is told."""
-    config = _read_config(storage, credential.secrets)
+    config = _config(storage, _config_bytes(storage), credential.secrets)
     if set(config.recipients) != set(credential.recipients):
         claimed = ", ".join(r.name for r in config.recipients)
         outdated(
@@ -81,7 +81,8 @@ def credential_of(repository: Repository) -> WriterCredential:
 
 def open_as_reader(storage: Storage, identity: Identity, randomness: Randomness) -> Repository:
     """With an identity and nothing else: the secrets come out of the repository."""
-    config = _read_config(storage, None)
+    written = _config_bytes(storage)
+    config = _config(storage, written, None)
     own = bytes.fromhex(identity.recipient().fingerprint)
     name = names.KEYS + own.hex()
     try:
@@ -102,17 +103,21 @@ def open_as_reader(storage: Storage, identity: Identity, randomness: Randomness)
     except IntegrityError as error:
         raise IntegrityError(f"{storage.where}: {name} {error.what}") from error
     secrets = documents.decode_secrets(config.repository_id, plain)
-    return Repository(storage, secrets, _read_config(storage, secrets).recipients, randomness)
+    return Repository(storage, secrets, _config(storage, written, secrets).recipients, randomness)
 
 
-def _read_config(storage: Storage, secrets: Secrets | None) -> Config:
+def _config_bytes(storage: Storage) -> bytes:
     try:
-        data = storage.get(names.CONFIG)
+        return storage.get(names.CONFIG)
     except NotFound as error:
         raise StorageError(
             f"{storage.where}: there is no drctl repository",
             hint="run 'drctl init' to make it, or check the address",
         ) from error
+
+
+def _config(storage: Storage, data: bytes, secrets: Secrets | None) -> Config:
+    """Checked as far as the secrets at hand allow."""
     try:
         return documents.decode_config(data, secrets)
     except (IntegrityError, KeyUnavailable) as error:

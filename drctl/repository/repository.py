@@ -113,8 +113,11 @@ class Repository:
         *,
         only_present: bool,
     ) -> Index:
-        index = Index(self._present(pool, condemned))
-        listed = list(self.storage.list(names.INDEX))
+        packs, sessions, listed = (pool.map if pool else map)(
+            lambda folder: list(self.storage.list(folder)),
+            (names.PACKS, names.SESSIONS, names.INDEX),
+        )
+        index = Index(_present(packs, sessions, condemned))
         index.expect(sum(info.size_bytes for info in listed))
         found = [names.digest_of(info.name) for info in listed]
         whole = True
@@ -133,19 +136,6 @@ class Repository:
             for plain in with_lost:
                 index.add(_raise_or_give(plain))
         return index
-
-    def _present(self, pool: Executor | None, condemned: frozenset[bytes]) -> Present:
-        packs, sessions = (pool.map if pool else map)(self._sizes, (names.PACKS, names.SESSIONS))
-        here = {name: size for name, size in packs.items() if name not in condemned}
-        return Present(here, frozenset(sessions) - condemned)
-
-    def _sizes(self, folder: str) -> dict[bytes, int]:
-        """Ids and sizes of the objects in a folder. What cannot be whole is left out."""
-        return {
-            bytes.fromhex(names.digest_of(info.name)): info.size_bytes
-            for info in self.storage.list(folder)
-            if info.size_bytes >= _LEAST_BYTES and names.is_id(info.name)
-        }
 
     def _index_or_error(self, digest: str) -> bytes | IntegrityError:
         try:
@@ -224,6 +214,22 @@ class Repository:
                 documents.SESSION_MAGIC, self.read(name), session, identity
             )
         return seal.DataSeal(self.secrets.repository_id, session, data_key)
+
+
+def _present(
+    packs: Iterable[ObjectInfo], sessions: Iterable[ObjectInfo], condemned: frozenset[bytes]
+) -> Present:
+    here = {name: size for name, size in _sizes(packs).items() if name not in condemned}
+    return Present(here, frozenset(_sizes(sessions)) - condemned)
+
+
+def _sizes(listed: Iterable[ObjectInfo]) -> dict[bytes, int]:
+    """Ids and sizes of what was listed. What cannot be whole is left out."""
+    return {
+        bytes.fromhex(names.digest_of(info.name)): info.size_bytes
+        for info in listed
+        if info.size_bytes >= _LEAST_BYTES and names.is_id(info.name)
+    }
 
 
 def _raise_or_give(result: bytes | IntegrityError) -> bytes:

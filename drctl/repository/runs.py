@@ -37,6 +37,7 @@ class Run:
     def begin(self) -> None:
         """Put a sign. Also once more, when somebody took the first one away."""
         self._id = self._randomness(16).hex()
+        self._has_shown = False
         self._shown_at = self._clock.monotonic_seconds()
         self._storage.put(self._name, b"")
 
@@ -49,6 +50,7 @@ class Run:
         now = self._clock.monotonic_seconds()
         if now - self._shown_at >= _SHOW_EVERY_SECONDS:
             self._shown_at = now
+            self._has_shown = True
             self._storage.put(names.ALIVE + self._id, b"", replace=True)
 
     def stands(self) -> bool:
@@ -61,7 +63,8 @@ class Run:
 
     def end(self) -> None:
         """Take the sign away."""
-        self._storage.delete(names.ALIVE + self._id)
+        if self._has_shown:
+            self._storage.delete(names.ALIVE + self._id)
         self._storage.delete(self._name)
 
 

@@ -117,7 +117,10 @@ def read_mark(repository: Repository, digest: str) -> Mark | None:
 def condemned(repository: Repository, *, reviving: bool = False) -> Condemned:
     """What a run that begins now must not lean on: what marks name, or, for a run that revives
     marked objects, what is being swept. A mark that does not read is an error."""
-    going = [s.mark for s in seen(repository) if s.is_swept or not reviving]
+    if reviving:
+        going = [s.mark for s in seen(repository) if s.is_swept]
+    else:
+        going = list(_marks(repository).values())
     return Condemned(
         frozenset(bytes.fromhex(pack) for mark in going for pack in mark.packs),
         frozenset(bytes.fromhex(session) for mark in going for session in mark.sessions),
@@ -131,12 +134,17 @@ def seen(repository: Repository) -> list[Seen]:
     since = {names.digest_of(i.name): i.modified_ns for i in storage.list(names.SINCE)}
     swept = {i.name.split("/")[2] for i in storage.list(names.SWEEPING)}
     found = []
-    for digest in sorted(listed(storage, names.MARKS)):
-        mark = read_mark(repository, digest)
-        if mark is not None:
-            witnesses = _witnesses(storage, digest) if digest in since else ()
-            found.append(Seen(digest, mark, since.get(digest), witnesses, digest in swept))
+    for digest, mark in _marks(repository).items():
+        witnesses = _witnesses(storage, digest) if digest in since else ()
+        found.append(Seen(digest, mark, since.get(digest), witnesses, digest in swept))
     return sorted(found, key=lambda s: s.since_ns or 0)
+
+
+def _marks(repository: Repository) -> dict[str, Mark]:
+    """By digest. One that goes meanwhile is left out."""
+    digests = sorted(listed(repository.storage, names.MARKS))
+    read = ((digest, read_mark(repository, digest)) for digest in digests)
+    return {digest: mark for digest, mark in read if mark is not None}
 
 
 def _witnesses(storage: Storage, digest: str) -> tuple[str, ...]:

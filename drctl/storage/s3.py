@@ -1,4 +1,4 @@
-"""An S3 bucket as storage, through boto3.
+"""An S3 bucket as storage, through botocore, the part of boto3 that talks to it.
 
 The SDK's own retries are off: `retry.Retry` is the only place that tries again. Puts are
 conditional (If-None-Match), carry a SHA-256 that the server checks, and what comes back is checked
@@ -112,9 +112,10 @@ class S3:
             return self._made
 
     def _connect(self) -> "S3Client":
-        import boto3
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
+
+        from drctl.storage import s3_sdk
 
         own = self._credentials
         config = Config(
@@ -129,14 +130,13 @@ class S3:
             s3={"addressing_style": "path" if self._endpoint else "auto"},
         )
         try:
-            session = boto3.Session(
-                aws_access_key_id=own.access_key or None,
-                aws_secret_access_key=own.secret_key or None,
-                aws_session_token=own.session_token or None,
-                profile_name=own.profile or None,
-                region_name=self._region or ("us-east-1" if self._endpoint else None),
+            return s3_sdk.client(
+                keys=(own.access_key, own.secret_key, own.session_token),
+                profile=own.profile,
+                region=self._region or ("us-east-1" if self._endpoint else ""),
+                endpoint=self._endpoint,
+                config=config,
             )
-            return session.client("s3", endpoint_url=self._endpoint or None, config=config)
         except (BotoCoreError, ValueError) as error:
             raise KeyUnavailable(
                 f"{self.where}: {error}", hint="look at the bucket's settings in the plan"

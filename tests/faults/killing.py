@@ -164,7 +164,7 @@ class Rig:
         reader = Reader(repository, repository.load_index(lambda _: None), self.identity)
         for snapshot in self._some(list(found.snapshots)):
             kept = Kept()
-            result = restore(snapshot, repository, reader, kept, self.pool, SystemClock(), Silent())
+            result = restore(snapshot, reader, kept, self.pool, SystemClock(), Silent())
             assert (result.problems, kept.files) == ((), self.trees[snapshot.name])
             self.checked += 1
 

@@ -176,7 +176,7 @@ class Site:
             raise MissingSnapshot("; ".join(found.damaged) or f"snapshots/{name} is not listed")
         reader = Reader(repository, index, IDENTITY)
         return restore(
-            snapshot, repository, reader, target, self.pool, SystemClock(), Silent()  # type: ignore[arg-type]
+            snapshot, reader, target, self.pool, SystemClock(), Silent()  # type: ignore[arg-type]
         )  # fmt: skip
 
     def restore_to(self, storage: Storage, name: str, to: Path) -> RestoreResult:

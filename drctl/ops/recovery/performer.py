@@ -105,7 +105,6 @@ class Acting:
         report = _Watched(self._place.report, self._lock, control)
         done = restore(
             asset.snapshot,
-            self._place.reader.repository,
             self._place.reader,
             asset.make_target(report),
             self._place.pool,

@@ -4,7 +4,7 @@ at once, also when others keep the model from being made."""
 import os
 from typing import Any
 
-from drctl.engines import ENGINES
+from drctl.engines import KINDS, engine
 from drctl.plan.steps import check_recovery
 from drctl.plan.tree import Path, Tree
 
@@ -89,18 +89,17 @@ def _bucket(repository: Any) -> str:
 
 
 def _check_engine(tree: Tree, path: Path, asset: dict[str, Any]) -> None:
-    kinds = [engine.kind for engine in ENGINES]
-    found = [key for key in asset if key in kinds]
+    found = [key for key in asset if key in KINDS]
     if len(found) == 1:
         return
     if found:
         tree.add(path, f"one engine is wanted, not {len(found)}: {', '.join(map(str, found))}")
     else:
-        tree.add(path, f"no engine: say what it is with one of {', '.join(kinds)}")
+        tree.add(path, f"no engine: say what it is with one of {', '.join(KINDS)}")
 
 
 def _check_throttle(tree: Tree, path: Path, asset: dict[str, Any]) -> None:
-    at_once = [engine.kind for engine in ENGINES if engine.copies_at_once and engine.kind in asset]
+    at_once = [kind for kind in KINDS if kind in asset and engine(kind).copies_at_once]
     if at_once and "throttle" in asset:
         tree.add(
             (*path, "throttle"),

@@ -1,13 +1,14 @@
 """The plan, validated. What each key means stands with it; docs/plan.md shows the same."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, create_model
 
-from drctl.engines import ENGINES
+from drctl.engines import KINDS
 from drctl.engines.base import SecretRef
 from drctl.engines.s3bucket_place import S3Place
 from drctl.plan.recovery import Check, Drill, Evidence, Recovery
+from drctl.plan.settings import Settings
 from drctl.plan.telling import Metrics, Notify
 from drctl.plan.values import Count, Duration, Level, Name, Part, Rate, ScheduleText
 
@@ -118,8 +119,11 @@ class AssetPart(Part):
 def _asset_model() -> type[AssetPart]:
     """One optional key an engine; that exactly one is there is checked with its position."""
     fields: dict[str, Any] = {
-        e.kind: (e.settings | None, Field(default=None, description=f"Engine: {e.kind}."))
-        for e in ENGINES
+        kind: (
+            Annotated[Any, Settings(kind)] | None,
+            Field(default=None, description=f"Engine: {kind}."),
+        )
+        for kind in KINDS
     }
     return create_model("Asset", __base__=AssetPart, __doc__="One thing to protect.", **fields)
 
@@ -164,8 +168,8 @@ class Plan(Part):
 
 def engine_of(asset: BaseModel) -> tuple[str, BaseModel]:
     """An asset's engine and its settings."""
-    for engine in ENGINES:
-        settings = getattr(asset, engine.kind)
+    for kind in KINDS:
+        settings = getattr(asset, kind)
         if settings is not None:
-            return engine.kind, settings
+            return kind, settings
     raise ValueError("an asset without an engine")

@@ -6,6 +6,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from drctl.plan.settings import inner
 from drctl.plan.tree import Path, Problem, Tree, dotted
 
 _MEANT = {
@@ -98,19 +99,9 @@ def allowed(model: type[BaseModel], path: Path) -> list[str]:
 def _step(here: Any, part: str | int) -> Any:
     if _is_model(here):
         found = here.model_fields.get(part)
-        return _inner(found.annotation) if found else None
-    inner = [found for found in get_args(here) if found is not Ellipsis]
-    return _inner(inner[-1]) if inner else None
-
-
-def _inner(annotation: Any) -> Any:
-    """`X | None` and annotations around X give X."""
-    if hasattr(annotation, "__metadata__"):
-        annotation = annotation.__origin__
-    arguments = [a for a in get_args(annotation) if a is not type(None)]
-    if len(arguments) == 1 and type(None) in get_args(annotation):
-        return arguments[0]
-    return annotation
+        return inner(found.annotation) if found else None
+    parts = [found for found in get_args(here) if found is not Ellipsis]
+    return inner(parts[-1]) if parts else None
 
 
 def _is_model(here: Any) -> bool:

@@ -1,4 +1,4 @@
-"""A client of the SDK, in a fraction of the time that the SDK takes to make one.
+"""A client of the SDK, in a third of the time that the SDK takes to make one.
 
 Left alone it looks into some nine hundred directories to learn which services there are, and reads
 their models with Python's own JSON. Both are parts that it lets be replaced, by its loader. That
@@ -6,6 +6,7 @@ start is most of what a short command on S3 costs.
 """
 
 import gzip
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +23,15 @@ _SERVICES = ("s3", "sts", "sso", "sso-oidc", "signin")
 
 
 class _Files(JSONFileLoader):
-    """Reads models ten times as fast."""
+    """Reads models with a quicker decoder."""
 
     def load_file(self, file_path: str) -> Any:
         for ending, opened in ((".json", open), (".json.gz", gzip.open)):
-            try:
-                with opened(file_path + ending, "rb") as file:
-                    return msgspec.json.decode(file.read())
-            except (FileNotFoundError, NotADirectoryError):
-                continue
+            with (
+                suppress(FileNotFoundError, NotADirectoryError),
+                opened(file_path + ending, "rb") as file,
+            ):
+                return msgspec.json.decode(file.read())
         return None
 
 
@@ -57,7 +58,8 @@ def client(
     session = Session(profile=profile or None)
     session.register_component("data_loader", _loader())
     if any(keys):
-        session.set_credentials(*(key or None for key in keys))
+        access_key, secret_key, token = keys
+        session.set_credentials(access_key, secret_key, token or None)
     made: Any = session.create_client(
         "s3", region_name=region or None, endpoint_url=endpoint or None, config=config
     )

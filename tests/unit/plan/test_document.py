@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from drctl.plan.model import Plan
+from drctl.plan.settings import Settings
 
 TEXT = (Path(__file__).parents[3] / "docs" / "plan.md").read_text("utf-8")
 SPOKEN = {"none", "none set", "see below", "the SDK's own search"}
@@ -26,9 +27,11 @@ def sections() -> dict[str, dict[str, tuple[str, str]]]:
 
 
 def inner(annotation: Any) -> type[BaseModel] | None:
-    """The model in `X | None`, `dict[name, X]`, or X itself."""
+    """The model in `X | None`, `dict[name, X]`, X itself, or what stands for an engine's."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
+    if isinstance(annotation, Settings):
+        return annotation.model
     found = [inner(argument) for argument in get_args(annotation)]
     return next((model for model in found if model), None)
 

@@ -23,6 +23,7 @@ from drctl.storage.local import Local
 
 SNAPSHOTS, BLOBS, RUNS = 1000, 1_000_000, 9
 _INDEXES, _PACKS, _SEGMENTS, _SEGMENT_BLOBS = 16, 64, 16, 61  # a blob of 17 KiB on average
+_STORED = 300_000  # of a segment, in bytes
 _DAY_NS = 86_400 * 10**9
 
 
@@ -51,18 +52,23 @@ def add_snapshots(repository: Repository) -> None:
         )
 
 
-def add_index(repository: Repository) -> None:
-    """Indexes of a million blobs in packs that are not there: opening looks at none of them."""
-    session = secrets.token_bytes(16)
+def add_index(repository: Repository, place: Path) -> None:
+    """Indexes of a million blobs, in packs that are one hole each: opening lists them all and looks
+    into none."""
+    session, _ = repository.start_session()
     for _ in range(_INDEXES):
         packs = [_pack(session) for _ in range(_PACKS)]
         repository.put_meta(names.INDEX, documents.INDEX_MAGIC, table.encode(packs))
+        for pack in packs:
+            path = place / names.named(names.PACKS, pack.name.hex())
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as file:
+                file.truncate(8 + (_SEGMENTS + 1) * _STORED)
 
 
 def _pack(session: bytes) -> PackTable:
-    stored = 300_000
     segments = (
-        Segment(session, number, 8 + number * stored, stored, 1 << 20, 1, _blobs())
+        Segment(session, number, 8 + number * _STORED, _STORED, 1 << 20, 1, _blobs())
         for number in range(_SEGMENTS)
     )
     return PackTable(secrets.token_bytes(32), tuple(segments))
@@ -88,7 +94,7 @@ def answers(work: Path) -> None:
     print(f"drctl --help: {median_seconds(['drctl', '--help']) * 1000:.0f} ms")
     listing = median_seconds(["drctl", "snapshots"])
     print(f"drctl snapshots, of {SNAPSHOTS}: {listing * 1000:.0f} ms", flush=True)
-    add_index(repository)
+    add_index(repository, work / "repository")
     for _ in range(3):  # each in a process whose memory nothing else has used
         subprocess.run([sys.executable, "-m", "benchmark.answers", str(work)], check=True)
     shutil.rmtree(work)

@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from benchmark import load, measure, report
@@ -64,7 +65,8 @@ def start_s3(work: Path, delay_ms: float, stack: ExitStack) -> S3:
     argv = ["weed", "server", f"-dir={folder}", "-ip=127.0.0.1", *ports, "-filer", "-s3",
             f"-s3.config={folder}/s3.json", "-volume.max=60",
             "-master.volumeSizeLimitMB=1000"]  # fmt: skip
-    proxy = [sys.executable, "-m", "benchmark.proxy", "18334", "18333", str(delay_ms)]
+    proxy = [sys.executable, "-m", "benchmark.proxy", "18334", "18333", str(delay_ms),
+             "127.0.0.1", str(folder / "count")]  # fmt: skip
     for command in (argv, proxy) if delay_ms else (argv,):
         log = stack.enter_context((folder / f"{command[0].rpartition('/')[2]}.log").open("wb"))
         process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -72,7 +74,7 @@ def start_s3(work: Path, delay_ms: float, stack: ExitStack) -> S3:
         stack.callback(process.terminate)
     endpoint = f"http://127.0.0.1:{18334 if delay_ms else 18333}"
     wait_for(endpoint)
-    return S3(endpoint, ACCESS, SECRET)
+    return S3(endpoint, ACCESS, SECRET, folder / "count")
 
 
 def wait_for(endpoint: str) -> None:
@@ -134,8 +136,10 @@ def one_round(kinds, work, data, s3, samples, sizes) -> None:
     subprocess.run(["sh", "-c", 'tar -C "$0" -cf - . | cat >/dev/null', str(data.path)], check=True)
 
     def measured(step: str, tool: Tool, argv: list[str]) -> None:
+        before = s3.requests() if s3 else 0
         sample = measure.run(argv, tool.environment, tool.work / "log")
-        samples[tool.name][step].append(sample)
+        requests = s3.requests() - before if s3 else 0
+        samples[tool.name][step].append(replace(sample, requests=requests))
 
     for tool in tools:
         measured("first", tool, tool.backup())

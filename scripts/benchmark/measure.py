@@ -12,11 +12,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Sample:
-    """`rss_mib`: the peak of the largest single process."""
+    """`rss_mib`: the peak of the largest single process. `requests`: to an S3 server behind the
+    proxy."""
 
     wall_seconds: float
     cpu_seconds: float
     rss_mib: float
+    requests: float = 0
 
 
 def run(argv: Sequence[str], environment: Mapping[str, str], log: Path) -> Sample:

@@ -1,13 +1,24 @@
 """A TCP proxy that delays every byte by the same time each way: a distant site.
 
-python -m benchmark.proxy LISTEN_PORT SERVER_PORT DELAY_MS [LISTEN_ADDRESS]
+python -m benchmark.proxy LISTEN_PORT SERVER_PORT DELAY_MS [LISTEN_ADDRESS [COUNT]]
+
+The file COUNT grows by a byte with each HTTP request.
 """
 
 import asyncio
 import sys
+from collections.abc import Callable
+from pathlib import Path
+
+_MARK = b" HTTP/1.1\r\n"  # ends the first line of a request; an answer's begins so
 
 
-async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float) -> None:
+async def _carry(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    delay: float,
+    seen: Callable[[bytes], None] = lambda _: None,
+) -> None:
     """Bytes arrive `delay` seconds later, in order; how many are on their way is not limited."""
     loop = asyncio.get_running_loop()
     on_the_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
@@ -25,6 +36,7 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, del
     delivering = asyncio.create_task(deliver())
     try:
         while data := await reader.read(1 << 18):
+            seen(data)
             on_the_way.put_nowait((loop.time() + delay, data))
         on_the_way.put_nowait((loop.time() + delay, b""))
         await delivering
@@ -32,11 +44,34 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, del
         delivering.cancel()  # one side went away: so does the other
 
 
-async def serve(port: int, server_port: int, delay_ms: float, address: str = "127.0.0.1") -> None:
+class _Counter:
+    """Counts the requests of one connection, whose bytes come in pieces."""
+
+    def __init__(self, count: Path) -> None:
+        self._count = count
+        self._rest = b""
+
+    def __call__(self, data: bytes) -> None:
+        found = (self._rest + data).count(_MARK)
+        self._rest = (self._rest + data)[-len(_MARK) + 1 :]
+        if found:
+            with self._count.open("ab") as file:
+                file.write(b"." * found)
+
+
+async def serve(
+    port: int,
+    server_port: int,
+    delay_ms: float,
+    address: str = "127.0.0.1",
+    count: str | None = None,
+) -> None:
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", server_port)
         delay = delay_ms / 2000
-        await asyncio.gather(_carry(reader, far_writer, delay), _carry(far_reader, writer, delay))
+        seen = [_Counter(Path(count))] if count else []
+        there = _carry(reader, far_writer, delay, *seen)
+        await asyncio.gather(there, _carry(far_reader, writer, delay))
         for side in (writer, far_writer):
             side.close()
 

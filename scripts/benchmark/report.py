@@ -14,7 +14,7 @@ COLOURS = {"drctl": "#0b6e4f", "restic": "#e0a458", "borg": "#7a9e9f", "tar+zstd
 Samples = dict[str, dict[str, list[Sample]]]  # tool -> step -> samples
 Sizes = dict[str, list[tuple[float, float]]]  # of each tool: stored at first, growth; MiB
 
-MEASURES = ("wall seconds", "CPU seconds", "MiB per CPU second", "peak MiB")
+MEASURES = ("wall seconds", "CPU seconds", "MiB per CPU second", "peak MiB", "requests")
 
 
 def table(title: str, samples: Samples, sizes: dict[str, float], data_mib: float) -> str:
@@ -50,7 +50,8 @@ def _lines(title: str, samples: Samples, steps: Sequence[str], data_mib: float) 
     for measure in MEASURES:
         for tool, found in samples.items():
             cells = [_cell(measure, found.get(step), data_mib) for step in steps]
-            lines.append(f"| {measure} | {tool} | {' | '.join(cells)} |")
+            if any(cells):
+                lines.append(f"| {measure} | {tool} | {' | '.join(cells)} |")
     return lines
 
 
@@ -63,6 +64,7 @@ def _cell(measure: str, found: list[Sample] | None, data_mib: float) -> str:
         "CPU seconds": f"{middle.cpu_seconds:.1f}",
         "MiB per CPU second": f"{data_mib / middle.cpu_seconds:.0f}",
         "peak MiB": f"{middle.rss_mib:.0f}",
+        "requests": f"{middle.requests:.0f}" if middle.requests else "",
     }[measure]
 
 

@@ -27,6 +27,11 @@ class S3:
     endpoint: str
     access_key: str
     secret_key: str
+    count: Path
+
+    def requests(self) -> int:
+        """How many the proxy has seen; 0 without one."""
+        return self.count.stat().st_size if self.count.exists() else 0
 
     def _client(self) -> Any:
         import boto3

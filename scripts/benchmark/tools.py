@@ -73,7 +73,7 @@ class Tool:
 
     @property
     def bucket(self) -> str:
-        return f"{self.name}-{self.work.name}"
+        return f"{self.name}-{self.work.parent.name}"
 
     def call(self, argv: Argv) -> None:
         """What is not measured."""

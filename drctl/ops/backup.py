@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -129,7 +129,6 @@ def take_in(
     """Read what was opened, and store it. `facts` are told beside the capture's own."""
     writer = writer or _open_writer(asset, around)
     store = ContentStore(writer, Chunker(around.repository.secrets.chunker_seed), around.pool)
-    earlier = around.pool.submit(catalog.digests, around.repository)
     before = around.state.read()
     _tell_if_clock_went_back(around, start.at_ns)
     intake = Intake(store, writer, before, state, around.clock, around.report)
@@ -139,7 +138,7 @@ def take_in(
         root = store.root(infos, capture.private_facts)
         refs = writer.finish()
     made = _manifest(asset, around, capture, intake.tally, facts or {})
-    manifest = _judged(made(start.at_ns, root, refs, writer), around, intake.tally, earlier)
+    manifest = _judged(made(start.at_ns, root, refs, writer), around, intake.tally)
     return Taken(around, state, start, intake.tally, manifest)
 
 
@@ -220,14 +219,11 @@ def _manifest(
     return made
 
 
-def _judged(
-    manifest: Manifest, around: Around, tally: Tally, earlier: "Future[list[str]]"
-) -> Manifest:
+def _judged(manifest: Manifest, around: Around, tally: Tally) -> Manifest:
     """With what it is to tell later runs, and whether it is far from what earlier ones told. That
     never fails a backup: what is suspect is needed, too."""
     try:
-        found = catalog.read(around.repository, earlier.result(), around.pool)
-        before = found.of(manifest.asset)
+        before = catalog.load(around.repository, around.pool).of(manifest.asset)
     except (StorageError, IntegrityError) as error:
         text = f"{manifest.asset}: it is not compared with earlier snapshots: {error.what}"
         around.report.emit(Notice("warning", text))

@@ -28,26 +28,12 @@ class Catalog:
         return tuple(s for s in self.snapshots if s.asset == asset)
 
 
-def digests(repository: Repository, folder: str = names.SNAPSHOTS) -> list[str]:
-    """The names of all snapshots."""
-    return [names.digest_of(info.name) for info in repository.storage.list(folder)]
-
-
 def load(
     repository: Repository, pool: Executor | None = None, folder: str = names.SNAPSHOTS
 ) -> Catalog:
     """All snapshots. A damaged one never hides the others; one that was removed meanwhile is left
     out."""
-    return read(repository, digests(repository, folder), pool, folder)
-
-
-def read(
-    repository: Repository,
-    listed: Sequence[str],
-    pool: Executor | None = None,
-    folder: str = names.SNAPSHOTS,
-) -> Catalog:
-    """The same of those that were listed."""
+    listed = [names.digest_of(info.name) for info in repository.storage.list(folder)]
 
     def one(digest: str) -> Snapshot | str | None:
         try:

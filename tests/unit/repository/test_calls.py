@@ -23,7 +23,7 @@ def test_a_run_asks_for_nothing_twice(tmp_path: Path) -> None:
         site.restored(restore, snapshot.name)
         assert site.verified(verify) == []
 
-    # config, sign, marks, packs, sessions, indexes, an index, snapshots, one of them; refs, sign,
+    # config, sign, marks, packs, sessions, indexes, an index; refs, snapshots, one of them, sign,
     # manifest, sign, and the sign is taken away
     assert dict(backup.calls) == {"get": 3, "put": 3, "list": 5, "head": 2, "delete": 1}
     # config, key, index, two snapshots, a session, the entries and the data of one pack

@@ -36,7 +36,7 @@ class Settings:
 
 
 def inner(annotation: Any) -> Any:
-    """`X | None` and annotations around X give X; what stands for an engine's settings gives them."""
+    """`X | None` and annotations around X give X, what stands for settings gives the settings."""
     marks = getattr(annotation, "__metadata__", ())
     for mark in marks:
         if isinstance(mark, Settings):

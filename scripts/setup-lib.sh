@@ -207,6 +207,23 @@ fetch_packages() {
   fi
 }
 
+# Runs a script of ours where it may make network namespaces: as root, or as root in a user
+# namespace.
+in_namespaces() {
+  local from=$PWD front=() which=$1
+  shift
+  calm_surroundings
+  setup_venv test
+  setup_tools
+  with_tools sh -c 'command -v ip && command -v tc' >/dev/null || fetch_packages "$tools" iproute2
+  [ "$(id -u)" -eq 0 ] || front=(unshare --user --map-root-user)
+  "${front[@]}" unshare --net true ||
+    die "no network namespace can be made here" "run this as root, or allow user namespaces"
+  export PATH="$venv/bin:$PATH" PYTHONPATH="$repo/tests:$repo/tests/faults:$repo/scripts"
+  cd -- "$from"
+  with_tools "${front[@]}" "$venv/bin/python" "$repo/scripts/$which" "$@"
+}
+
 # Sees to it that every command of debian_tools runs. What cannot be had ends the run: a test
 # that did not run proves nothing.
 setup_tools() {

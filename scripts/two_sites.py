@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.namespaces import Network, join
-from servers import ACCESS_KEY, SECRET_KEY, S3Server, end, free_ports, start_s3
+from servers import ACCESS_KEY, SECRET_KEY, S3Server, answers, end, free_ports, start_s3
 
 PLAN = """\
 version: 1
@@ -119,9 +119,9 @@ def tell(text: str) -> None:
 
 
 @contextmanager
-def server_in(network: Network, disk: Path) -> Iterator[S3Server]:
+def server_in(network: Network, disk: Path, address: str = "127.0.0.1") -> Iterator[S3Server]:
     with network.inside():
-        server = start_s3(disk)
+        server = start_s3(disk, address)
     try:
         yield server
     finally:
@@ -135,8 +135,11 @@ def distance(network: Network, address: str, port: int, delay_ms: float) -> Iter
         (listening,) = free_ports(1)
         argv = [sys.executable, "-m", "benchmark.proxy", str(listening), str(port)]
         process = subprocess.Popen([*argv, str(delay_ms), address])
+        endpoint = f"http://{address}:{listening}"
+        while not answers(endpoint):
+            time.sleep(0.05)
         try:
-            yield f"http://{address}:{listening}"
+            yield endpoint
         finally:
             process.kill()
             process.wait()

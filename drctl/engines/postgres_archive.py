@@ -97,9 +97,13 @@ def fetch(file: str, to: str, log: Log, segment_bytes: int) -> bool:
 
 def segment_bytes_of(top: str) -> int:
     """How long a segment of the cluster in a data directory is: as long as those in pg_wal, else as
-    PostgreSQL makes them by itself."""
+    PostgreSQL makes them by itself. Raises SourceError."""
     wal = os.path.join(top, "pg_wal")
-    for name in os.listdir(wal):
-        if layout.SEGMENT.fullmatch(name):
-            return os.path.getsize(os.path.join(wal, name))
-    return 16 << 20
+    try:
+        found = [name for name in os.listdir(wal) if layout.SEGMENT.fullmatch(name)]
+        return os.path.getsize(os.path.join(wal, found[0])) if found else 16 << 20
+    except OSError as error:
+        raise SourceError(
+            f"{wal}: {reason(error)}: there is no cluster here",
+            hint="PostgreSQL runs restore_command in its data directory; by hand: cd there first",
+        ) from error

@@ -4,6 +4,7 @@ he can in a locked bucket. What was there before comes back."""
 import contextlib
 import shutil
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -29,6 +30,10 @@ assets:
     files: {{paths: [live/tree]}}
   base:
     sqlite: {{path: live/base.db}}
+"""
+LOGGED = """\
+  orders:
+    postgres: {host: /nowhere, stream: true}
 """
 
 
@@ -76,6 +81,43 @@ def destroy(s3_server, bucket: str) -> int:
             attempt()
     left = {version["VersionId"] for version in versions(s3_server, bucket)}
     return sum(1 for version in before if version["VersionId"] not in left)
+
+
+def test_the_thief_reads_nothing(site, s3_server, bucket) -> None:
+    """Neither by drctl with all that lies on the host, but for the passphrase, nor in the bytes of
+    any version in the bucket: no content, no path, no piece of a database's log."""
+    site.plan(PLAN.format(bucket=bucket, endpoint=s3_server.endpoint) + LOGGED)
+    (site.top / "live/tree/SECRET-path").write_text("a SECRET content")
+    (site.top / "global").mkdir()
+    (site.top / "global/pg_control").write_bytes(b"\1" * 8)
+    (site.top / "00000002.history").write_text("1\t0/5000000\ta SECRET of the log\n")
+    site.run("backup", "tree", "base")
+    site.run("wal", "push", "orders", "00000002.history")
+    site.run("replicate")
+    fetch = ("wal", "fetch", "orders", "00000002.history")
+    said = site.run(*fetch, "fetched", "--from", "offsite", code=255).stderr
+    assert "there is no cluster here" in said
+    (site.top / "pg_wal").mkdir()
+    site.run(*fetch, "fetched", "--from", "offsite")
+    assert "SECRET" in (site.top / "fetched").read_text()  # it is there to be read
+
+    his = replace(site, variables={**site.variables, "DRCTL_PASSPHRASE": ""})
+    for repository in ("local", "offsite"):
+        where = ("--from", repository)
+        his.run("restore", "tree", "--to", "his", *where, code=7)
+        his.run("restore", "base", "--to", "his.db", *where, code=7)
+        his.run("ls", "tree", *where, code=7)
+        his.run(*fetch, "his.log", *where, code=255)
+    assert not list(site.top.glob("his*"))
+    client = s3_server.client()
+    stolen = {
+        version["Key"]: client.get_object(
+            Bucket=bucket, Key=version["Key"], VersionId=version["VersionId"]
+        )["Body"].read()
+        for version in versions(s3_server, bucket)
+    }
+    assert any(key.startswith("dr/log/") for key in stolen)
+    assert not [key for key, data in stolen.items() if b"SECRET" in data or "SECRET" in key]
 
 
 def test_what_was_there_before_the_thief_comes_back(site, s3_server, bucket, differences) -> None:

@@ -125,6 +125,30 @@ def show_path(path: bytes) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+_ESCAPE = re.compile(
+    r"\\(?:x([0-9a-f]{2})|u(?!d[89a-f])([0-9a-f]{4})|U(00(?:0[0-9a-f]|10)[0-9a-f]{4})|([tnr]))"
+)
+_LETTERS = {"t": "\t", "n": "\n", "r": "\r"}
+
+
+def shown_paths(text: bytes) -> tuple[bytes, ...]:
+    """The paths that `show_path` may have shown so, the text itself first: a byte that is no UTF-8
+    and a character of the same number look alike."""
+    typed = text.decode("utf-8", "surrogateescape")
+
+    def as_byte(found: re.Match[str]) -> str:
+        if not found[1]:
+            return as_character(found)
+        return bytes.fromhex(found[1]).decode("utf-8", "surrogateescape")
+
+    def as_character(found: re.Match[str]) -> str:
+        digits = found[1] or found[2] or found[3]
+        return chr(int(digits, 16)) if digits else _LETTERS[found[4]]
+
+    meant = (typed, _ESCAPE.sub(as_byte, typed), _ESCAPE.sub(as_character, typed))
+    return tuple(dict.fromkeys(path.encode("utf-8", "surrogateescape") for path in meant))
+
+
 def count(number: int, one: str, many: str) -> str:
     """`1 entry`, `2 entries`."""
     return f"{number} {one if number == 1 else many}"

@@ -105,6 +105,7 @@ def _text(name: str, result: PruneResult, dry_run: bool) -> str:
     gone = result.removed
     kept = len(result.verdicts) - len(gone)
     would = "would be " if dry_run else ""
+    would_go = "goes" if dry_run else "is in the trash"
     marked, deleted = len(result.marked.packs), result.deleted
     lines = [
         f"{name}: {count(len(gone), 'snapshot', 'snapshots')} {would}removed, {kept} stay",
@@ -124,9 +125,9 @@ def _text(name: str, result: PruneResult, dry_run: bool) -> str:
                 v.snapshot.short,
                 v.snapshot.asset,
                 show_instant(v.snapshot.consistent_at_ns),
-                ", ".join(v.reasons) or "goes",
+                f"stays: {', '.join(v.reasons)}" if v.stays else would_go,
             )
             for v in shown
         ]
-        lines.append(table(("snapshot", "asset", "consistent at", "why it stays"), rows))
+        lines.append(table(("snapshot", "asset", "consistent at", "what becomes of it"), rows))
     return "\n".join(lines)

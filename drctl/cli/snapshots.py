@@ -11,11 +11,12 @@ from drctl.cli.context import (
     pass_context,
 )
 from drctl.cli.reading import source_of
-from drctl.errors import ExitCode
+from drctl.errors import ExitCode, UsageError
 from drctl.events import Notice
 from drctl.ops import group
 from drctl.report.results import snapshot_document, snapshot_table
 from drctl.repository import catalog, holds, names
+from drctl.wiring import Wiring
 
 
 @click.command()
@@ -41,6 +42,19 @@ def command(context: Context, asset: str | None, deleted: bool, repository: str 
     shown = found.of(asset) if asset else found.snapshots
     if asset and not shown:
         shown = tuple(s for s in found.snapshots if s.facts.get(group.NAME) == asset)
+    if asset and not shown and not (deleted and catalog.load(opened, context.pool()).of(asset)):
+        _must_be_in_plan(wiring, asset)
     text = snapshot_table(shown, held) if shown else "no snapshots"
     context.result([snapshot_document(s) | {"held": held.get(s.name)} for s in shown], text)
     return ExitCode.INTEGRITY if found.damaged else ExitCode.DONE
+
+
+def _must_be_in_plan(wiring: Wiring, name: str) -> None:
+    """A name that neither the plan nor the repository knows is a mistake, not an empty list."""
+    plan = wiring.loaded.plan
+    known = [*plan.assets, *plan.groups]
+    if name not in known:
+        raise UsageError(
+            f"neither the plan nor the repository has '{name}'",
+            hint=f"the plan has {', '.join(known)}",
+        )

@@ -9,7 +9,7 @@ from drctl.events import Notice, Reporter
 from drctl.ops.leaving import ALL, Leaving, leave
 from drctl.ops.replicate import ReplicateResult, refuse_another, replicate
 from drctl.repository import catalog, names, runs
-from drctl.repository.committing import take_back_unless_whole
+from drctl.repository.committing import Need, take_back_unless_whole
 from drctl.repository.repository import Repository
 from drctl.repository.retention import Rule
 from drctl.repository.runs import Run
@@ -79,5 +79,6 @@ def _look_back(
         repository = at_copy(opened(), copy)
         for name in done.snapshots:
             digest = names.digest_of(name)
-            refs = leaving.refs_of.get(digest) or catalog.manifest(repository, digest).refs
-            take_back_unless_whole(repository, run, digest, refs)
+            manifest = (leaving.snapshots or {}).get(digest)
+            need = Need((manifest or catalog.manifest(repository, digest)).refs)
+            take_back_unless_whole(repository, run, digest, need)

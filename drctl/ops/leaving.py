@@ -6,7 +6,7 @@ Without it a copy with a shorter memory would be given again, each time, what it
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from drctl.codec.documents import Manifest
 from drctl.errors import StorageError
@@ -18,10 +18,17 @@ from drctl.repository.survey import Needs, Survey
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """Names that are not copied, and for each snapshot that is, its refs."""
+    """Names that are not copied. `snapshots`: those that may be, by digest; None: all. One that was
+    committed after the look is for the next time: what it needs may be among the names."""
 
     names: frozenset[str] = frozenset()
-    refs_of: Mapping[str, str] = field(default_factory=dict)
+    snapshots: Mapping[str, Manifest] | None = None
+
+    def leaves(self, name: str) -> bool:
+        """Whether an object is not to be copied."""
+        if name.startswith(names.SNAPSHOTS) and self.snapshots is not None:
+            return names.digest_of(name) not in self.snapshots
+        return name in self.names
 
 
 ALL = Leaving()
@@ -41,11 +48,12 @@ def leave(source: Repository, copy: Repository, rule: Rule | None, pool: Executo
         names.SNAPSHOTS: unwanted,
         names.REFS: here.refs.keys() - refs,
         names.INDEX: _needless_index(here, there, packs),
+        names.SESSIONS: _needless_sessions(here, packs),
     }
     found = {folder + digest for folder, digests in left.items() for digest in digests}
     found.update(use.info.name for digest, use in here.packs.items() if digest not in packs)
     found |= collect.outlived_log(here.pieces, _staying(wanted.values(), there, unwanted))
-    return Leaving(frozenset(found), {digest: m.refs for digest, m in wanted.items()})
+    return Leaving(frozenset(found), wanted)
 
 
 def _unwanted(here: Survey, there: Survey, rule: Rule | None) -> frozenset[str]:
@@ -86,6 +94,14 @@ def _needless_index(here: Survey, there: Survey, packs: frozenset[str]) -> froze
     """Index objects that say nothing new of the packs that are wanted."""
     known = {pack for named in there.index.values() for pack in named}
     return frozenset(d for d, named in here.index.items() if named & packs <= known)
+
+
+def _needless_sessions(here: Survey, packs: frozenset[str]) -> frozenset[str]:
+    """Those of packs that are not wanted alone. Sessions without packs are those of logs, or of a
+    run that begins."""
+    of = {digest: collect.sessions_of(use) for digest, use in here.packs.items()}
+    wanted = {session for digest in packs for session in of[digest]}
+    return frozenset(session for sessions in of.values() for session in sessions) - wanted
 
 
 def _staying(wanted: Iterable[Manifest], there: Survey, unwanted: frozenset[str]) -> list[Manifest]:

@@ -99,7 +99,7 @@ def _missing(
         info
         for info in listed
         if info.name in damaged
-        or (sizes.get(info.name) != info.size_bytes and info.name not in leaving.names)
+        or (sizes.get(info.name) != info.size_bytes and not leaving.leaves(info.name))
     ]
 
 

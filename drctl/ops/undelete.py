@@ -4,7 +4,7 @@ from drctl.clock import Clock
 from drctl.errors import NotFound, StorageError, UsageError
 from drctl.model import Snapshot
 from drctl.repository import catalog, names, runs, trash
-from drctl.repository.committing import look_again, take_back_unless_whole
+from drctl.repository.committing import Need, look_again, take_back_unless_whole
 from drctl.repository.repository import Repository
 
 
@@ -24,8 +24,9 @@ def undelete(repository: Repository, digest: str, clock: Clock) -> Snapshot:
             raise UsageError(
                 f"{repository.where}: snapshot {digest[:8]} was not removed"
             ) from error
-        look_again(repository, run, manifest.refs)
+        need = Need(manifest.refs)  # without its log it is worth having, too
+        look_again(repository, run, need)
         trash.put_back(storage, digest)
-        take_back_unless_whole(repository, run, digest, manifest.refs)
+        take_back_unless_whole(repository, run, digest, need)
         storage.delete(names.TRASHED + digest)
     return catalog.snapshot(digest, manifest)

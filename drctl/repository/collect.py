@@ -65,14 +65,14 @@ def to_mark(s: Survey, grace_ns: int, replaced: frozenset[str] = frozenset()) ->
         or s.packs[digest].info.modified_ns <= old_ns
         or _has(s.packs[digest], had)
     )
+    log = outlived_log(s.pieces, staying)
+    sessions = _ended_sessions(s, packs | marked & s.packs.keys(), log | s.marked("log"), old_ns)
     return Mark(
         snapshots=_sorted(trashed - s.marked("snapshots")),
         refs=_sorted((going & s.refs_infos.keys()) - s.marked("refs")),
         packs=_sorted(packs),
-        sessions=_sorted(
-            _ended_sessions(s, packs | marked & s.packs.keys()) - s.marked("sessions")
-        ),
-        log=_sorted(outlived_log(s.pieces, staying) - s.marked("log")),
+        log=_sorted(log - s.marked("log")),
+        sessions=_sorted(sessions - s.marked("sessions")),
     )
 
 
@@ -114,13 +114,14 @@ def to_delete(s: Survey, seen: Seen) -> Mark:
     refs = (frozenset(mark.refs) & s.refs_infos.keys()) - named
     needs = Needs(found for digest, found in s.refs.items() if digest not in refs)
     packs = _needless_packs(s, frozenset(mark.packs), needs)
+    log = frozenset(mark.log) & outlived_log(s.pieces, (m for _, m in staying))
     return Mark(
         snapshots=_sorted(snapshots),
         refs=_sorted(refs),
         index=_sorted(_needless_index(s, frozenset(mark.index), packs)),
         packs=_sorted(packs),
-        sessions=_sorted(_unused(s, s.sessions.intersection(mark.sessions), packs)),
-        log=_sorted(frozenset(mark.log) & outlived_log(s.pieces, (m for _, m in staying))),
+        log=_sorted(log),
+        sessions=_sorted(_unused(s, s.sessions.keys() & set(mark.sessions), packs, log)),
     )
 
 
@@ -170,25 +171,36 @@ def _needless_index(s: Survey, wanted: frozenset[str], going: frozenset[str]) ->
     )
 
 
-def _ended_sessions(s: Survey, packs: Iterable[str]) -> frozenset[str]:
-    """Sessions of these packs and of nothing that stays."""
-    going = frozenset(packs)
-    ended = {session for digest in going for session in _sessions_of(s.packs[digest])}
-    return _unused(s, ended, going)
+def _ended_sessions(
+    s: Survey, packs: frozenset[str], log: frozenset[str], old_ns: int
+) -> frozenset[str]:
+    """Sessions of what goes and of nothing that stays, and old ones of nothing at all: a killed
+    run's, or a log's whose pieces others replaced. One that refs name may have its pack come back
+    from a copy."""
+    ended = {session for digest in packs for session in sessions_of(s.packs[digest])}
+    ended |= {session_of("", info.name) for info in s.log if info.name in log}
+    named = {session.hex() for refs in s.refs.values() for session in refs.segments}
+    old = {digest for digest, info in s.sessions.items() if info.modified_ns <= old_ns}
+    return _unused(s, (ended | (old - named)) & s.sessions.keys(), packs, log)
 
 
-def _unused(s: Survey, sessions: Iterable[str], going: frozenset[str]) -> frozenset[str]:
+def _unused(
+    s: Survey, sessions: Iterable[str], packs: frozenset[str], log: frozenset[str]
+) -> frozenset[str]:
     """Those of which no pack that stays, and no piece of a log, has need."""
     found = set(sessions)
+    if not s.knows_all_packs:
+        return frozenset()
     if found:
-        found.difference_update(session_of("", info.name) for info in s.log)
+        found.difference_update(session_of("", i.name) for i in s.log if i.name not in log)
     for digest, use in s.packs.items():
-        if found and digest not in going:
-            found -= _sessions_of(use)
+        if found and digest not in packs:
+            found -= sessions_of(use)
     return frozenset(found)
 
 
-def _sessions_of(use: PackUse) -> set[str]:
+def sessions_of(use: PackUse) -> set[str]:
+    """The sessions that a pack needs."""
     return {session.hex() for (session, _), _ in use.segments}
 
 
@@ -296,7 +308,7 @@ def _names(mark: Mark) -> Iterator[list[str]]:
         (names.REFS, mark.refs),
         (names.INDEX, mark.index),
         (names.PACKS, mark.packs),
-        (names.SESSIONS, mark.sessions),
         ("", mark.log),
+        (names.SESSIONS, mark.sessions),
     ):
         yield [names.named(folder, digest) for digest in digests]

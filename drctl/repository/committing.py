@@ -1,9 +1,11 @@
 """A run's last step: a snapshot is committed only when all that it needs is there and stays."""
 
+from dataclasses import dataclass
+
 from drctl.codec.documents import REFS_MAGIC, Manifest, decode_refs
 from drctl.errors import NotFound, StorageError
 from drctl.model import Snapshot
-from drctl.repository import catalog, names, trash
+from drctl.repository import catalog, log, names, trash
 from drctl.repository.repository import Repository
 from drctl.repository.runs import Run
 from drctl.repository.survey import Needs
@@ -11,48 +13,76 @@ from drctl.repository.survey import Needs
 _TRIES = 3
 
 
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a snapshot needs: what its refs name and, where it is to be continued, its stream's log
+    from a file on."""
+
+    refs: str
+    log_stream: str = ""
+    log_first: str = ""
+
+
 def commit(repository: Repository, run: Run, manifest: Manifest) -> Snapshot:
     """Write the manifest, whose refs are there. Raises StorageError when the run was taken for dead
     meanwhile and something that it needs was removed: then there is no snapshot."""
-    require(repository, run, manifest.refs)
+    facts = manifest.facts
+    need = Need(manifest.refs, facts.get("log_stream", ""), facts.get("log_first", ""))
+    require(repository, run, need)
     snapshot = catalog.commit(repository, manifest)
-    take_back_unless_whole(repository, run, snapshot.name, manifest.refs)
+    take_back_unless_whole(repository, run, snapshot.name, need)
     return snapshot
 
 
-def take_back_unless_whole(repository: Repository, run: Run, name: str, refs: str) -> None:
+def take_back_unless_whole(repository: Repository, run: Run, name: str, need: Need) -> None:
     """A manifest that is there is taken back when what it needs was removed after `require`."""
     try:
-        require(repository, run, refs)
+        require(repository, run, need)
     except StorageError:
         repository.storage.delete(names.SNAPSHOTS + name)
         raise
 
 
-def require(repository: Repository, run: Run, refs: str) -> None:
-    """What refs name is there, and nobody will delete it while the run's sign stands."""
+def require(repository: Repository, run: Run, need: Need) -> None:
+    """What is needed is there, and nobody will delete it while the run's sign stands."""
     for _ in range(_TRIES):
         if run.stands():
             return
         run.begin()
-        look_again(repository, run, refs)
+        look_again(repository, run, need)
     raise StorageError(
         f"{repository.where}: this run was taken for dead {_TRIES} times",
         hint="prune with a longer grace period than a run may pause",
     )
 
 
-def look_again(repository: Repository, run: Run, digest: str) -> None:
-    """What refs name is there, and nobody is about to delete it. Raises StorageError."""
+def look_again(repository: Repository, run: Run, need: Need) -> None:
+    """What is needed is there, and nobody is about to delete it. Raises StorageError."""
     going = trash.condemned(repository, reviving=run.reviving)
     index = repository.load_index(lambda _: None, only_present=True, condemned=going.ids)
     try:
-        refs = decode_refs(repository.get_meta(names.REFS, REFS_MAGIC, digest))
+        refs = decode_refs(repository.get_meta(names.REFS, REFS_MAGIC, need.refs))
     except NotFound:
         refs = None
-    if refs is None or Needs([refs]).lost(index.segment_ids()) or digest in going.refs:
+    if (
+        refs is None
+        or Needs([refs]).lost(index.segment_ids())
+        or need.refs in going.refs
+        or _log_is_cut(repository, need, going.log)
+    ):
         raise StorageError(
             f"{repository.where}: collection took away what this run relied on, since it paused so "
             "long that it was taken for dead",
             hint="run it again: there is no snapshot of it",
         )
+
+
+def _log_is_cut(repository: Repository, need: Need, going: frozenset[str]) -> bool:
+    """Collection takes a log away from its beginning: so it was cut where later files are there and
+    the first is not. Where none is there, the database has not handed it over yet."""
+    if not need.log_first:
+        return False
+    pieces = log.listed(repository.storage, need.log_stream)
+    later = [p for p in pieces if p.file >= need.log_first and not p.file.endswith(".history")]
+    has_first = any(p.file == need.log_first and p.name not in going for p in later)
+    return bool(later) and not has_first

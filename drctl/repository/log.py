@@ -9,6 +9,7 @@ the writer that stores a whole file deletes the parts of it; one that stays behi
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import sha256
 
 from drctl.codec import logpiece
@@ -18,10 +19,11 @@ from drctl.codec.recipients import Identity
 from drctl.codec.seal import DataSeal
 from drctl.errors import AlreadyExists, IntegrityError, KeyUnavailable, NotFound, StorageError
 from drctl.logpieces import LogPiece, by_file, superseded
-from drctl.repository import names
+from drctl.repository import names, trash
 from drctl.repository.repository import Repository
 from drctl.storage.base import Buffer, Storage
 
+_TRIES = 3
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 _NAME = re.compile(
     r"log/(?P<stream>[0-9a-f]{16})/(?P<file>[A-Za-z0-9][A-Za-z0-9._-]{0,119})"
@@ -62,8 +64,20 @@ class LogWriter:
             self._put(file, begin, piece, whole=whole and end == offset + len(view))
 
     def _put(self, file: str, offset: int, plain: Buffer, *, whole: bool) -> None:
-        if offset == 0:
-            self._forget_collected_session()
+        """A writer lives for months. When all that it stored has been outlived, its session goes
+        with it, so whether it stays is asked with each file, once a piece is there that needs it:
+        a sweep that did not see the piece had a mark before that."""
+        for _ in range(_TRIES):
+            begins = offset == 0 or self._session is None
+            name, session = self._store(file, offset, plain, whole=whole)
+            if not begins or self._stays(session):
+                return
+            self._session = None
+            self._repository.storage.delete(name)  # nobody could open it
+        raise StorageError(f"{self._repository.where}: collection takes every new session away")
+
+    def _store(self, file: str, offset: int, plain: Buffer, *, whole: bool) -> tuple[str, bytes]:
+        """Gives the piece's name and its session."""
         session, number = self._next_number()
         place = Place(self._stream, file, offset)
         data = logpiece.encode(
@@ -78,20 +92,19 @@ class LogWriter:
         end = "whole" if whole else "part"
         folder = f"{file}.{offset:016x}.{len(plain):08x}.{end}.{session[0].hex()}"
         name = f"{names.LOG}{self.stream}/{folder}/{sha256(data).hexdigest()}"
-        try:
+        with suppress(AlreadyExists):  # a retry whose first answer was lost
             self._repository.storage.put(name, data)
-        except AlreadyExists:
-            return  # a retry whose first answer was lost
+        return name, session[0]
 
-    def _forget_collected_session(self) -> None:
-        """A writer lives for months. When all that it stored has been outlived, its session goes
-        with it, and nobody could open what is stored under that from then on."""
-        if self._session is None:
-            return
+    def _stays(self, session: bytes) -> bool:
+        """Marks are looked at first: one that is gone by then has taken the session with it."""
+        if session in trash.condemned(self._repository).sessions:
+            return False
         try:
-            self._repository.storage.head(names.SESSIONS + self._session[0].hex())
+            self._repository.storage.head(names.SESSIONS + session.hex())
         except NotFound:
-            self._session = None
+            return False
+        return True
 
     def _next_number(self) -> tuple[tuple[bytes, DataSeal], int]:
         """A run that stores nothing makes no session; a number is never given twice."""

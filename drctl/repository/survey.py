@@ -80,7 +80,7 @@ class Survey:
     now_ns: int
     marks: list[trash.Seen]
     packs: dict[str, PackUse]
-    sessions: set[str]
+    sessions: dict[str, ObjectInfo]
     log: list[ObjectInfo]
     pieces: list[LogPiece]
     index: dict[str, frozenset[str]]
@@ -91,6 +91,7 @@ class Survey:
     trashed: dict[str, Manifest]
     held: Mapping[str, str]
     void: dict[str, Manifest] = field(default_factory=dict)  # they cannot be restored
+    knows_all_packs: bool = True  # none is damaged: nobody can tell whose session that needs
 
     @property
     def seen_ns(self) -> int | None:
@@ -110,7 +111,8 @@ def look(repository: Repository, pool: Executor, *, probe: bool = True) -> Surve
     now_ns = trash.storage_now_ns(storage) if probe else 0
     marks = trash.seen(repository)
     packs = {digest: PackUse(info) for digest, info in _infos(repository, names.PACKS).items()}
-    sessions = trash.listed(storage, names.SESSIONS)
+    listed_packs = len(packs)
+    sessions = _infos(repository, names.SESSIONS)
     log = [info for info in storage.list(names.LOG) if names.is_id(info.name)]
     index = _read_index(repository, packs)
     snapshots = _manifests(repository, names.SNAPSHOTS, pool)
@@ -130,6 +132,7 @@ def look(repository: Repository, pool: Executor, *, probe: bool = True) -> Surve
         snapshots=snapshots,
         trashed={d: m for d, m in trashed.items() if d not in snapshots},
         held=holds.load(repository, pool),
+        knows_all_packs=len(packs) == listed_packs,
     )
     _require_refs(repository, found)
     return found

@@ -25,8 +25,8 @@ class Mark(msgspec.Struct, frozen=True):
     refs: tuple[str, ...] = ()
     index: tuple[str, ...] = ()
     packs: tuple[str, ...] = ()
-    sessions: tuple[str, ...] = ()
     log: tuple[str, ...] = ()  # whole names
+    sessions: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return any(getattr(self, field) for field in self.__struct_fields__)
@@ -52,12 +52,14 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Condemned:
-    """Ids of packs and of sessions, digests of refs. A pack that no mark names is of no use when
-    its session is going: somebody who was taken for dead may have put it after a sweep looked."""
+    """Ids of packs and of sessions, digests of refs, names of pieces of logs. A pack that no mark
+    names is of no use when its session is going: somebody who was taken for dead may have put it
+    after a sweep looked."""
 
     packs: frozenset[bytes]
     sessions: frozenset[bytes]
     refs: frozenset[str]
+    log: frozenset[str]
 
     @property
     def ids(self) -> frozenset[bytes]:
@@ -125,6 +127,7 @@ def condemned(repository: Repository, *, reviving: bool = False) -> Condemned:
         frozenset(bytes.fromhex(pack) for mark in going for pack in mark.packs),
         frozenset(bytes.fromhex(session) for mark in going for session in mark.sessions),
         frozenset(digest for mark in going for digest in mark.refs),
+        frozenset(name for mark in going for name in mark.log),
     )
 
 

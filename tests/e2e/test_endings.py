@@ -229,6 +229,28 @@ def test_of_a_pack_that_no_copy_has_the_sound_part_is_saved_and_the_rest_stored_
     assert not aside.exists()
 
 
+def test_a_name_that_nobody_knows_is_no_empty_list(site) -> None:
+    site.run("backup", "tree")
+    told = site.run("snapshots", "treee", code=ExitCode.USAGE).stderr
+    assert "neither the plan nor the repository has 'treee'" in told
+    assert site.run("snapshots", "base").stdout == "no snapshots\n"
+    assert site.run("snapshots", "tree", "--deleted").stdout == "no snapshots\n"
+
+
+def test_what_is_shown_escaped_can_be_asked_for_so(site) -> None:
+    odd = [b"new\nline", b"no-utf\xff8", "right\u202eleft".encode(), b"back\\x41slash"]
+    for name in odd:
+        (site.top / "live/tree" / os.fsdecode(name)).write_bytes(name)
+    site.run("backup", "tree")
+    shown = [e["path"] for e in site.json("ls", "tree")["entries"]]
+    for number, name in enumerate(odd):
+        (path,) = (p for p in shown if p.startswith(name[:3].decode()))
+        assert site.json("ls", "tree", path)["entries"][0]["path"] == path
+        back = site.top / f"back-{number}"
+        site.run("restore", "tree", "--path", path, "--to", back)
+        assert (back / os.fsdecode(name)).read_bytes() == name
+
+
 def test_secrets_never_reach_the_children_nor_the_output(site) -> None:
     with_asset(site, "command: {run: [sh, -c, 'env; cat /proc/$PPID/cmdline; echo'], name: env}")
     site.variables["DRCTL_PASSPHRASE"] = "correct horse"

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 
 import click
 
@@ -15,11 +16,17 @@ from drctl.cli.change import (
     tell,
     warn,
 )
-from drctl.cli.context import Context, identity_option, output_options, pass_context
+from drctl.cli.context import (
+    Context,
+    identity_option,
+    kit_option,
+    output_options,
+    pass_context,
+)
 from drctl.cli.keyfiles import read_recipient, read_text, write_private
 from drctl.codec import keys
 from drctl.codec.recipients import Identity, Recipient, new_identity
-from drctl.errors import ExitCode, UsageError
+from drctl.errors import ExitCode, PlanError, UsageError
 from drctl.ops.recipients import out_of_line
 from drctl.report.results import table
 from drctl.wiring import Wiring
@@ -69,6 +76,7 @@ def list_(context: Context) -> int:
 @command.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @yes_option
+@kit_option
 @identity_option
 @output_options
 @pass_context
@@ -87,6 +95,7 @@ def add(context: Context, files: tuple[str, ...], yes: bool, identity_path: str 
 @command.command()
 @click.argument("who", metavar="NAME|FINGERPRINT")
 @yes_option
+@kit_option
 @identity_option
 @output_options
 @pass_context
@@ -112,6 +121,7 @@ def remove(context: Context, who: str, yes: bool, identity_path: str | None) -> 
 @click.option("--to", "file", required=True, metavar="FILE", help="The new identity's file.")
 @click.option("--name", help="Name of the new identity; else as before, with a number.")
 @yes_option
+@kit_option
 @identity_option
 @output_options
 @pass_context
@@ -136,11 +146,25 @@ def rotate(
     if not change.is_whole:
         warn(wiring, f"{gone.name} was not removed: first everything must be sealed to {fresh}")
         return tell(change)
-    return conclude(Change(context, wiring, tuple(r for r in both if r != gone)), [new])
+    last = Change(context, wiring, tuple(r for r in both if r != gone))
+    if gone == old.recipient() and not context.kit():
+        last.note = _say_in_plan(wiring, file)
+    return conclude(last, [new])
+
+
+def _say_in_plan(wiring: Wiring, file: str) -> str:
+    """The plan still names the identity that opens nothing any more."""
+    with suppress(PlanError):
+        if os.path.realpath(wiring.identity_path()) == os.path.realpath(file):
+            return ""
+    return (
+        f"Let keys.identity be file:{os.path.abspath(file)} in the plan: the old one opens nothing."
+    )
 
 
 @command.command()
 @yes_option
+@kit_option
 @identity_option
 @output_options
 @pass_context

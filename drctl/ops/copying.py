@@ -77,8 +77,8 @@ def _look_back(
     """Somebody took the run for dead while it wrote snapshots: those that are not whole go."""
     if done.snapshots and not run.stands():
         repository = at_copy(opened(), copy)
-        for name in done.snapshots:
-            digest = names.digest_of(name)
+        needs = {}
+        for digest in map(names.digest_of, done.snapshots):
             manifest = (leaving.snapshots or {}).get(digest)
-            need = Need((manifest or catalog.manifest(repository, digest)).refs)
-            take_back_unless_whole(repository, run, digest, need)
+            needs[digest] = Need((manifest or catalog.manifest(repository, digest)).refs)
+        take_back_unless_whole(repository, run, needs)

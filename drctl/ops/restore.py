@@ -31,7 +31,8 @@ _TELL_EVERY_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class RestoreResult:
-    """`problems`: entries that are not back as they were; `damaged` among them count damage."""
+    """`entries` came back, with `size_bytes`. `problems`: those that are not as they were, or not
+    back at all; `damaged` among them count damage."""
 
     snapshot: Snapshot
     entries: int
@@ -52,12 +53,24 @@ class _Run:
     clock: Clock
     total_bytes: int
     total_entries: int
-    waiting: deque[Future[list[tuple[Problem, bool]]]] = field(default_factory=deque)
+    waiting: deque[Future[list["_Found"]]] = field(default_factory=deque)
     problems: list[EntryProblem] = field(default_factory=list)
     damaged: int = 0
     entries: int = 0
     size_bytes: int = 0
+    lost_entries: int = 0
+    lost_bytes: int = 0
     told_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What is wrong with an entry; `is_back` all the same."""
+
+    problem: Problem
+    entry: Entry
+    is_damage: bool = False
+    is_back: bool = False
 
 
 def restore(
@@ -85,7 +98,12 @@ def restore(
         _tell_problem(run, problem)
     seconds = clock.monotonic_seconds() - began
     return RestoreResult(
-        snapshot, run.entries, run.size_bytes, tuple(run.problems), run.damaged, seconds
+        snapshot,
+        run.entries - run.lost_entries,
+        run.size_bytes - run.lost_bytes,
+        tuple(run.problems),
+        run.damaged,
+        seconds,
     )
 
 
@@ -141,13 +159,14 @@ def _has_content(entry: Entry) -> bool:
 
 def _put_plain(run: _Run, entry: Entry) -> None:
     if entry.kind == Kind.FILE:
-        _tell_problem(run, Problem(entry.path, f"is not in the snapshot: {entry.problem}"))
+        what = f"is not in the snapshot: {entry.problem}"
+        _tell_found(run, _Found(Problem(entry.path, what), entry))
         return
     if entry.problem:
         _tell_problem(run, _was_not_whole(entry))
     problem = run.target.put_plain(entry)
     if problem:
-        _tell_problem(run, problem)
+        _tell_found(run, _Found(problem, entry))
 
 
 # -- small files ----------------------------------------------------------------------------------
@@ -163,11 +182,11 @@ def _submit(run: _Run, batch: list[Entry]) -> None:
 def _settle(run: _Run, most: int) -> None:
     """Wait until at most `most` batches are under way, and take what they found."""
     while len(run.waiting) > most:
-        for problem, is_damage in run.waiting.popleft().result():
-            _tell_problem(run, problem, is_damage=is_damage)
+        for found in run.waiting.popleft().result():
+            _tell_found(run, found)
 
 
-def _put_batch(reader: Reader, target: Target, batch: list[Entry]) -> list[tuple[Problem, bool]]:
+def _put_batch(reader: Reader, target: Target, batch: list[Entry]) -> list[_Found]:
     """In the pool. When one blob of the batch is damaged, each entry is read by itself, so that
     only those that need it are lost."""
     ids = [reader.leaves(entry) for entry in batch]
@@ -175,7 +194,7 @@ def _put_batch(reader: Reader, target: Target, batch: list[Entry]) -> list[tuple
         blobs = iter(reader.blobs([blob_id for own in ids for blob_id in own]))
     except IntegrityError as error:
         if len(batch) == 1:
-            return [(Problem(batch[0].path, error.what), True)]
+            return [_Found(Problem(batch[0].path, error.what), batch[0], is_damage=True)]
         return [found for entry in batch for found in _put_batch(reader, target, [entry])]
     found = []
     for entry, own in zip(batch, ids, strict=True):
@@ -185,15 +204,13 @@ def _put_batch(reader: Reader, target: Target, batch: list[Entry]) -> list[tuple
     return found
 
 
-def _put_one(
-    target: Target, entry: Entry, content: bytes | memoryview
-) -> list[tuple[Problem, bool]]:
+def _put_one(target: Target, entry: Entry, content: bytes | memoryview) -> list[_Found]:
     if len(content) != content_bytes(entry):
-        return [(_wrong_size(entry, len(content)), True)]
+        return [_Found(_wrong_size(entry, len(content)), entry, is_damage=True)]
     problem = target.put_small(entry, content)
-    found = [(problem, False)] if problem else []
+    found = [_Found(problem, entry)] if problem else []
     if entry.problem:
-        found.append((_was_not_whole(entry), False))
+        found.append(_Found(_was_not_whole(entry), entry, is_back=True))
     return found
 
 
@@ -225,19 +242,20 @@ def _put_large(run: _Run, entry: Entry) -> None:
             _tell(run)
     except IntegrityError as error:
         writing.abort()
-        _tell_problem(run, Problem(entry.path, error.what), is_damage=True)
+        _tell_found(run, _Found(Problem(entry.path, error.what), entry, is_damage=True))
         return
     except BaseException:
         writing.abort()
         raise
     if written != content_bytes(entry):
         writing.abort()
-        _tell_problem(run, _wrong_size(entry, written), is_damage=True)
+        _tell_found(run, _Found(_wrong_size(entry, written), entry, is_damage=True))
         return
     problem = writing.close()
-    for found in (problem, _was_not_whole(entry) if entry.problem else None):
-        if found:
-            _tell_problem(run, found)
+    if problem:
+        _tell_found(run, _Found(problem, entry))
+    if entry.problem:
+        _tell_problem(run, _was_not_whole(entry))
 
 
 def _read_ahead(run: _Run, ids: Sequence[bytes]) -> Iterator[memoryview]:
@@ -256,6 +274,13 @@ def _read_ahead(run: _Run, ids: Sequence[bytes]) -> Iterator[memoryview]:
 
 
 # -- telling --------------------------------------------------------------------------------------
+
+
+def _tell_found(run: _Run, found: _Found) -> None:
+    if not found.is_back:
+        run.lost_entries += 1
+        run.lost_bytes += found.entry.size
+    _tell_problem(run, found.problem, is_damage=found.is_damage)
 
 
 def _tell_problem(run: _Run, problem: Problem, *, is_damage: bool = False) -> None:

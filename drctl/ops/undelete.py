@@ -27,6 +27,6 @@ def undelete(repository: Repository, digest: str, clock: Clock) -> Snapshot:
         need = Need(manifest.refs)  # without its log it is worth having, too
         look_again(repository, run, need)
         trash.put_back(storage, digest)
-        take_back_unless_whole(repository, run, digest, need)
+        take_back_unless_whole(repository, run, {digest: need})
         storage.delete(names.TRASHED + digest)
     return catalog.snapshot(digest, manifest)

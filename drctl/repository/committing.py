@@ -1,5 +1,6 @@
 """A run's last step: a snapshot is committed only when all that it needs is there and stays."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from drctl.codec.documents import REFS_MAGIC, Manifest, decode_refs
@@ -30,17 +31,32 @@ def commit(repository: Repository, run: Run, manifest: Manifest) -> Snapshot:
     need = Need(manifest.refs, facts.get("log_stream", ""), facts.get("log_first", ""))
     require(repository, run, need)
     snapshot = catalog.commit(repository, manifest)
-    take_back_unless_whole(repository, run, snapshot.name, need)
+    take_back_unless_whole(repository, run, {snapshot.name: need})
     return snapshot
 
 
-def take_back_unless_whole(repository: Repository, run: Run, name: str, need: Need) -> None:
-    """A manifest that is there is taken back when what it needs was removed after `require`."""
-    try:
-        require(repository, run, need)
-    except StorageError:
-        repository.storage.delete(names.SNAPSHOTS + name)
-        raise
+def take_back_unless_whole(repository: Repository, run: Run, needs: Mapping[str, Need]) -> None:
+    """Manifests that are there are taken back when what they need was removed after `require`: each
+    of them, whatever becomes of the others. Raises StorageError then."""
+    left = dict(needs)
+    torn: StorageError | None = None
+    for _ in range(_TRIES):
+        if run.stands():
+            break
+        run.begin()
+        for name in list(left):
+            try:
+                look_again(repository, run, left[name])
+            except StorageError as error:
+                repository.storage.delete(names.SNAPSHOTS + name)
+                del left[name]
+                torn = error
+    else:
+        for name in left:
+            repository.storage.delete(names.SNAPSHOTS + name)
+        raise _taken_for_dead(repository)
+    if torn:
+        raise torn
 
 
 def require(repository: Repository, run: Run, need: Need) -> None:
@@ -50,7 +66,11 @@ def require(repository: Repository, run: Run, need: Need) -> None:
             return
         run.begin()
         look_again(repository, run, need)
-    raise StorageError(
+    raise _taken_for_dead(repository)
+
+
+def _taken_for_dead(repository: Repository) -> StorageError:
+    return StorageError(
         f"{repository.where}: this run was taken for dead {_TRIES} times",
         hint="prune with a longer grace period than a run may pause",
     )

@@ -192,8 +192,12 @@ def test_damage_is_told_and_the_rest_comes_back(site) -> None:
     site.run("restore", "base", "--to", site.top / "back.db")
     with closing(sqlite3.connect(site.top / "back.db")) as database:
         assert database.execute("select count(*) from t").fetchone() == (1000,)
-    failed = site.run("restore", "tree", "--to", site.top / "back", code=ExitCode.INTEGRITY)
+    back = site.top / "back"
+    failed = site.run("restore", "tree", "--to", back, code=ExitCode.INTEGRITY)
     assert packs[0].name[:16] in failed.stderr
+    told = re.search(r"restored (\d+) entr", failed.stdout)
+    assert told
+    assert int(told[1]) == len(list(back.rglob("*"))) + 1  # and the directory itself
     site.run("restore", "tree", "--from", "offsite", "--to", site.top / "whole")
     done = site.json("verify", "--read-data", "100", "--repair")
     assert list(done["repaired"]["fetched"]) == [f"packs/{packs[0].name[:2]}/{packs[0].name}"]

@@ -65,6 +65,16 @@ def test_rotation_replaces_an_identity_and_can_be_done_again(backed_up) -> None:
     assert [found["resealed"] for found in apply["repositories"].values()] == [0, 0]
 
 
+def test_the_shares_of_a_kit_let_somebody_read_when_every_identity_is_lost(backed_up) -> None:
+    backed_up.run("kit", "--to", "kit", "--need", "2", "--of", "3", "--yes")
+    file = new_identity(backed_up, "second")
+    for lost in ("identity.key", "writer.key"):
+        (backed_up.top / "keys" / lost).unlink()
+    words = [word for share in (1, 3) for word in ("--kit", f"kit/share-{share}.txt")]
+    backed_up.run("key", "recipient", "add", file, "--kit", "kit/kit.json", *words, "--yes")
+    restores(backed_up, file)
+
+
 def test_nobody_is_dropped_while_a_copy_cannot_be_reached(backed_up) -> None:
     backed_up.variables["DRCTL_NEW_PASSPHRASE"] = "another horse"
     (backed_up.top / "offsite").rename(backed_up.top / "away")
@@ -74,7 +84,8 @@ def test_nobody_is_dropped_while_a_copy_cannot_be_reached(backed_up) -> None:
     assert [r["name"] for r in done["recipients"]] == ["first", "first-2"]
     (backed_up.top / "away").rename(backed_up.top / "offsite")
     restores(backed_up, "keys/identity.key")
-    backed_up.run(*rotate)
+    said = backed_up.run(*rotate).stdout
+    assert f"Let keys.identity be file:{backed_up.top}/keys/next.key" in said
     backed_up.variables["DRCTL_PASSPHRASE"] = "another horse"
     restores(backed_up, "keys/next.key")
 

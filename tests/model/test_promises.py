@@ -14,6 +14,7 @@ from stepped import Actor, AtOnce, Stepped
 from test_collect import DAY, Time
 from test_interleavings import (  # noqa: F401
     OLD,
+    Work,
     World,
     backs_up_old_data,
     begin,
@@ -26,6 +27,7 @@ from test_interleavings import (  # noqa: F401
 )
 from test_repository import Source, Tree
 
+from drctl.codec import documents
 from drctl.codec.logpiece import stream_id
 from drctl.errors import DrctlError, IntegrityError, StorageError
 from drctl.events import Silent
@@ -38,8 +40,9 @@ from drctl.repository.log import LogWriter, session_of
 from drctl.repository.repository import Repository
 from drctl.repository.retention import Rule
 from drctl.repository.state import StateFile
-from drctl.repository.survey import tables_of
+from drctl.repository.survey import Needs, tables_of
 from drctl.repository.trash import Mark
+from drctl.storage.base import ObjectInfo
 
 
 def found(world: World, folder: str) -> list[str]:
@@ -291,6 +294,141 @@ def test_a_run_taken_for_dead_commits_when_its_log_is_there_or_has_not_come_yet(
             here.storage.delete(names.WRITING + sign)
         run.finish()
         assert run.error is None
+
+
+# -- a run that is late ----------------------------------------------------------------------------
+
+
+def steps_until(world: World, work: Work, is_so: Callable[[World], object]) -> int:
+    """How many calls a work makes up to the one that makes something so."""
+    here = world.clone()
+    actor, steps = begin(here, work), 0
+    while not is_so(here):
+        actor.step()
+        steps += 1
+        assert not actor.is_done
+    actor.kill()
+    return steps
+
+
+def has_more(world: World, folder: str) -> Callable[[World], object]:
+    before = set(found(world, folder))
+    return lambda here: set(found(here, folder)) - before
+
+
+def collected(world: World, times: int = 2) -> None:
+    """Days pass, and somebody marks and sweeps who takes everybody for dead."""
+    for _ in range(times):
+        world.time.seconds += 3 * DAY
+        prunes(0, 0)(world, world.open())
+
+
+def test_what_visible_refs_need_is_kept_before_there_is_a_manifest(world: World) -> None:
+    steps = steps_until(world, backs_up_old_data, has_more(world, names.REFS))
+    here = world.clone()
+    run = begin(here, backs_up_old_data)
+    run.step(steps - 1)
+    prunes(DAY, DAY)(here, here.open())  # it marks what the run leans on
+    (seen,) = trash.seen(here.open())
+    assert seen.mark.packs
+    here.time.seconds += 3 * DAY
+    run.step()
+    prunes(2 * DAY, 0)(here, here.open())
+    assert not found(here, names.WRITING)
+    run.finish()
+    assert run.error is None
+    here.must_read_back()
+
+
+def test_a_run_whose_needs_are_gone_shows_no_snapshot_at_any_instant(world: World) -> None:
+    steps = steps_until(world, backs_up_old_data, has_more(world, names.REFS))
+    here = world.clone()
+    run = begin(here, backs_up_old_data)
+    run.step(steps - 1)
+    collected(here)
+    before = found(here, names.SNAPSHOTS)
+    while not run.is_done:
+        run.step()
+        assert found(here, names.SNAPSHOTS) == before
+    assert isinstance(run.error, StorageError)
+
+
+def test_a_manifest_that_came_after_its_needs_were_gone_is_taken_back(world: World) -> None:
+    steps = steps_until(world, backs_up_old_data, has_more(world, names.SNAPSHOTS))
+    here = world.clone()
+    run = begin(here, backs_up_old_data)
+    run.step(steps - 1)
+    collected(here)
+    before = found(here, names.SNAPSHOTS)
+    run.finish()
+    assert isinstance(run.error, StorageError)
+    assert found(here, names.SNAPSHOTS) == before
+    here.must_read_back()
+
+
+def test_a_run_whose_refs_are_marked_does_not_commit(world: World) -> None:
+    here = world.clone()
+    before = set(found(here, names.REFS))
+    run = begin(here, backs_up_old_data)
+    until(run, lambda: set(found(here, names.REFS)) - before)
+    trash.put_mark(here.open(), Mark(refs=tuple(set(found(here, names.REFS)) - before)))
+    for sign in found(here, names.WRITING):
+        here.storage.delete(names.WRITING + sign)
+    run.finish()
+    assert isinstance(run.error, StorageError)
+    assert found(here, names.SNAPSHOTS) == found(world, names.SNAPSHOTS)
+
+
+def test_a_replication_takes_back_what_came_after_its_needs_were_gone(world: World) -> None:
+    start = world.clone()
+    for folder in (names.SNAPSHOTS, names.REFS):
+        for info in list(start.storage.list(folder)):
+            start.storage.delete(info.name)
+    start.before = world
+    steps = steps_until(start, replicates, has_more(start, names.SNAPSHOTS))
+    here = start.clone()
+    run = begin(here, replicates)
+    run.step(steps - 1)
+    collected(here)
+    run.finish()
+    assert isinstance(run.error, StorageError)
+    here.must_read_back()
+
+
+def test_whoever_dies_in_a_sweep_leaves_nothing_that_misses_something(world: World) -> None:
+    start = world.clone()
+    with_log(start)
+    start.time.seconds += 3 * DAY
+    prunes(DAY, DAY)(start, start.open())
+    start.time.seconds += 3 * DAY
+    steps = steps_until(start, prunes(DAY, 0), lambda here: not found(here, names.MARKS))
+    first = steps_until(start, prunes(DAY, 0), lambda here: found(here, names.SWEEPING))
+    for calls in range(first, steps):
+        here = start.clone()
+        pruning = begin(here, prunes(DAY, 0))
+        pruning.step(calls)
+        pruning.kill()
+        must_miss_nothing(here)
+
+
+def must_miss_nothing(world: World) -> None:
+    repository = world.open()
+    packs = {found_.name: found_ for found_ in map(repository.read_toc, packs_of(world))}
+    segments = {(s.session, s.number) for table in packs.values() for s in table.segments}
+    sessions = {session.hex() for session, _ in segments} | log_sessions(world)
+    assert sessions <= set(found(world, names.SESSIONS))
+    named = {table.name for table in tables_of(repository, found(world, names.INDEX))}
+    assert named <= packs.keys()
+    for digest in found(world, names.REFS):
+        plain = repository.get_meta(names.REFS, documents.REFS_MAGIC, digest)
+        assert not Needs([documents.decode_refs(plain)]).lost(segments)
+    for digest in found(world, names.TRASHED):
+        manifest = catalog.manifest(repository, digest, names.TRASHED)
+        assert manifest.refs in found(world, names.REFS)
+
+
+def packs_of(world: World) -> list[ObjectInfo]:
+    return list(world.storage.list(names.PACKS))
 
 
 # -- sessions of logs -----------------------------------------------------------------------------

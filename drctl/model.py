@@ -62,11 +62,13 @@ def sort_key(path: bytes) -> bytes:
 @dataclass(frozen=True, slots=True)
 class Problem:
     """An entry that could not be read or put back whole. Any of these makes a run partial, but for
-    what was to be `expected`: only root gives files to others, as `tar` and `cp` know, too."""
+    what was to be `expected`: only root gives files to others, as `tar` and `cp` know, too.
+    `absent`: it is not back at all."""
 
     path: bytes
     what: str
     expected: bool = False
+    absent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,7 @@ class TreeTarget:
         except OSError as error:
             if error.errno in _DISK:
                 raise self._disk(error) from error
-            return Problem(path, f"could not be restored: {reason(error)}")
+            return Problem(path, f"could not be restored: {reason(error)}", absent=True)
         return None
 
     def _far_down(self, path: bytes, use: Callable[[int], None]) -> None:

@@ -95,6 +95,7 @@ def restore(
     run = _Run(reader, target, pool, report, clock, *totals)
     _put_entries(run, _chosen(run, root, wanted))
     for problem in target.finish():
+        run.lost_entries += problem.absent  # a hard link, which has no bytes of its own
         _tell_problem(run, problem)
     seconds = clock.monotonic_seconds() - began
     return RestoreResult(

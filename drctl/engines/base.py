@@ -8,52 +8,18 @@ of one. A source that cannot read its asset whole raises SourceError, and then n
 an entry that cannot be read is a Problem and makes the run partial, where the engine allows that.
 """
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, WithJsonSchema
+from pydantic import BaseModel
 
 from drctl.clock import Clock
 from drctl.errors import KeyUnavailable
 from drctl.events import Reporter
 from drctl.logpieces import LogPiece
 from drctl.model import Entry, Problem
-
-
-def _flag(value: object) -> object:
-    """Only these two words; a plan's `yes` or `on` may have been meant as text."""
-    words: dict[object, bool] = {"true": True, "false": False, True: True, False: False}
-    if not isinstance(value, str | bool) or value not in words:
-        raise ValueError(f"true or false is wanted, not '{value}'")
-    return words[value]
-
-
-Flag = Annotated[bool, BeforeValidator(_flag)]
-
-REFERENCE_PATTERN = (
-    r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|command:\s*\S.*|credential:[^/\n]*[^/\n.][^/\n]*)$"
-)
-
-
-def check_reference(text: str) -> str:
-    """The text itself. Raises ValueError that does not repeat it: it may be the secret."""
-    if not re.fullmatch(REFERENCE_PATTERN, text):
-        raise ValueError(
-            "a secret must not stand in the plan: write where it lies, as env:NAME, file:PATH, "
-            "command:PROGRAM ARGUMENT... or credential:NAME"
-        )
-    return text
-
-
-# What a plan says of a secret: where it lies. `Surroundings.secret` gives the secret itself.
-SecretRef = Annotated[
-    str,
-    AfterValidator(check_reference),
-    WithJsonSchema({"type": "string", "pattern": REFERENCE_PATTERN}),
-]
 
 
 def no_secret(reference: str) -> str:

@@ -21,6 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from drctl.engines.base import Engine, Health, PlainItem, Surroundings
 from drctl.engines.single import SingleTarget
+from drctl.engines.values import Period
 from drctl.errors import SourceError, TargetRefused, UsageError
 from drctl.model import Entry, Kind
 from drctl.private import variables
@@ -41,19 +42,12 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: tuple[str, ...] = Field(min_length=1, description="Program and arguments; no shell.")
-    timeout: str = Field(default="1h", description="How long it may take, such as 10m.")
+    timeout: Period = Field(default="1h", description="How long it may take, such as 10m.")
     name: str = Field(default="output", description="The name of the entry in the snapshot.")
     min_size: str = Field(default="1", description="Fewer bytes than this is a failure.")
     env: Annotated[tuple[str, ...], AfterValidator(variables)] = Field(
         default=(), description="Variables that the command also gets."
     )
-
-    @field_validator("timeout")
-    @classmethod
-    def _timeout(cls, text: str) -> str:
-        if parse_duration(text) <= 0:
-            raise ValueError("a timeout must be longer than nothing")
-        return text
 
     @field_validator("min_size")
     @classmethod

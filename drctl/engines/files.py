@@ -15,11 +15,12 @@ from contextlib import contextmanager
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from drctl.engines.base import Engine, Flag, Health, Item, Surroundings
+from drctl.engines.base import Engine, Health, Item, Surroundings
 from drctl.engines.patterns import Patterns, compile_patterns
 from drctl.engines.tree_look import Directory, reason
 from drctl.engines.tree_read import TreeItem, Walk
 from drctl.engines.tree_write import TreeTarget
+from drctl.engines.values import Flag
 from drctl.errors import SourceError, TargetRefused, UsageError
 from drctl.model import sort_key
 from drctl.units import count, show_path

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from drctl.engines.base import Flag, SecretRef, Surroundings
+from drctl.engines.base import Surroundings
 from drctl.engines.child import find_program, running
+from drctl.engines.values import Flag, Period, Port, SecretRef
 from drctl.errors import DrctlError, SourceError
-from drctl.units import parse_duration
 
 if TYPE_CHECKING:
     from pymysql.connections import Connection
@@ -38,9 +38,7 @@ class Settings(BaseModel):
         min_length=1,
         description="The server's socket, or its address.",
     )
-    port: int = Field(
-        default=3306, ge=1, le=65535, description="Its port, where it has an address."
-    )
+    port: Port = Field(default=3306, description="Its port, where it has an address.")
     user: str | None = Field(
         default=None, description="Whom drctl logs in as. Left out: the user that runs drctl."
     )
@@ -49,25 +47,11 @@ class Settings(BaseModel):
         default=False, description="A logical dump, to move between versions, not the files."
     )
     stream: Flag = Field(default=False, description="Its binlog is kept by 'drctl stream'.")
-    store_every: str = Field(
+    store_every: Period = Field(
         default="2s", description="How often new binlog is stored, such as 2s."
     )
     mark: Flag = Field(default=False, description="Write a marker row, to measure freshness by.")
-    mark_every: str = Field(default="30s", description="How often the marker row is written.")
-
-    @field_validator("store_every", "mark_every")
-    @classmethod
-    def _durations(cls, text: str) -> str:
-        if parse_duration(text) <= 0:
-            raise ValueError(f"'{text}': longer than nothing is wanted")
-        return text
-
-    @field_validator("port", mode="before")
-    @classmethod
-    def _port(cls, value: object) -> object:
-        if isinstance(value, str) and not value.isdigit():
-            raise ValueError(f"a port is a number, not '{value}'")
-        return value
+    mark_every: Period = Field(default="30s", description="How often the marker row is written.")
 
     @property
     def shown(self) -> str:

@@ -5,11 +5,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from drctl.engines.base import Flag, SecretRef, Surroundings
+from drctl.engines.base import Surroundings
+from drctl.engines.values import Flag, Period, Port, SecretRef
 from drctl.errors import SourceError
-from drctl.units import parse_duration
 
 if TYPE_CHECKING:
     import psycopg
@@ -30,7 +30,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: str = Field(default="", description="Directory of its Unix socket, or a host's name.")
-    port: int = Field(default=5432, ge=1, le=65535, description="Its port.")
+    port: Port = Field(default=5432, description="Its port.")
     database_role: str = Field(default="", description="Role to connect as; empty: the OS user.")
     dbname: str = Field(default="postgres", description="Database to connect to.")
     password: SecretRef | None = Field(default=None, description="Reference to the password.")
@@ -44,26 +44,14 @@ class Settings(BaseModel):
     synchronous: Flag = Field(
         default=False, description="Store WAL at once: commits wait for the repository."
     )
-    store_every: str = Field(default="2s", description="How often new WAL is stored, such as 2s.")
+    store_every: Period = Field(
+        default="2s", description="How often new WAL is stored, such as 2s."
+    )
     mark: Flag = Field(default=False, description="Write a marker row, to measure freshness by.")
-    mark_every: str = Field(default="30s", description="How often the marker row is written.")
+    mark_every: Period = Field(default="30s", description="How often the marker row is written.")
     slot: str = Field(
         default="drctl", pattern="^[a-z0-9_]{1,63}$", description="Slot that keeps WAL for it."
     )
-
-    @field_validator("store_every", "mark_every")
-    @classmethod
-    def _durations(cls, text: str) -> str:
-        if parse_duration(text) <= 0:
-            raise ValueError(f"'{text}': longer than nothing is wanted")
-        return text
-
-    @field_validator("port", mode="before")
-    @classmethod
-    def _port(cls, value: object) -> object:
-        if isinstance(value, str) and not value.isdigit():
-            raise ValueError(f"a port is a number, not '{value}'")
-        return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,14 +13,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from msgspec.structs import replace
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from drctl.engines.base import Engine, Flag, PlainItem, SecretRef, Surroundings
+from drctl.engines.base import Engine, PlainItem, Surroundings
 from drctl.engines.redis_check import Dump, check
 from drctl.engines.redis_client import Connection, Place, Refused, refused
 from drctl.engines.redis_probe import MARKER, Probe
 from drctl.engines.redis_target import DUMP, hollow, target
 from drctl.engines.tree_look import reason
+from drctl.engines.values import Flag, Period, Port, SecretRef
 from drctl.errors import SourceError
 from drctl.model import Entry, Kind
 from drctl.units import parse_duration
@@ -39,7 +40,7 @@ class Settings(BaseModel):
         min_length=1,
         description="Its address; its Unix socket when it begins with /.",
     )
-    port: int = Field(default=6379, ge=1, le=65535, description="Its port.")
+    port: Port = Field(default=6379, description="Its port.")
     user: str = Field(default="", description="Whom drctl logs in as; empty: the default user.")
     password: SecretRef | None = Field(default=None, description="Where the password lies.")
     tls: Flag = Field(default=False, description="Encrypt the connection and check the server.")
@@ -47,21 +48,7 @@ class Settings(BaseModel):
     tls_certificate: str = Field(default="", description="Our certificate, if it asks for one.")
     tls_key: str = Field(default="", description="The key of our certificate.")
     mark: Flag = Field(default=False, description="Write a marker key, to measure freshness by.")
-    timeout: str = Field(default="60s", description="Silence of the server that is a failure.")
-
-    @field_validator("port", mode="before")
-    @classmethod
-    def _port(cls, value: object) -> object:
-        if isinstance(value, str) and not value.isdigit():
-            raise ValueError(f"a whole number is wanted, not '{value}'")
-        return value
-
-    @field_validator("timeout")
-    @classmethod
-    def _timeout(cls, text: str) -> str:
-        if parse_duration(text) <= 0:
-            raise ValueError("a timeout must be longer than nothing")
-        return text
+    timeout: Period = Field(default="60s", description="Silence of the server that is a failure.")
 
 
 def connect(settings: Settings, around: Surroundings) -> tuple[Connection, Place]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
-from drctl.engines.base import SecretRef
+from drctl.engines.values import SecretRef
 
 
 def _endpoint(text: str) -> str:

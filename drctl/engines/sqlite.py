@@ -17,9 +17,10 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from drctl.engines import sqlite_mark
-from drctl.engines.base import Engine, Flag, Health, PlainItem, Surroundings
+from drctl.engines.base import Engine, Health, PlainItem, Surroundings
 from drctl.engines.single import SingleTarget
 from drctl.engines.tree_look import reason
+from drctl.engines.values import Flag
 from drctl.errors import IntegrityError, SourceError, TargetRefused
 from drctl.events import Notice
 from drctl.model import Entry, Kind

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, create_model
 
 from drctl.engines import KINDS
-from drctl.engines.base import SecretRef
 from drctl.engines.s3bucket_place import S3Place
+from drctl.engines.values import SecretRef
 from drctl.plan.recovery import Check, Drill, Evidence, Recovery
 from drctl.plan.settings import Settings
 from drctl.plan.telling import Metrics, Notify

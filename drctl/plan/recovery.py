@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, create_model
 
-from drctl.engines.base import Flag, SecretRef
+from drctl.engines.values import Flag, SecretRef
 from drctl.plan.values import Attempts, Duration, Instant, Name, Number, Part
 from drctl.private import variables
 

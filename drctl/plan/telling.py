@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from drctl.engines.base import SecretRef
+from drctl.engines.values import SecretRef
 from drctl.plan.recovery import Words
 from drctl.plan.values import Duration, Part
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from drctl.engines.base import check_reference
+from drctl.engines.values import check_reference
 from drctl.errors import KeyUnavailable
 from drctl.plan.secrets import path_of, resolve
 

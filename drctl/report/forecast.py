@@ -1,8 +1,8 @@
 """What recovery would take today, and when growth breaks the objective: from what drills measured.
 
-The method. Each drill gives a point: the bytes that it restored, and the machine's seconds from
-the declaration to the last required check. A straight line is fitted through the newest points by
-least squares; its interval is the one that the next drill falls into nine times of ten, by
+The method. Each drill gives a point: the bytes that it restored, and the machine's seconds from the
+declaration to the last required step or check. A straight line is fitted through the newest points
+by least squares; its interval is the one that the next drill falls into nine times of ten, by
 Student's t. Where drills restored much the same amount there is no line to be seen: then their mean
 is told, for as long as today's data is about as large. The time that people took is added as it was
 on average. Growth is the straight line through the sizes of the snapshots. Fewer points than these

@@ -27,7 +27,7 @@ HELP = {
     "drctl_snapshot_duration_seconds": "How long it took.",
     "drctl_drill_end_timestamp_seconds": "When the drill ended last.",
     "drctl_drill_passed": "Whether the last drill passed.",
-    "drctl_drill_rta_seconds": "Measured: from the declaration to the last required check.",
+    "drctl_drill_rta_seconds": "Measured: from the declaration to the last required step or check.",
     "drctl_drill_restore_seconds": "Measured: the restoring alone.",
     "drctl_drill_rpa_seconds": "Measured: the loss of data, by what came back.",
     "drctl_drill_objective_seconds": "What the drill was judged by.",

@@ -10,7 +10,7 @@ from drctl.ops.recovery.graph import Graph, Step
 from drctl.ops.recovery.state import State
 
 Interval = tuple[int, int]
-_REQUIRED = ("prove", "check")
+_REQUIRED = ("prove", "check", "run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class StepTime:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """`rta_seconds`: from the declaration to the last required check, None where one did not pass.
+    """`rta_seconds`: from the declaration to the last required step, None where one did not pass.
     `human_seconds` of it nothing but a person's answer was waited for. `prepare_seconds` passed
     before the first step. `restore_seconds`: while anything was being restored, which is all that
     other tools call a recovery time."""
@@ -57,7 +57,14 @@ def timing(graph: Graph, state: State) -> Timing:
 
 
 def _required(graph: Graph) -> list[Step]:
-    return [step for step in graph.steps if step.kind in _REQUIRED]
+    """What must be over before all is back: proofs, checks, and programs, since one that starts the
+    application or switches DNS may stand behind the last proof. A program that may fail is not
+    waited for by anybody."""
+    return [step for step in graph.steps if step.kind in _REQUIRED and not _may_fail(step)]
+
+
+def _may_fail(step: Step) -> bool:
+    return step.kind == "run" and step.on_failure == "continue"
 
 
 def _last_required(graph: Graph, state: State) -> str:

@@ -25,7 +25,16 @@ STEPS = graph(
         Step("a", "restore", after=("ok",)),
         Step("b", "restore"),
         Step("p", "prove", after=("a", "b")),
-        Step("tail", "run", after=("p",)),
+        Step("tail", "run", after=("p",), on_failure="continue"),
+    ],
+    "drill",
+)
+SWITCHED = graph(
+    [
+        Step("p", "prove"),
+        Step("ok", "approval", after=("p",)),
+        Step("dns", "run", after=("ok",)),
+        Step("told", "notify", after=("dns",)),
     ],
     "drill",
 )
@@ -34,7 +43,7 @@ STEPS = graph(
 def test_machine_and_human_time_are_told_apart() -> None:
     at = state(ok=(2, 10), b=(2, 4), a=(10, 13), p=(13, 14), tail=(14, 99))
     found = timing(STEPS, at)
-    assert found.rta_seconds == 13  # to the last required check, not to the end
+    assert found.rta_seconds == 13  # to the last required step, not to the end
     assert found.human_seconds == 6  # from 4, when the machine had nothing left to do, to 10
     assert found.machine_seconds == 7
     assert found.prepare_seconds == 1
@@ -54,6 +63,20 @@ def test_a_check_that_did_not_pass_leaves_the_time_unknown() -> None:
     steps = {**at.steps, "p": StepState("failed", 1, 3 * S, 3 * S, 4 * S)}
     found = timing(STEPS, State(MappingProxyType(steps), began_ns=S))
     assert found.rta_seconds is None
+
+
+def test_what_users_wait_for_behind_the_last_proof_counts() -> None:
+    at = state(p=(1, 2), ok=(2, 9), dns=(9, 11), told=(11, 99))
+    found = timing(SWITCHED, at)
+    assert found.rta_seconds == 10
+    assert (found.human_seconds, found.machine_seconds) == (7, 3)
+    assert [s.name for s in found.critical] == ["p", "ok", "dns"]
+
+
+def test_a_program_behind_the_last_proof_that_failed_leaves_the_time_unknown() -> None:
+    at = state(p=(1, 2), ok=(2, 3), dns=(3, 4), told=(4, 5))
+    steps = {**at.steps, "dns": StepState("failed", 1, 3 * S, 3 * S, 4 * S)}
+    assert timing(SWITCHED, State(MappingProxyType(steps), began_ns=S)).rta_seconds is None
 
 
 @pytest.mark.parametrize(

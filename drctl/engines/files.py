@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from drctl.engines.base import Engine, Health, Item, Surroundings
 from drctl.engines.patterns import Patterns, compile_patterns
 from drctl.engines.tree_look import Directory, reason
-from drctl.engines.tree_read import TreeItem, Walk
+from drctl.engines.tree_read import TreeItem, Walk, things_in
 from drctl.engines.tree_write import TreeTarget
 from drctl.engines.values import Flag
 from drctl.errors import SourceError, TargetRefused, UsageError
@@ -203,9 +203,9 @@ class Probe:
 
     def counts(self) -> dict[str, int]:
         entries = size_bytes = 0
-        for top, directories, names in os.walk(self._at):
-            entries += len(directories) + len(names)
-            size_bytes += sum(os.lstat(os.path.join(top, name)).st_size for name in names)
+        for item in things_in(self._at):
+            entries += 1
+            size_bytes += 0 if stat.S_ISDIR(item.found.st_mode) else item.found.st_size
         return {"entries": entries, "bytes": size_bytes}
 
     def query(self, sql: str) -> tuple[tuple[str, ...], ...]:

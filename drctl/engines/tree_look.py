@@ -8,6 +8,8 @@ found, and where it differs it is opened once more below its directory, proven t
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import msgspec
 
@@ -15,6 +17,7 @@ from drctl.model import Entry, Kind
 
 READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 LIST_FLAGS = READ_FLAGS | os.O_DIRECTORY
+ADDRESS_LIMIT_BYTES = 3800  # PATH_MAX is 4096, and a name may add 255
 _NO_ATTRIBUTES = frozenset({errno.ENOTSUP, errno.ENOSYS, errno.ENODATA})
 _KINDS = {
     stat.S_IFREG: Kind.FILE,
@@ -114,6 +117,21 @@ def open_again(place: Place, flags: int = READ_FLAGS) -> int:
         return open_quietly(place.name, flags, above)
     finally:
         os.close(above)
+
+
+@contextmanager
+def address_below(top: bytes, path: bytes) -> Iterator[bytes]:
+    """An address of what has this path below a directory. One that is too long for the kernel
+    (PATH_MAX) goes through the directory above it, which is held open meanwhile and reached name
+    by name, through no symbolic link. Raises OSError."""
+    if len(top) + len(path) < ADDRESS_LIMIT_BYTES:
+        yield os.path.join(top, path)
+        return
+    above, _, name = path.rpartition(b"/")
+    held = Held(open_quietly(top, LIST_FLAGS & ~os.O_NOFOLLOW))
+    for part in above.split(b"/"):
+        held = Held(open_quietly(part, LIST_FLAGS, held.descriptor))
+    yield b"/proc/self/fd/%d/%b" % (held.descriptor, name)
 
 
 def open_directory(place: Place, found: os.stat_result) -> tuple[int, Identity]:

@@ -22,6 +22,7 @@ from drctl.engines.base import Item, PlainItem
 from drctl.engines.patterns import NOTHING, Excluded
 from drctl.engines.tree_content import VANISHED, FileContent
 from drctl.engines.tree_look import (
+    ADDRESS_LIMIT_BYTES,
     Directory,
     Held,
     Identity,
@@ -37,7 +38,6 @@ from drctl.engines.tree_look import (
 )
 from drctl.model import Entry, Kind
 
-_ADDRESS_LIMIT_BYTES = 3800  # PATH_MAX is 4096, and a name may add 255
 _LOOK_AHEAD = 1024  # names of a directory that are looked at in one go
 _FRESH_NS = 2_000_000_000
 _ENCODING = sys.getfilesystemencoding()
@@ -242,6 +242,21 @@ class Walk:
         return only(inside) is not None and path not in self.roots
 
 
+def things_in(top: bytes) -> Iterator[TreeItem]:
+    """All that is in a directory but itself, in order, as it stands. Nothing where there is none;
+    a directory that cannot be listed is passed over."""
+    real = os.path.realpath(top)
+    if not os.path.isdir(real):
+        return
+    above, name = os.path.split(real)
+    walk = Walk(0)
+    items = walk.below(
+        walk.item(b".", Directory(above.rstrip(b"/")), name or b".", os.lstat(real)), b""
+    )
+    next(items)
+    yield from (item for item in items if isinstance(item, TreeItem))
+
+
 def _look(descriptor: int, names: list[bytes]) -> list[Looked]:
     """What `lstat` says of the first names in an open directory."""
     look = os.stat
@@ -268,7 +283,7 @@ def _look_again(directory: Directory, names: list[bytes]) -> list[Looked]:
 
 def _reachable(above: Directory, address: bytes, held: Held, found: Identity) -> Directory:
     """The directory, by an address that the kernel takes with room for a name below it."""
-    if len(address) > _ADDRESS_LIMIT_BYTES:
+    if len(address) > ADDRESS_LIMIT_BYTES:
         return Directory(b"/proc/self/fd/%d" % held.descriptor, found, held)
     return Directory(address, found, above.held)
 

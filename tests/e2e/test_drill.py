@@ -9,11 +9,14 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 from recoverable import change, drill, lay_out, left, program, reasons
+
+from drctl.removing import remove_all
 
 
 @pytest.fixture
@@ -42,6 +45,23 @@ def test_a_drill_measures_recovers_and_touches_nothing(ready) -> None:
     assert [s["step"] for s in timing["critical_path"]][-2:] == ["app", "well"]
     assert found["left_out"] == ["fence"]
     assert not (ready.top / "fenced").exists()
+
+
+def test_paths_longer_than_the_kernel_takes_are_proven_and_taken_away(ready) -> None:
+    here = os.open(ready.top / "live/tree", os.O_RDONLY)
+    for _ in range(60):
+        os.mkdir("d" * 100, dir_fd=here)
+        here, above = os.open("d" * 100, os.O_RDONLY, dir_fd=here), here
+        os.close(above)
+    with open("deep.txt", "w", opener=partial(os.open, dir_fd=here)) as file:
+        file.write("deep\n")
+    os.symlink("deep.txt", "link", dir_fd=here)
+    os.close(here)
+    ready.run("backup")
+    checks = {c["check"]: c for c in drill(ready)["checks"]}
+    assert all(c["ok"] and c["proves"] for c in checks.values()), checks
+    assert left(ready) == []
+    assert remove_all(str(ready.top / "live/tree")) == ""  # few others could
 
 
 def test_every_check_failed_where_it_must(ready) -> None:
@@ -155,7 +175,7 @@ def test_a_killed_drill_is_removed_by_the_next_command(ready, stop_at_end) -> No
     running.send_signal(signal.SIGKILL)
     running.wait()
     said = ready.run("snapshots").stderr
-    assert "a drill was killed; what it left is removed" in said
+    assert "what a drill left there is removed" in said
     assert left(ready) == []
     assert not os.path.exists(f"/proc/{pid}") or _is_zombie(pid)
 

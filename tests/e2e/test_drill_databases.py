@@ -227,7 +227,7 @@ def test_what_a_killed_drill_left_of_its_servers_is_removed_by_the_next_command(
     assert any(path.is_socket() for path in up), "no server was up"
     running.kill()
     running.wait()
-    assert "a drill was killed; what it left is removed" in shop.site.run("snapshots").stderr
+    assert "what a drill left there is removed" in shop.site.run("snapshots").stderr
     assert left(shop.site) == []
     assert list((shop.site.top / "tmp").iterdir()) == []
 

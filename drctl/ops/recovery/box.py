@@ -6,7 +6,6 @@ that its drill was killed, and takes it away, with the servers and programs that
 
 import fcntl
 import os
-import shutil
 import signal
 import stat
 import time
@@ -16,6 +15,7 @@ from contextlib import suppress
 from drctl.clock import Randomness
 from drctl.errors import TargetRefused
 from drctl.private import make_directory
+from drctl.removing import remove_all
 
 _LOCK = "drill.lock"
 _PREFIX = "drill-"
@@ -78,7 +78,7 @@ def _locked(path: str) -> int | None:
 
 
 def sweep(home: str, told: Callable[[str], None]) -> None:
-    """Remove what killed drills left."""
+    """Remove what is left of drills that were killed, or could not take everything away."""
     try:
         names = [name for name in os.listdir(home) if name.startswith(_PREFIX)]
     except OSError:
@@ -92,27 +92,14 @@ def sweep(home: str, told: Callable[[str], None]) -> None:
         left = remove_tree(path)
         if lock is not None:
             os.close(lock)
-        told(f"{path}: a drill was killed; " + ("; ".join(left) or "what it left is removed"))
+        is_left = f"is still there: {'; '.join(left)}"
+        told(f"{path}: what a drill left there {is_left if left else 'is removed'}")
 
 
 def remove_tree(path: str) -> tuple[str, ...]:
     """End what runs in a directory and remove it. Tells what withstood."""
-    running = end_all(path)
-    with suppress(OSError):
-        _remove(path)
-    left = [f"process {pid} still runs in it" for pid in running]
-    if os.path.lexists(path):
-        left.append(f"{path} could not be removed")
-    return tuple(left)
-
-
-def _remove(path: str) -> None:
-    for top, directories, _ in os.walk(path):
-        for name in directories:
-            inner = os.path.join(top, name)
-            if not os.path.islink(inner):
-                os.chmod(inner, stat.S_IMODE(os.lstat(inner).st_mode) | stat.S_IRWXU)
-    shutil.rmtree(path)
+    running = [f"process {pid} still runs in it" for pid in end_all(path)]
+    return tuple(filter(None, (*running, remove_all(path))))
 
 
 def end_all(path: str) -> list[int]:

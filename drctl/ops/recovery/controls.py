@@ -11,8 +11,10 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from heapq import nsmallest
 from typing import Literal
 
+from drctl.engines.tree_read import things_in
 from drctl.errors import DrctlError
 from drctl.ops.recovery.graph import Graph
 from drctl.ops.recovery.look import Look
@@ -113,12 +115,11 @@ def _findings(looks: list[Look], view: View, bench: Bench) -> dict[str, Finding]
 def damage(path: str, chance: random.Random) -> int:
     """Write rubbish over the second half of what lies there, up to a megabyte a file. Gives how
     many files were damaged. Links are not followed."""
-    files = sorted(_files(path), key=lambda found: (-found[1], found[0]))
     done = 0
-    for name, size in files[:_MOST_FILES]:
+    for address, size in _largest(os.fsencode(path)):
         with suppress(OSError):
-            os.chmod(name, stat.S_IMODE(os.lstat(name).st_mode) | 0o600)
-            descriptor = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            os.chmod(address, stat.S_IMODE(os.lstat(address).st_mode) | 0o600)
+            descriptor = os.open(address, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 begin = size // 2
                 os.pwrite(descriptor, chance.randbytes(min(size - begin, _MOST_BYTES)), begin)
@@ -128,13 +129,16 @@ def damage(path: str, chance: random.Random) -> int:
     return done
 
 
-def _files(path: str) -> Iterator[tuple[str, int]]:
-    """Regular files with content, and their sizes."""
-    names = [path]
-    for top, _, below in os.walk(path):
-        names += [os.path.join(top, name) for name in below]
-    for name in names:
-        with suppress(FileNotFoundError):
-            found = os.lstat(name)
-            if stat.S_ISREG(found.st_mode) and found.st_size:
-                yield name, found.st_size
+def _largest(path: bytes) -> Iterator[tuple[bytes, int]]:
+    """Regular files with content, by an address that the kernel takes, and their sizes."""
+    with suppress(FileNotFoundError):
+        found = os.lstat(path)
+        if _is_content(found):
+            yield path, found.st_size
+    inner = (item for item in things_in(path) if _is_content(item.found))
+    for item in nsmallest(_MOST_FILES, inner, key=lambda i: (-i.found.st_size, i.path)):
+        yield item.place.address, item.found.st_size
+
+
+def _is_content(found: os.stat_result) -> bool:
+    return stat.S_ISREG(found.st_mode) and bool(found.st_size)

@@ -6,10 +6,12 @@ the repository but the entries themselves.
 
 import os
 import stat
-from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from drctl.codec.entries import Root
+from drctl.engines.tree_look import address_below
+from drctl.engines.tree_read import things_in
 from drctl.errors import IntegrityError
 from drctl.model import Entry, Kind
 from drctl.repository.reader import Reader
@@ -103,11 +105,11 @@ def compare_manifest(reader: Reader, root: Root, at: str) -> Compared:
         if found.not_saved.takes(entry):
             continue
         found.entries += 1
-        path = top if is_one_file or entry.path == b"." else os.path.join(top, entry.path)
-        difference = _difference(reader, entry, path)
+        is_top = is_one_file or entry.path == b"."
+        difference = _difference(reader, entry, top, b"" if is_top else entry.path)
         if difference:
             found.add(f"{show_path(entry.path)}: {difference}")
-    there = 1 if is_one_file else sum(1 for _ in _walk(top))
+    there = 1 if is_one_file else sum(1 for _ in things_in(top))
     due = found.entries - (not is_one_file and _has_top(reader, root))
     if there > due:
         found.add(f"{there - due} more than the manifest holds")
@@ -118,18 +120,18 @@ def _has_top(reader: Reader, root: Root) -> bool:
     return any(entry.path == b"." for entry in reader.entries(root, [b"."]))
 
 
-def _walk(top: bytes) -> Iterator[str]:
-    for _, directories, names in os.walk(top):
-        yield from map(os.fsdecode, directories)
-        yield from map(os.fsdecode, names)
-
-
-def _difference(reader: Reader, entry: Entry, path: bytes) -> str:
+def _difference(reader: Reader, entry: Entry, top: bytes, path: bytes) -> str:
     """How one entry differs; empty: not at all."""
     try:
-        there = os.lstat(path)
+        with address_below(top, path) if path else nullcontext(top) as address:
+            return _difference_at(reader, entry, address)
     except OSError as error:
         return f"it is not there ({error.strerror})"
+
+
+def _difference_at(reader: Reader, entry: Entry, path: bytes) -> str:
+    """Raises OSError when nothing is there."""
+    there = os.lstat(path)
     kind = Kind(entry.kind)
     if stat.S_IFMT(there.st_mode) != _FORMATS[kind]:
         return "it is of another kind"

@@ -1,7 +1,6 @@
 """Does what the steps say: puts assets back, proves them, runs programs, looks, waits."""
 
 import os
-import shutil
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
@@ -19,6 +18,7 @@ from drctl.ops.recovery.process import Programs
 from drctl.ops.recovery.returning import Returning, Views
 from drctl.ops.recovery.runner import Control, Outcome
 from drctl.ops.restore import RestoreResult, restore
+from drctl.removing import remove_all
 from drctl.repository.reader import Reader
 from drctl.units import count, show_bytes, show_seconds
 
@@ -212,7 +212,9 @@ def is_there(path: str) -> bool:
 def remove(path: str) -> None:
     """Take away what was restored, and what stands beside a single file for its sake."""
     if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
+        left = remove_all(path)
+        if left and is_there(path):
+            raise TargetRefused(left, hint="mend that, and go on with 'drctl recover --resume'")
         return
     for suffix in ("", ".drctl-partial", "-wal", "-shm", "-journal"):
         with suppress(FileNotFoundError):

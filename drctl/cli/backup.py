@@ -13,6 +13,7 @@ from drctl.events import Notice
 from drctl.ops.backup import BackupResult, backup
 from drctl.ops.group import backup_group
 from drctl.report.results import problem_documents, snapshot_document
+from drctl.repository import keyring
 from drctl.repository.repository import Repository
 from drctl.units import count, show_bytes, show_seconds
 from drctl.wiring import Wiring
@@ -40,6 +41,7 @@ def command(context: Context, assets: tuple[str, ...], accept: bool) -> int:
     context.subject = " ".join(assets)
     context.interrupted_hint = "nothing was lost; the next run takes over what was stored"
     repository = wiring.as_writer(wiring.primary())
+    again = _make_lost_keys(wiring, repository)
     done: list[BackupResult] = []
     failed: dict[str, DrctlError] = {}
     for name in wanted:
@@ -55,9 +57,23 @@ def command(context: Context, assets: tuple[str, ...], accept: bool) -> int:
         "snapshots": [_document(result) for result in done],
         "failed": {name: _failure(error) for name, error in failed.items()},
         "copies_behind": {name: error.what for name, error in lagging.items()},
+        "keys_made_again": again,
     }
     context.result(document, "\n".join(_line(result) for result in done))
-    return _conclude(context, done, failed, lagging)
+    code = _conclude(context, done, failed, lagging)
+    return ExitCode.PARTIAL if again and code == ExitCode.DONE else code
+
+
+def _make_lost_keys(wiring: Wiring, repository: Repository) -> list[str]:
+    """Before anything is stored that nobody could open with this repository alone. Whose keys were
+    made again: what deleted them may have deleted more, so the run is not told as a good one."""
+    made = keyring.make_lost(repository)
+    for recipient in made:
+        wiring.warn(
+            f"{keyring.told_lost(repository.where, recipient)}: it was made again. See who deletes "
+            "objects there, and what else is lost: run 'drctl verify'"
+        )
+    return [recipient.name for recipient in made]
 
 
 def _one(

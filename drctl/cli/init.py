@@ -15,7 +15,7 @@ from drctl.codec.recipients import Recipient, new_identity
 from drctl.errors import AlreadyExists, DrctlError
 from drctl.events import Notice
 from drctl.plan.starter import starter
-from drctl.repository import lifecycle
+from drctl.repository import keyring, lifecycle
 from drctl.storage.local import Local
 from drctl.wiring import Wiring
 
@@ -105,8 +105,10 @@ def _repositories(wiring: Wiring, credential: WriterCredential, done: _Done) -> 
                 lifecycle.create(storage, credential, wiring.randomness)
             except AlreadyExists:
                 made = False  # another init was quicker
-        lifecycle.open_as_writer(storage, credential, wiring.randomness)
+        opened = lifecycle.open_as_writer(storage, credential, wiring.randomness)
         done.add(f"repository {name}", storage.where, made=made)
+        for recipient in keyring.make_lost(opened):
+            done.add(f"key of {recipient.name}, which was lost", storage.where, made=True)
 
 
 def _tell_of_history(wiring: Wiring, name: str) -> None:

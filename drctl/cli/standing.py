@@ -44,7 +44,7 @@ def stand_document(found: Stand) -> dict[str, Any]:
     return {
         "assets": [_standing(s) for s in found.standings],
         "repositories": [
-            {"repository": o.name, "trouble": o.trouble, "damaged": list(o.found.damaged)}
+            {"repository": o.name, "trouble": o.trouble, "damaged": [*o.found.damaged, *o.wrong]}
             for o in found.seen
         ],
         "copies": [_lag(lag) for lag in found.lags],

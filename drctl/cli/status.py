@@ -47,7 +47,8 @@ def command(context: Context) -> int:
     objective, how far copies are behind, when drills were, and what is to be done.
 
     Needs the writer credential only. Exit code 10 when an objective is missed or nobody can tell,
-    11 when a repository cannot be asked, 5 when none can, 6 when a snapshot does not read.
+    11 when a repository cannot be asked, 5 when none can, 6 when a snapshot does not read
+    or a key is lost.
     """
     wiring, pool = context.wiring(), context.pool()
     found = _look(wiring, pool)
@@ -76,7 +77,7 @@ def _code(found: _Found) -> int:
     unreached = [one for one in found.seen if one.trouble]
     if len(unreached) == len(found.seen):
         return StorageError.exit_code
-    if any(one.found.damaged for one in found.seen):
+    if any(one.found.damaged or one.wrong for one in found.seen):
         return ExitCode.INTEGRITY
     gone = {one.name for one in unreached}
     told = [s for s in found.standings if s.repository not in gone]
@@ -126,6 +127,8 @@ def _todos(found: _Found) -> Iterator[Todo]:
             yield f"{one.name} cannot be asked: {one.trouble}", f"drctl storage check {one.name}"
         for damage in one.found.damaged:
             yield damage, f"drctl verify --from {one.name}"
+        for lost in one.wrong:
+            yield lost, f"drctl verify --repair --from {one.name}"
     for s in found.standings:
         yield from _todo(s, primary.name, found.seen)
     for lag in found.lags:

@@ -117,6 +117,7 @@ def _lines(mended: RepairResult) -> list[str]:
     return [
         *(f"mended: {name}, from {where}" for name, where in mended.fetched.items()),
         *(f"saved: {name}: {what}; the rest is gone" for name, what in mended.saved.items()),
+        *(f"made again: {name}, for {who}" for name, who in mended.made.items()),
         *(f"as it was: {name}: {why}" for name, why in mended.left.items()),
     ]
 
@@ -131,7 +132,12 @@ def _document(done: VerifyResult, mended: RepairResult) -> dict[str, object]:
         "entries": done.entries,
         "wrong": done.wrong,
         "damaged": done.damaged,
-        "repaired": {"fetched": mended.fetched, "saved": mended.saved, "left": mended.left},
+        "repaired": {
+            "fetched": mended.fetched,
+            "saved": mended.saved,
+            "made": mended.made,
+            "left": mended.left,
+        },
     }
 
 

@@ -17,6 +17,7 @@ from drctl.codec.recipients import Identity, Recipient
 from drctl.errors import IntegrityError, KeyUnavailable, NotFound
 from drctl.events import Phase, Progress, Reporter
 from drctl.repository import names
+from drctl.repository.keyring import key_name, put_key
 from drctl.repository.repository import Repository
 from drctl.storage.base import ObjectInfo, Storage
 
@@ -69,16 +70,9 @@ def _names(recipients: Sequence[Recipient]) -> str:
 
 def _make_keys(repository: Repository, wanted: Sequence[Recipient], result: Aligned) -> None:
     for recipient in wanted:
-        name = names.KEYS + recipient.fingerprint
+        name = key_name(recipient)
         if not _holds_key(repository.storage, name, recipient):
-            sealed = documents.encode_sealed(
-                documents.KEYS_MAGIC,
-                repository.secrets.repository_id,
-                bytes.fromhex(recipient.fingerprint),
-                documents.encode_secrets(repository.secrets),
-                (recipient,),
-            )
-            repository.storage.put(name, sealed, replace=True)
+            put_key(repository.storage, repository.secrets, recipient)
             result.keys_made.append(recipient.name)
 
 

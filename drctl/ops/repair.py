@@ -19,7 +19,7 @@ from drctl.events import Notice, Phase, Reporter
 from drctl.ops.replicate import refuse_another
 from drctl.ops.transfer import damage_of, proven, put_proven
 from drctl.ops.verify import rebuild_index
-from drctl.repository import names, rewrite, runs, survey
+from drctl.repository import keyring, names, rewrite, runs, survey
 from drctl.repository.reader import Reader
 from drctl.repository.repository import Repository
 from drctl.repository.runs import Run
@@ -31,10 +31,11 @@ _NO_COPY = "no other repository of the plan has it sound"
 @dataclass(slots=True)
 class RepairResult:
     """By names of objects: where a sound one came from; how much of a pack was saved before it went
-    to the trash; why one is as it was."""
+    to the trash; for whom a key was made again; why one is as it was."""
 
     fetched: dict[str, str] = field(default_factory=dict)
     saved: dict[str, str] = field(default_factory=dict)
+    made: dict[str, str] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
 
 
@@ -109,8 +110,10 @@ def _fetch(sources: Iterable[Storage], storage: Storage, name: str) -> str:
 
 
 def _save(hands: Hands, run: Run, name: str, result: RepairResult) -> None:
-    """What is sound in a pack that nobody else has."""
-    if not name.startswith(names.PACKS):
+    """What is sound in a pack that nobody else has; a key, which can be made again."""
+    if name.startswith(names.KEYS) and hands.repository:
+        _make_key(hands.repository, name, result)
+    elif not name.startswith(names.PACKS):
         result.left[name] = _NO_COPY
     elif hands.repository is None or hands.identity is None:
         result.left[name] = f"{_NO_COPY}; with an identity what is sound in it would be saved"
@@ -119,6 +122,15 @@ def _save(hands: Hands, run: Run, name: str, result: RepairResult) -> None:
             result.saved[name] = _save_pack(hands.repository, hands.identity, run, name)
         except (IntegrityError, KeyUnavailable, NotFound) as error:
             result.left[name] = error.what
+
+
+def _make_key(repository: Repository, name: str, result: RepairResult) -> None:
+    recipient = keyring.may_make(repository, name)
+    if recipient is None:
+        result.left[name] = f"{_NO_COPY}, and the keys at hand are not for that recipient"
+        return
+    keyring.put_key(repository.storage, repository.secrets, recipient)
+    result.made[name] = recipient.name
 
 
 def _save_pack(repository: Repository, identity: Identity, run: Run, name: str) -> str:

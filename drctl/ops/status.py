@@ -13,7 +13,7 @@ from drctl.logpieces import LogPiece, by_file
 from drctl.model import Snapshot
 from drctl.ops.copying import at_copy
 from drctl.ops.leaving import ALL, leave
-from drctl.repository import catalog, log, names
+from drctl.repository import catalog, keyring, log, names
 from drctl.repository.catalog import Catalog
 from drctl.repository.repository import Repository
 from drctl.repository.retention import Rule
@@ -34,6 +34,7 @@ class Seen:
     found: Catalog = _NOTHING
     objects: Mapping[str, ObjectInfo] = field(default_factory=dict)  # all that a copy needs
     trouble: str = ""
+    wrong: tuple[str, ...] = ()  # what a listing shows to be lost, a sentence each
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,9 @@ def look(
         objects = {info.name: info for folder in folders for info in folder}
     except (StorageError, IntegrityError) as error:
         return Seen(name, original, trouble=error.what)
-    return Seen(name, original, repository, found, objects)
+    lost = keyring.lost(repository.claimed, objects)
+    wrong = tuple(keyring.told_lost(name, recipient) for recipient in lost)
+    return Seen(name, original, repository, found, objects, wrong=wrong)
 
 
 def standings(

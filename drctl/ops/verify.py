@@ -9,7 +9,7 @@ Everything wrong is collected, so that one bad object does not hide another.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -21,14 +21,14 @@ from drctl.errors import IntegrityError, KeyUnavailable, NotFound, Unreadable
 from drctl.events import Notice, Phase, Progress, Reporter
 from drctl.model import Snapshot
 from drctl.ops.transfer import check_object, spread
-from drctl.repository import catalog, names
+from drctl.repository import catalog, keyring, lifecycle, names
 from drctl.repository.index import Index
 from drctl.repository.log import LogReader, session_of
 from drctl.repository.reader import Reader
 from drctl.repository.repository import Repository
 from drctl.repository.survey import Needs, SegmentId
 from drctl.storage.base import ObjectInfo, Storage
-from drctl.units import show_path
+from drctl.units import count, show_path
 
 Prove = Callable[[str, bytes], None]  # takes an object's name and bytes
 _TELL_EVERY = 16  # objects
@@ -81,6 +81,7 @@ def verify(
     result = VerifyResult(storage.where)
     wrong = _collector(result, report)
     prove = None
+    _check_keys(storage, repository, wrong)
     if repository:
         index, snapshots = _structure(repository, pool, report, result, wrong)
         if identity:
@@ -112,6 +113,21 @@ def _collector(result: VerifyResult, report: Reporter) -> Wrong:
             report.emit(Notice("warning", what))
 
     return wrong
+
+
+# -- keys -----------------------------------------------------------------------------------------
+
+
+def _check_keys(storage: Storage, repository: Repository | None, wrong: Wrong) -> None:
+    """Each recipient has what opens the repository to it: without, nobody but a host that holds
+    the secrets could tell what is there."""
+    try:
+        claimed = repository.claimed if repository else lifecycle.claimed_by(storage)
+    except IntegrityError:
+        return  # that the config is damaged is told in its turn
+    present = [info.name for info in storage.list(names.KEYS)]
+    for recipient in keyring.lost(claimed, present):
+        wrong(keyring.told_lost(storage.where, recipient), keyring.key_name(recipient))
 
 
 # -- objects --------------------------------------------------------------------------------------
@@ -169,7 +185,8 @@ def _structure(
     listed = [info for info in repository.storage.list(names.PACKS) if names.is_id(info.name)]
     sizes = {info.name: info.size_bytes for info in listed}
     _take_unindexed(repository, index, listed, wrong)
-    for what, name in looking_at_log.result():
+    sessions, troubles = looking_at_log.result()
+    for what, name in troubles:
         wrong(what, name)
     for damaged in found.damaged:
         wrong(damaged)
@@ -179,6 +196,7 @@ def _structure(
         result.snapshots += 1
         if trouble := needed if isinstance(needed, str) else _lacking(needed, present):
             wrong(f"{repository.where}: snapshot {snapshot.short} of {snapshot.asset}: {trouble}")
+    _check_sessions(repository, sessions, found.snapshots, refs, wrong)
     # Collection may leave an index behind that names packs which nothing needs any more.
     known = [needed for needed in refs if not isinstance(needed, str)]
     needs = Needs(known) if len(known) == len(refs) and not found.damaged else None
@@ -211,9 +229,30 @@ def _check_places(
             wrong(f"{repository.where}: {name} is cut short at {sizes[name]} bytes", name)
 
 
-def _log_troubles(repository: Repository) -> list[tuple[str, str]]:
-    """The session of every piece of a log is there: without it nobody opens the piece. Gives what
-    is wrong, and with which object."""
+def _check_sessions(
+    repository: Repository,
+    there: Collection[str],
+    snapshots: Sequence[Snapshot],
+    refs: Sequence[documents.Refs | str],
+    wrong: Wrong,
+) -> None:
+    """The session of every segment that a snapshot needs is there: nobody opens it without."""
+    needing: dict[str, list[str]] = {}
+    for snapshot, needed in zip(snapshots, refs, strict=True):
+        if not isinstance(needed, str):
+            for session in needed.segments:
+                needing.setdefault(session.hex(), []).append(snapshot.short)
+    for digest, who in needing.items():
+        if digest not in there:
+            name = names.SESSIONS + digest
+            needed_by = f"{count(len(who), 'snapshot', 'snapshots')}, such as {who[-1]}"
+            what = f"{repository.where}: {name} is missing: nobody can open what was sealed with it"
+            wrong(f"{what}, which {needed_by}, needs", name)
+
+
+def _log_troubles(repository: Repository) -> tuple[set[str], list[tuple[str, str]]]:
+    """The session of every piece of a log is there: without it nobody opens the piece. Gives the
+    sessions; and what is wrong, with which object."""
     troubles = []
     pieces = list(repository.storage.list(names.LOG))  # first what needs: it may grow meanwhile
     there = {names.digest_of(info.name) for info in repository.storage.list(names.SESSIONS)}
@@ -227,7 +266,7 @@ def _log_troubles(repository: Repository) -> list[tuple[str, str]]:
             name = names.SESSIONS + session
             what = f"{repository.where}: {name} is missing, though {info.name} needs it"
             troubles.append((what, name))
-    return troubles
+    return there, troubles
 
 
 def _take_unindexed(
@@ -259,9 +298,9 @@ def _lacking(refs: documents.Refs, present: Mapping[bytes, Sequence[int]]) -> st
     needed = found = 0
     for session, runs in refs.segments.items():
         there = present.get(session, ())
-        for first, count in zip(runs[::2], runs[1::2], strict=True):
-            needed += count
-            found += bisect_left(there, first + count) - bisect_left(there, first)
+        for first, length in zip(runs[::2], runs[1::2], strict=True):
+            needed += length
+            found += bisect_left(there, first + length) - bisect_left(there, first)
     if found == needed:
         return ""
     return f"{needed - found} of the {needed} segments that it needs are in no pack"

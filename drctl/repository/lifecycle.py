@@ -6,9 +6,9 @@ from drctl.clock import Randomness
 from drctl.codec import documents
 from drctl.codec.documents import Config
 from drctl.codec.keys import Secrets, WriterCredential
-from drctl.codec.recipients import Identity
+from drctl.codec.recipients import Identity, Recipient
 from drctl.errors import IntegrityError, KeyUnavailable, NotFound, StorageError
-from drctl.repository import names
+from drctl.repository import keyring, names
 from drctl.repository.repository import Repository
 from drctl.storage.base import Storage
 
@@ -19,14 +19,7 @@ def create(storage: Storage, credential: WriterCredential, randomness: Randomnes
     _refuse_another(storage, credential.secrets.repository_id)
     secrets = credential.secrets
     for recipient in credential.recipients:
-        sealed = documents.encode_sealed(
-            documents.KEYS_MAGIC,
-            secrets.repository_id,
-            bytes.fromhex(recipient.fingerprint),
-            documents.encode_secrets(secrets),
-            (recipient,),
-        )
-        storage.put(names.KEYS + recipient.fingerprint, sealed, replace=True)
+        keyring.put_key(storage, secrets, recipient)
     config = Config(secrets.repository_id, credential.recipients)
     storage.put(names.CONFIG, documents.encode_config(config, secrets))
     return Repository(storage, secrets, credential.recipients, randomness)
@@ -71,7 +64,15 @@ def open_as_writer(
             f"{storage.where} is for {claimed}, this host's writer credential is not: give it the "
             "new one, or run 'drctl key recipient apply'"
         )
-    return Repository(storage, credential.secrets, credential.recipients, randomness)
+    opened = Repository(storage, credential.secrets, credential.recipients, randomness)
+    opened.claimed = config.recipients
+    return opened
+
+
+def claimed_by(storage: Storage) -> tuple[Recipient, ...]:
+    """Whom a repository claims to be for, without any key. Raises StorageError when there is none,
+    IntegrityError."""
+    return _config(storage, _config_bytes(storage), None).recipients
 
 
 def credential_of(repository: Repository) -> WriterCredential:
@@ -91,7 +92,8 @@ def open_as_reader(storage: Storage, identity: Identity, randomness: Randomness)
         if own.hex() in [r.fingerprint for r in config.recipients]:
             raise IntegrityError(
                 f"{storage.where}: {name} is lost, though identity {identity.name} is a recipient",
-                hint="another repository of the plan may hold it: give --from",
+                hint="another repository of the plan may hold it: give --from. Where the writer "
+                "credential is, 'drctl verify --repair' makes it again",
             ) from error
         others = ", ".join(r.name for r in config.recipients)
         raise KeyUnavailable(

@@ -36,6 +36,7 @@ class Repository:
         self.storage = storage
         self.secrets = secrets
         self.recipients = recipients
+        self.claimed = recipients  # by its config; the writer credential may be another one's
         self.randomness = randomness
         # Told the names of what a snapshot needs, before it is committed: a locked bucket's.
         self.hold: Callable[[Iterable[str]], None] | None = None

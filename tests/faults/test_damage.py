@@ -11,7 +11,9 @@ import pytest
 from small_site import Kept, Objects, Site, make_history, memory_of, random_tree
 from sweep import restores_right_or_tells, verification_tells
 
-from drctl.errors import IntegrityError
+from drctl.errors import IntegrityError, StorageError
+from drctl.events import Silent
+from drctl.ops.verify import Effort, verify
 from drctl.repository import lifecycle
 
 KINDS = ("config", "keys", "sessions", "packs", "index", "refs", "snapshots")
@@ -84,6 +86,23 @@ def test_a_removed_object_is_named_or_not_needed(tiny, kind) -> None:
             assert verification_tells(tiny, memory_of(left))
         if kind == "index":
             assert verification_tells(tiny, memory_of(left)) == "", "the packs are all there"
+
+
+@pytest.mark.parametrize("kind", ["keys", "sessions"])
+def test_a_host_that_can_read_nothing_notices_that_others_could_not_either(tiny, kind) -> None:
+    """Whoever only backs up would otherwise store for months what nobody opens."""
+    for name in of_kind(tiny.objects, kind):
+        left = memory_of({n: data for n, data in tiny.objects.items() if n != name})
+        opened = lifecycle.open_as_writer(left, tiny.site.credential, os.urandom)
+        found = verify(left, opened, None, Effort(100, 0), tiny.site.pool, Silent())
+        assert found.damaged == [name]
+        keyless = verify(left, None, None, Effort(100, 0), tiny.site.pool, Silent())
+        assert keyless.damaged == ([name] if kind == "keys" else [])
+
+
+def test_a_place_without_a_repository_is_not_well(tiny) -> None:
+    with pytest.raises(StorageError, match="no drctl repository"):
+        verify(memory_of({}), None, None, Effort(100, 0), tiny.site.pool, Silent())
 
 
 @pytest.mark.parametrize("kind", KINDS[1:])

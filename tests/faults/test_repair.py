@@ -4,15 +4,16 @@ import os
 from concurrent.futures import Executor
 
 import pytest
-from small_site import IDENTITY, History, memory_of, objects_of, write_tree
+from small_site import IDENTITY, SECOND, History, memory_of, objects_of, write_tree
 
 from drctl.clock import SystemClock
-from drctl.errors import IntegrityError, StorageError
+from drctl.errors import IntegrityError, KeyUnavailable, StorageError
 from drctl.events import Silent
+from drctl.ops.recipients import align
 from drctl.ops.repair import Hands, RepairResult, repair
 from drctl.ops.replicate import replicate
 from drctl.ops.verify import Effort, verify
-from drctl.repository import lifecycle, names
+from drctl.repository import keyring, lifecycle, names
 from drctl.storage.base import Storage
 from drctl.storage.memory import Memory
 
@@ -95,6 +96,37 @@ def test_a_lost_pack_and_one_cut_short_come_back_from_a_copy(tiny: History, pool
     storage = memory_of(objects)
     mended(tiny, storage, pool, tiny.storage())
     assert objects_of(storage) == tiny.objects
+
+
+# -- keys -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("data", [None, b"spoilt"])
+def test_a_lost_or_damaged_key_is_made_again_without_an_identity(
+    tiny: History, pool: Executor, data: bytes | None
+) -> None:
+    own = [n for n in tiny.objects if n.startswith(names.KEYS)]
+    left = {n: data for n, data in tiny.objects.items() if n not in own}
+    storage = memory_of({**left, **(dict.fromkeys(own, data) if data else {})})
+    done = mended(tiny, storage, pool, with_identity=False)
+    assert sorted(done.made) == sorted(own)
+    for identity in (IDENTITY, SECOND):
+        lifecycle.open_as_reader(storage, identity, os.urandom)
+    tiny.must_be_whole(storage)
+
+
+def test_no_key_is_made_for_whom_the_repository_is_no_longer_for(
+    tiny: History, pool: Executor
+) -> None:
+    """A host with an older writer credential must not bring a removed recipient back."""
+    storage = tiny.storage()
+    opened = lifecycle.open_as_writer(storage, tiny.site.credential, os.urandom)
+    align(opened, [IDENTITY], [IDENTITY.recipient()], pool, Silent())
+    storage.delete(names.KEYS + IDENTITY.recipient().fingerprint)
+    older = lifecycle.open_as_writer(storage, tiny.site.credential, os.urandom)
+    assert keyring.make_lost(older) == [IDENTITY.recipient()]
+    with pytest.raises(KeyUnavailable):
+        lifecycle.open_as_reader(storage, SECOND, os.urandom)
 
 
 # -- a repair without one -------------------------------------------------------------------------

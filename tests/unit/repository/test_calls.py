@@ -28,5 +28,5 @@ def test_a_run_asks_for_nothing_twice(tmp_path: Path) -> None:
     assert dict(backup.calls) == {"get": 3, "put": 3, "list": 5, "head": 2, "delete": 1}
     # config, key, index, two snapshots, a session, the entries and the data of one pack
     assert dict(restore.calls) == {"list": 4, "get": 8}
-    # the same and the refs of two; then every object whole, for its own proof
-    assert dict(verify.calls) == {"list": 8, "get": 19}
+    # the same, the keys and the refs of two; then every object whole, for its own proof
+    assert dict(verify.calls) == {"list": 9, "get": 19}

@@ -1,0 +1,75 @@
+"""What somebody deleted in a repository is noticed by those who cannot read there, too."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+PLAN = """\
+version: 1
+name: test
+sites:
+  here: {failure_domain: a}
+  there: {failure_domain: b}
+repositories:
+  local: {site: here, path: local}
+  offsite: {site: there, path: offsite, copy_of: local}
+keys: {credential: file:keys/writer.key}
+assets:
+  tree:
+    files: {paths: [live/tree]}
+"""
+
+
+@pytest.fixture
+def site(bare):
+    """One asset, saved once, and copied. The passphrase is not known, as on a production host."""
+    bare.plan(PLAN)
+    bare.run("init")
+    bare.run("backup")
+    return bare
+
+
+def without_passphrase(site):
+    return replace(site, variables={**site.variables, "DRCTL_PASSPHRASE": ""})
+
+
+@pytest.fixture
+def keyless(site):
+    """Whoever deleted the keys was at both sites."""
+    for place in ("local", "offsite"):
+        shutil.rmtree(site.top / place / "keys")
+    return without_passphrase(site)
+
+
+def test_lost_keys_are_told_by_all_who_look(keyless) -> None:
+    for words in (["verify"], ["verify", "--keyless"], ["verify", "--from", "offsite"]):
+        assert "keys/" in keyless.run(*words, code=6).stderr
+    told = keyless.json("status", code=6)
+    assert {one["command"] for one in told["to_do"]} == {
+        "drctl verify --repair --from local",
+        "drctl verify --repair --from offsite",
+    }
+    assert "made again: keys/" in keyless.run("verify", "--repair").stdout
+
+
+def test_a_backup_stores_nothing_that_nobody_could_open(keyless, site) -> None:
+    told = keyless.run("backup", code=11)
+    assert "made again" in told.stderr
+    keyless.run("backup")
+    for place in ("local", "offsite"):
+        site.run("restore", "tree", "--from", place, "--to", site.top / f"from-{place}")
+    shutil.rmtree(site.top / "local/keys")
+    assert "key of first, which was lost" in keyless.run("init").stdout
+    keyless.run("verify", "--keyless")
+
+
+def test_lost_sessions_are_told_by_who_cannot_read(site) -> None:
+    host = without_passphrase(site)
+    (session,) = (p for p in (site.top / "local/sessions").rglob("*") if p.is_file())
+    session.unlink()
+    told = host.run("verify", code=6)
+    assert session.name in told.stderr
+    assert "mended: sessions/" in host.run("verify", "--repair").stdout
+    assert Path(session).exists()

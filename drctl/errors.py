@@ -3,6 +3,7 @@
 DrctlError
  +-- UsageError        2   the command line makes no sense
  +-- PlanError         3   the plan does not read, or asks for what cannot be
+ |    +-- NoPlan           there is none
  +-- SourceError       4   the thing to protect could not be read whole
  +-- StorageError      5   a repository's storage failed
  |    +-- NotFound         the object is not there
@@ -64,6 +65,10 @@ class PlanError(DrctlError):
     def __init__(self, what: str, *, problems: tuple[str, ...] = (), hint: str = "") -> None:
         super().__init__(what, hint=hint)
         self.problems = problems
+
+
+class NoPlan(PlanError):
+    """None was named, and none lies where one is looked for."""
 
 
 class SourceError(DrctlError):

@@ -209,11 +209,13 @@ class Wiring:
         try:
             return keys.decode_credential(resolve(reference, self.loaded.base))
         except KeyUnavailable as error:
+            path = self.credential_path()
+            where = path or reference.partition(":")[0]
             hint = error.hint or "restore it from its copy, or see 'drctl key'"
-            where = self.credential_path() or reference.partition(":")[0]
-            if where in error.what:
-                raise
-            raise KeyUnavailable(f"{where}: {error.what}", hint=hint) from error
+            if path and not os.path.exists(path):
+                hint = f"was it lost? 'drctl key credential {path}', with an identity, makes it"
+            what = error.what if where in error.what else f"{where}: {error.what}"
+            raise KeyUnavailable(what, hint=hint) from error
 
     def credential_path(self) -> str | None:
         return path_of(self.loaded.plan.keys.credential, self.loaded.base)

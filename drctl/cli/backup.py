@@ -133,7 +133,7 @@ def _conclude(
     failed: dict[str, DrctlError],
     lagging: dict[str, DrctlError],
 ) -> int:
-    if len(failed) == 1 and not done:
+    if len(failed) == 1 and not done and not context.as_json:
         raise next(iter(failed.values()))
     if failed and not context.as_json:
         for name, error in failed.items():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from drctl.cli.standard import say
-from drctl.errors import DrctlError, KeyUnavailable, UsageError
+from drctl.errors import DrctlError, KeyUnavailable, NoPlan, UsageError
 from drctl.events import Reporter
 from drctl.units import parse_instant
 
@@ -26,6 +26,16 @@ if TYPE_CHECKING:
 NEW_PASSPHRASE = "DRCTL_NEW_PASSPHRASE"  # noqa: S105 - the variable's name
 _F = TypeVar("_F", bound=Callable[..., Any])
 
+# Whoever has lost everything must not be led to make something new.
+_READING = frozenset({"snapshots", "ls", "diff", "restore", "verify"})
+_WITHOUT_PLAN = (
+    "name it with --plan or DRCTL_PLAN. A repository and an identity are enough without one:\n"
+    "  drctl snapshots --from DIRECTORY --identity FILE\n"
+    "  drctl restore ASSET --to TARGET --from DIRECTORY --identity FILE\n"
+    "  A bucket is named s3://BUCKET/PREFIX, and its address and keys by AWS_ENDPOINT_URL,\n"
+    "  AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment"
+)
+
 
 class Context:
     """One call of drctl."""
@@ -36,6 +46,7 @@ class Context:
         self.quiet = False
         self.interrupted_hint = "nothing was lost; run it again"
         self.kit_files: tuple[str, ...] = ()
+        self.place = ""  # a repository that no plan need know: a directory, or s3://BUCKET/PREFIX
         self.as_of: str | None = None
         self.command = ""  # as it was typed
         self.subject = ""  # what it works on; empty: everything
@@ -51,14 +62,32 @@ class Context:
     # -- what a command works with ------------------------------------------------------------
 
     def load(self) -> "LoadedPlan":
-        """The plan: the kit's, where one is given. Raises PlanError, KeyUnavailable."""
+        """The plan: that of --plan, else the kit's, where one is given. A repository that is named
+        by its place is read without any. Raises PlanError, KeyUnavailable, UsageError."""
+        if not self.place:
+            return self._load()
+        from drctl.plan.placed import placed, planless
+
+        try:
+            return placed(self._load(), self.place)
+        except NoPlan:
+            if self.plan_path:
+                raise
+            return planless(self.place)
+
+    def _load(self) -> "LoadedPlan":
         from drctl import plan
 
         kit = self.kit()
-        if kit and kit.document:
+        if kit and kit.document and not self.plan_path:
             path = f"the plan in {kit.document.name}"
             return plan.load_text(kit.document.plan.encode(), path, kit.document.base)
-        return plan.load(self.find_plan())
+        try:
+            return plan.load(self.find_plan())
+        except NoPlan as error:
+            if self.command in _READING:
+                raise NoPlan(error.what, hint=_WITHOUT_PLAN) from error
+            raise
 
     def find_plan(self) -> str:
         """The plan's path, by the order of lookup."""
@@ -238,10 +267,32 @@ def identity_option(function: _F) -> _F:
     )(function)
 
 
-def from_option(function: _F) -> _F:
-    """--from REPOSITORY."""
+def from_plan_option(function: _F) -> _F:
+    """--from REPOSITORY, one of the plan's."""
     return click.option(
         "--from", "repository", metavar="REPOSITORY", help="Read this one; else the first."
+    )(function)
+
+
+def from_option(function: _F) -> _F:
+    """--from REPOSITORY, or a place that stands in for the plan's repositories."""
+
+    def keep(ctx: click.Context, _: click.Parameter, value: str | None) -> str | None:
+        if value is None:
+            return None
+        from drctl.plan.placed import GIVEN, is_place
+
+        if not is_place(value):
+            return value
+        ctx.find_object(Context).place = value  # type: ignore[union-attr]
+        return GIVEN
+
+    return click.option(
+        "--from",
+        "repository",
+        metavar="REPOSITORY",
+        callback=keep,
+        help="Read this one, or a DIRECTORY or s3://BUCKET/PREFIX; else the first.",
     )(function)
 
 

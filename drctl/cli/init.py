@@ -12,10 +12,11 @@ from drctl.cli.keyfiles import write_private
 from drctl.codec import keys
 from drctl.codec.keys import WriterCredential
 from drctl.codec.recipients import Recipient, new_identity
-from drctl.errors import AlreadyExists, DrctlError
+from drctl.errors import AlreadyExists, DrctlError, KeyUnavailable, PlanError
 from drctl.events import Notice
 from drctl.plan.starter import starter
 from drctl.repository import keyring, lifecycle
+from drctl.storage.base import Storage
 from drctl.storage.local import Local
 from drctl.wiring import Wiring
 
@@ -41,15 +42,26 @@ def command(context: Context, identity_name: str) -> None:
     there already is left as it is, so init may be run again.
     """
     done = _Done()
+    try:
+        wiring = _all(context, identity_name, done)
+    except DrctlError:
+        for what, where, made in done.things:
+            if made:
+                context.report.emit(Notice("info", f"made  {what}: {where}"))
+        raise
+    context.result(
+        [{"what": what, "where": where, "made": made} for what, where, made in done.things],
+        _text(done, wiring),
+    )
+
+
+def _all(context: Context, identity_name: str, done: _Done) -> Wiring:
     _plan(context, done)
     wiring = context.wiring()
     credential = _keys(context, wiring, identity_name, done)
     _repositories(wiring, credential, done)
     _evidence_key(wiring, done)
-    context.result(
-        [{"what": what, "where": where, "made": made} for what, where, made in done.things],
-        _text(done, wiring),
-    )
+    return wiring
 
 
 def _plan(context: Context, done: _Done) -> None:
@@ -60,8 +72,11 @@ def _plan(context: Context, done: _Done) -> None:
     if made:
         name = os.path.basename(os.path.dirname(os.path.abspath(path))).lower()
         clean = "".join(c for c in name if c.isascii() and (c.isalnum() or c in "-_"))
-        private.make_directory(os.path.join(os.path.dirname(os.path.abspath(path)), "data"))
+        data = os.path.join(os.path.dirname(os.path.abspath(path)), "data")
+        made_data = not os.path.exists(data)
+        private.make_directory(data)
         write_private(path, starter(clean.lstrip("0123456789-_") or "site"))
+        done.add("directory of the plan's asset", data, made=made_data)
     done.add("plan", context.find_plan(), made=made)
 
 
@@ -70,13 +85,35 @@ def _keys(context: Context, wiring: Wiring, identity_name: str, done: _Done) -> 
     path = wiring.credential_path()
     if path is None or os.path.exists(path):
         credential = wiring.credential()
+        with suppress(PlanError):  # a plan need not say where the identity lies
+            if os.path.exists(identity := wiring.identity_path()):
+                done.add("identity", identity, made=False)
         done.add("writer credential", path or wiring.loaded.plan.keys.credential, made=False)
         return credential
+    _refuse_foreign(wiring, path)
     recipient = _identity(context, wiring, identity_name, done)
     credential = WriterCredential(keys.new_secrets(wiring.randomness), (recipient,))
     write_private(path, keys.encode_credential(credential))
     done.add("writer credential", path, made=True)
     return credential
+
+
+def _refuse_foreign(wiring: Wiring, path: str) -> None:
+    """A new credential fits new repositories only: beside one that is there it would be in the way
+    of the one that is wanted. Raises KeyUnavailable, StorageError."""
+    for name in wiring.loaded.plan.repositories:
+        bare = wiring.bare_storage(name)
+        if isinstance(bare, Local) and not os.path.isdir(bare.where):
+            continue
+        storage = wiring.storage(name)
+        if lifecycle.is_in_use(storage):
+            source = "" if name == wiring.primary() else f" --from {name}"
+            raise KeyUnavailable(
+                f"{path}: the writer credential is lost, and a new one would not fit the "
+                f"repository {name} ({storage.where}), which is there",
+                hint=f"make it again from the repository: 'drctl key credential {path}{source} "
+                "--identity FILE', or bring it back from its copy",
+            )
 
 
 def _identity(context: Context, wiring: Wiring, name: str, done: _Done) -> Recipient:
@@ -100,7 +137,7 @@ def _repositories(wiring: Wiring, credential: WriterCredential, done: _Done) -> 
         storage = wiring.storage(name)
         made = not lifecycle.exists(storage)
         if made:
-            _tell_of_history(wiring, name)
+            _tell_of_history(wiring, name, storage)
             try:
                 lifecycle.create(storage, credential, wiring.randomness)
             except AlreadyExists:
@@ -111,8 +148,12 @@ def _repositories(wiring: Wiring, credential: WriterCredential, done: _Done) -> 
             done.add(f"key of {recipient.name}, which was lost", storage.where, made=True)
 
 
-def _tell_of_history(wiring: Wiring, name: str) -> None:
-    """The place is empty, but a copy of it is there: it was lost, rather than never made."""
+def _tell_of_history(wiring: Wiring, name: str, storage: Storage) -> None:
+    """The place is empty, but a copy of it is there: it was lost, rather than never made. Or only
+    its config was."""
+    if lifecycle.is_in_use(storage):
+        wiring.warn(f"{name} had lost its config, which is made again: what it holds stays")
+        return
     for copy, part in wiring.loaded.plan.repositories.items():
         is_there = False
         if part.copy_of == name:
@@ -123,7 +164,7 @@ def _tell_of_history(wiring: Wiring, name: str) -> None:
             text = (
                 f"{name} is made empty, but its copy {copy} holds history: '{line}' brings it back"
             )
-            wiring.report.emit(Notice("warning", text))
+            wiring.warn(text)
 
 
 def _evidence_key(wiring: Wiring, done: _Done) -> None:

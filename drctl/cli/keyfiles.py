@@ -44,6 +44,8 @@ def rewrite_private(path: str, text: str) -> None:
 
 
 def _trouble(path: str, error: OSError) -> KeyUnavailable:
-    return KeyUnavailable(
-        f"{path}: cannot be written: {error.strerror}", hint="look at its directory's rights"
-    )
+    if isinstance(error, FileExistsError):
+        hint = f"nothing is written over: look what it is, and move it away: mv {path} {path}.old"
+    else:
+        hint = "look at its directory's rights"
+    return KeyUnavailable(f"{path}: cannot be written: {error.strerror}", hint=hint)

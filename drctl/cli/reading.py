@@ -100,6 +100,18 @@ def open_for_reading(context: Context, repository: str | None, identity_path: st
     return open_with(context, wiring, name, context.identity(wiring, identity_path))
 
 
+def open_to_list(
+    context: Context, wiring: Wiring, name: str, identity_path: str | None
+) -> Repository:
+    """Listing needs the writer credential only, which asks for no passphrase. An identity serves
+    where one was given, or the credential is lost."""
+    path = wiring.credential_path()
+    is_lost = path is not None and not os.path.exists(path)
+    if identity_path or context.kit() or is_lost:
+        return wiring.as_reader(name, context.identity(wiring, identity_path))
+    return wiring.as_writer(name)
+
+
 def open_with(context: Context, wiring: Wiring, name: str, identity: Identity) -> Opened:
     """The same with an identity that is at hand."""
     opened = wiring.as_reader(name, identity)

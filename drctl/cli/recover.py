@@ -13,7 +13,7 @@ import click
 from drctl.cli.aftermath import tell_step
 from drctl.cli.context import (
     Context,
-    from_option,
+    from_plan_option,
     identity_option,
     instant,
     kit_option,
@@ -58,7 +58,7 @@ from drctl.wiring import Wiring, state_home
 @click.option("--refuse", metavar="STEP", help="Refuse it.")
 @click.option("--cancel", is_flag=True, help="End the run: nothing more begins, and it is undone.")
 @click.option("--by", metavar="NAME", help="Who approves, refuses or cancels.")
-@from_option
+@from_plan_option
 @kit_option
 @identity_option
 @output_options

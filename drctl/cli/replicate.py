@@ -7,7 +7,7 @@ import click
 from drctl.cli.context import (
     Context,
     as_of_option,
-    from_option,
+    from_plan_option,
     output_options,
     pass_context,
 )
@@ -20,7 +20,7 @@ from drctl.units import show_bytes
 @click.option(
     "--verify", "proving", is_flag=True, help="Read what the copy holds, and mend what is damaged."
 )
-@from_option
+@from_plan_option
 @as_of_option
 @output_options
 @pass_context

@@ -6,11 +6,12 @@ from drctl.cli.context import (
     Context,
     as_of_option,
     from_option,
+    identity_option,
     kit_option,
     output_options,
     pass_context,
 )
-from drctl.cli.reading import source_of
+from drctl.cli.reading import open_to_list, source_of
 from drctl.errors import ExitCode, UsageError
 from drctl.events import Notice
 from drctl.ops import group
@@ -25,15 +26,21 @@ from drctl.wiring import Wiring
 @from_option
 @as_of_option
 @kit_option
+@identity_option
 @output_options
 @pass_context
-def command(context: Context, asset: str | None, deleted: bool, repository: str | None) -> int:
+def command(
+    context: Context,
+    asset: str | None,
+    deleted: bool,
+    repository: str | None,
+    identity_path: str | None,
+) -> int:
     """List snapshots, of one ASSET, of a GROUP or of all, oldest first. Needs the writer credential
-    only, or a recovery kit."""
+    only; where it is lost, an identity or a recovery kit."""
     wiring = context.wiring()
     name = source_of(context, wiring, repository)
-    kit = context.kit()
-    opened = wiring.as_reader(name, kit.identity) if kit else wiring.as_writer(name)
+    opened = open_to_list(context, wiring, name, identity_path)
     folder = names.TRASHED if deleted else names.SNAPSHOTS
     found = catalog.load(opened, context.pool(), folder)
     held = holds.load(opened)

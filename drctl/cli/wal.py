@@ -7,7 +7,7 @@ import click
 
 from drctl.cli.context import (
     Context,
-    from_option,
+    from_plan_option,
     identity_option,
     output_options,
     pass_context,
@@ -50,7 +50,7 @@ def push(context: Context, asset: str, path: str) -> None:
 @click.argument("asset")
 @click.argument("file")
 @click.argument("path")
-@from_option
+@from_plan_option
 @identity_option
 @output_options
 @pass_context

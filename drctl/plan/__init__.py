@@ -6,7 +6,7 @@ from hashlib import sha256
 
 from pydantic import ValidationError
 
-from drctl.errors import PlanError
+from drctl.errors import NoPlan, PlanError
 from drctl.plan.checks import check
 from drctl.plan.lint import Finding, lint
 from drctl.plan.model import Plan
@@ -29,15 +29,17 @@ class LoadedPlan:
 
 
 def load(path: str) -> LoadedPlan:
-    """Raises PlanError with all mistakes, each as `file:line:column: place: what`."""
+    """Raises PlanError with all mistakes, each as `file:line:column: place: what`; NoPlan."""
     try:
         with open(path, "rb") as file:
             data = file.read()
-    except OSError as error:
-        raise PlanError(
+    except FileNotFoundError as error:
+        raise NoPlan(
             f"{path}: {error.strerror}",
-            hint=f"make a new plan with 'drctl --plan {path} init', or name another",
+            hint=f"is the path right? 'drctl --plan {path} init' makes a new plan",
         ) from error
+    except OSError as error:
+        raise PlanError(f"{path}: {error.strerror}", hint="name a plan's file") from error
     return load_text(data, path, os.path.dirname(os.path.abspath(path)))
 
 

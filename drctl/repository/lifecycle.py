@@ -48,6 +48,12 @@ def exists(storage: Storage) -> bool:
     return True
 
 
+def is_in_use(storage: Storage) -> bool:
+    """Whether there is a repository, or what is left of one whose config was lost. Raises
+    StorageError."""
+    return exists(storage) or any(True for _ in storage.list(names.KEYS))
+
+
 def open_as_writer(
     storage: Storage,
     credential: WriterCredential,
@@ -57,7 +63,8 @@ def open_as_writer(
     """With the writer credential. New data is sealed to the credential's recipients, whatever the
     repository claims: who can write to the storage must not be able to add a reader. When the
     two differ, `outdated` is told."""
-    config = _config(storage, _config_bytes(storage), credential.secrets)
+    written = _config_bytes(storage, "'drctl init' makes it, or is the address wrong?")
+    config = _config(storage, written, credential.secrets)
     if set(config.recipients) != set(credential.recipients):
         claimed = ", ".join(r.name for r in config.recipients)
         outdated(
@@ -108,19 +115,24 @@ def open_as_reader(storage: Storage, identity: Identity, randomness: Randomness)
     return Repository(storage, secrets, _config(storage, written, secrets).recipients, randomness)
 
 
-def _config_bytes(storage: Storage) -> bytes:
+def _config_bytes(
+    storage: Storage, hint: str = "is the address right? Else read a copy: --from"
+) -> bytes:
     try:
         return storage.get(names.CONFIG)
     except NotFound as error:
-        raise StorageError(
-            f"{storage.where}: there is no drctl repository",
-            hint="run 'drctl init' to make it, or check the address",
-        ) from error
+        raise StorageError(f"{storage.where}: there is no drctl repository", hint=hint) from error
 
 
 def _config(storage: Storage, data: bytes, secrets: Secrets | None) -> Config:
     """Checked as far as the secrets at hand allow."""
     try:
         return documents.decode_config(data, secrets)
-    except (IntegrityError, KeyUnavailable) as error:
-        raise type(error)(f"{storage.where}: {error.what}", hint=error.hint) from error
+    except IntegrityError as error:
+        raise IntegrityError(f"{storage.where}: {error.what}", hint=error.hint) from error
+    except KeyUnavailable as error:
+        raise KeyUnavailable(
+            f"{storage.where}: {error.what}",
+            hint="is the address right? 'drctl key credential FILE', with an identity of this "
+            "repository, makes its writer credential",
+        ) from error

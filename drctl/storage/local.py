@@ -219,7 +219,7 @@ class Local:
         if not found or not stat.S_ISDIR(found.st_mode):
             raise StorageError(
                 f"{self._path}: the repository's directory is not there",
-                hint="is its disk mounted? 'drctl init' makes a new repository",
+                hint="is its disk mounted? Is the address right?",
             )
         if self._identity not in (None, (found.st_dev, found.st_ino)):
             raise StorageError(

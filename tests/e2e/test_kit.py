@@ -146,6 +146,21 @@ def test_what_is_missing_is_said(site) -> None:
     assert "no snapshots" in elsewhere.run("snapshots", *two, **keys)
 
 
+def test_a_kit_reads_a_repository_wherever_it_is_mounted_and_a_plan_that_is_named(site) -> None:
+    site.run("backup", "tree")
+    kit = make_kit(site, "--without-credentials")
+    shutil.move(site.top / "local", site.top / "mounted")
+    for words in (("--kit", kit), ("--plan", "none.yaml", "--kit", kit)):
+        away = site.top / "away"
+        shutil.rmtree(away, ignore_errors=True)
+        elsewhere = Elsewhere(away)
+        code = 3 if "--plan" in words else 0
+        told = elsewhere.run(
+            *words[:-2], "snapshots", *words[-2:], "--from", site.top / "mounted", code=code
+        )
+        assert ("none.yaml" if code else "tree") in told
+
+
 def test_kit_test_proves_the_real_repositories(site) -> None:
     site.run("backup")
     kit = make_kit(site)

@@ -178,3 +178,10 @@ def test_a_file_that_changes_while_it_is_read_is_told_and_the_rest_is_saved(site
     shutil.rmtree(site.top / "all")
     again = site.json("backup", "tree")["snapshots"][0]
     assert again["status"] == "complete"
+
+
+def test_one_failed_asset_is_one_document(site) -> None:
+    with_asset(site, "files: {paths: [live/none]}")
+    found = site.json("backup", "wrong", code=ExitCode.SOURCE)
+    assert found["failed"]["wrong"]["exit_code"] == ExitCode.SOURCE
+    assert found["snapshots"] == []

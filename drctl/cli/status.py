@@ -47,8 +47,8 @@ def command(context: Context) -> int:
     objective, how far copies are behind, when drills were, and what is to be done.
 
     Needs the writer credential only. Exit code 10 when an objective is missed or nobody can tell,
-    11 when a repository cannot be asked, 5 when none can, 6 when a snapshot does not read
-    or a key is lost.
+    an asset has no snapshot or the last drill failed, 11 when a repository cannot be asked, 5 when
+    none can, 6 when a snapshot does not read or a key is lost.
     """
     wiring, pool = context.wiring(), context.pool()
     found = _look(wiring, pool)
@@ -81,14 +81,23 @@ def _code(found: _Found) -> int:
         return ExitCode.INTEGRITY
     gone = {one.name for one in unreached}
     told = [s for s in found.standings if s.repository not in gone]
-    if any(s.verdict in {"missed", "unknown"} for s in told) or _drills_missed(found):
+    missed = any(s.verdict in {"missed", "unknown"} for s in told)
+    if missed or _never_saved(found) or _drills_missed(found):
         return ExitCode.OBJECTIVE_MISSED
     return ExitCode.PARTIAL if unreached else ExitCode.DONE
 
 
 def _drills_missed(found: _Found) -> list[Gate]:
-    due = {"overdue", "failed", "never verified"}
-    return [g for g in found.drills if found.drill_every and g.readiness in due]
+    """One that failed shows that recovery does not work, however often the plan wants it tried."""
+    due = {"overdue", "failed", "never verified"} if found.drill_every else {"failed"}
+    return [g for g in found.drills if g.readiness in due]
+
+
+def _never_saved(found: _Found) -> list[Standing]:
+    """Nothing of these could be brought back: no objective is needed to say that that is wrong.
+    What a copy lacks its lag tells."""
+    asked = {one.name for one in found.seen if one.original is None and not one.trouble}
+    return [s for s in found.standings if s.repository in asked and s.newest is None]
 
 
 # -- text -----------------------------------------------------------------------------------------
@@ -131,6 +140,8 @@ def _todos(found: _Found) -> Iterator[Todo]:
             yield lost, f"drctl verify --repair --from {one.name}"
     for s in found.standings:
         yield from _todo(s, primary.name, found.seen)
+    for s in (s for s in _never_saved(found) if s.verdict == "none"):
+        yield f"{s.asset} has no snapshot in {s.repository}", f"drctl backup {s.asset}"
     for lag in found.lags:
         if lag.is_behind:
             yield f"{lag.repository} is behind {lag.original}", "drctl replicate"

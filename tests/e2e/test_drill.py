@@ -238,6 +238,15 @@ def test_evidence_is_verified_by_drctl_and_by_a_tool_that_is_not_ours(ready) -> 
     ready.run("gate")
 
 
+def test_a_drill_that_did_not_pass_is_to_be_done_however_often_drills_are_due(ready) -> None:
+    change(ready, ", drill_every: 30d", "")
+    assert "all is well" in ready.run("status").stdout  # nobody said that it must be drilled
+    change(ready, "rto: 10m", "rto: 1ms")
+    drill(ready, "missed")
+    told = ready.json("status", code=10)
+    assert told["to_do"] == [{"what": "drill far: failed", "command": "drctl drill far"}]
+
+
 def test_a_gate_is_shut_without_evidence_and_by_each_fault_of_it(ready) -> None:
     assert "never verified" in ready.run("gate", code=10).stdout
     drill(ready)

@@ -46,3 +46,14 @@ def test_an_old_point_is_missed_and_no_repository_at_all_is_no_answer(site) -> N
     shutil.rmtree(site.top / "local")
     told = site.json("status", code=5)
     assert all(r["trouble"] for r in told["repositories"])
+
+
+def test_an_asset_that_was_never_saved_is_to_be_done_without_any_objective(site) -> None:
+    plan = (site.top / "plan.yaml").read_text()
+    site.plan(plan.replace("objectives: {rpo: 2h}\n", ""))
+    site.run("backup", "tree", "base")
+    told = site.json("status", code=10)
+    due = {"what": "dump has no snapshot in local", "command": "drctl backup dump"}
+    assert told["to_do"] == [due]
+    site.run("backup", "dump")
+    assert "all is well" in site.run("status").stdout

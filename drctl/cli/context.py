@@ -196,11 +196,11 @@ class Context:
         """Go on only if a person, or `--yes`, says so. Raises UsageError."""
         if yes:
             return
+        click.echo(what, err=True)
         if not os.isatty(0):
             raise UsageError(
                 "this has to be confirmed, and there is no terminal to ask at", hint="give --yes"
             )
-        click.echo(what, err=True)
         click.confirm("Go on?", abort=True, err=True)
 
     # -- results ------------------------------------------------------------------------------

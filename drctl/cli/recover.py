@@ -2,9 +2,7 @@
 
 import json
 import os
-import signal
 import socket
-from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
@@ -28,12 +26,12 @@ from drctl.errors import ExitCode, PlanError, TargetRefused, UsageError
 from drctl.events import Notice
 from drctl.ops.recovery import runs
 from drctl.ops.recovery.graph import Graph, Mode
-from drctl.ops.recovery.performer import Acting, Place, born, is_there
+from drctl.ops.recovery.performer import Acting, Place, is_there
 from drctl.ops.recovery.process import Programs
 from drctl.ops.recovery.returning import Returning
 from drctl.ops.recovery.runner import Runner
 from drctl.ops.recovery.runs import Run
-from drctl.ops.recovery.state import State, replay
+from drctl.ops.recovery.state import State, replay, why_final
 from drctl.ops.recovery.timing import timing
 from drctl.plan.model import Plan
 from drctl.units import show_instant, show_seconds
@@ -52,7 +50,8 @@ from drctl.wiring import Wiring, state_home
 @click.option("--to", metavar="DIRECTORY", help="Put every asset below it, under its name.")
 @click.option("--set", "sets", multiple=True, metavar="NAME=VALUE", help="A parameter's value.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--resume", is_flag=True, help="Go on with the run that began last.")
+@click.option("--resume", is_flag=True, help="Go on with the run that began last, or try again.")
+@click.option("--anew", is_flag=True, help="Begin another, though the last one has not ended.")
 @click.option("--watch", is_flag=True, help="Show how the run that began last stands.")
 @click.option("--approve", metavar="STEP", help="Agree to a step that waits for it.")
 @click.option("--refuse", metavar="STEP", help="Refuse it.")
@@ -67,7 +66,8 @@ def command(context: Context, /, **given: Any) -> int:
     """Carry the plan's recovery out, for real: what it does and where is said first, and asked.
 
     Nothing is ever overwritten. When drctl is killed or the terminal lost, --resume goes on where
-    it stood. A program that was running then is ended and run again.
+    it stood. A program that was running then is ended and run again. After a recovery that failed,
+    --resume tries again what failed or was undone. Two of one plan never run at once.
     """
     wiring = context.wiring()
     home = os.path.join(state_home(), "recoveries", wiring.loaded.plan.name)
@@ -77,12 +77,31 @@ def command(context: Context, /, **given: Any) -> int:
     if given["watch"]:
         run = runs.newest(home, wiring.clock)
         return _show(context, wiring, run, _graph(wiring, run.order))
+    with runs.alone(home):
+        return (_resume if given["resume"] else _begin)(context, home, given)
+
+
+def _resume(context: Context, home: str, given: dict[str, Any]) -> int:
+    wiring = context.wiring()
+    run = runs.newest(home, wiring.clock)
+    why = _why_final(wiring, run)
+    if why:
+        raise UsageError(f"{told(run)} cannot go on: {why}", hint="see it with --watch")
     identity = context.identity(wiring, given["identity_path"])
-    if given["resume"]:
-        run = runs.newest(home, wiring.clock)
-        _check_resumable(run)
-        opened = open_with(context, wiring, run.order["repository"], identity)
-        return _go_on(context, opened, run)
+    wiring.report.emit(Notice("info", f"going on with {told(run)}"))
+    return _go_on(context, open_with(context, wiring, run.order["repository"], identity), run)
+
+
+def _begin(context: Context, home: str, given: dict[str, Any]) -> int:
+    wiring = context.wiring()
+    before = runs.unfinished(home, wiring.clock)
+    if before and not given["anew"]:
+        raise UsageError(
+            f"{told(before)} has not ended",
+            hint="go on with --resume, or have it undone with --cancel --by NAME and --resume; "
+            "'drctl recover --anew' leaves it as it is and begins another",
+        )
+    identity = context.identity(wiring, given["identity_path"])
     declared_ns = wiring.clock.now_ns()
     source = given["repository"] or first_that_answers(wiring, [wiring.primary(), *wiring.others()])
     wiring.part(source)
@@ -94,6 +113,8 @@ def command(context: Context, /, **given: Any) -> int:
         wiring.report.emit(Notice("info", announcement))
     context.confirm(announcement, given["yes"])
     name = f"{declared_ns // 10**9}-{wiring.randomness(3).hex()}"
+    if before:
+        runs.end_what_was_left(before)
     run = runs.begin(home, name, order, wiring.clock)
     run.journal.append("declared", at_ns=declared_ns, mode=order["mode"])
     return _go_on(context, opened, run)
@@ -193,9 +214,14 @@ def _announcement(wiring: Wiring, order: runs.Order) -> str:
 # -- carrying it out ------------------------------------------------------------------------------
 
 
-def _check_resumable(run: Run) -> None:
-    if run.has_ended:
-        raise UsageError("the recovery that began last has ended", hint="see it with --watch")
+def told(run: Run) -> str:
+    """Which run is meant."""
+    declared = show_instant(run.order["declared_ns"])
+    return f"the recovery ({run.order['mode']}) declared {declared} (run {run.name})"
+
+
+def _why_final(wiring: Wiring, run: Run) -> str:
+    return why_final(replay(_graph(wiring, run.order), run.journal.events()))
 
 
 def _graph(wiring: Wiring, order: runs.Order, counted: dict[str, bool] | None = None) -> Graph:
@@ -213,7 +239,7 @@ def _go_on(context: Context, opened: Opened, run: Run) -> int:
     context.interrupted_hint = "nothing is lost: 'drctl recover --resume' goes on"
     with run.journal.running():
         if run.journal.events()[-1]["event"] != "declared":
-            _end_what_was_left(run)
+            runs.end_what_was_left(run)
             run.journal.append("resumed", host=socket.gethostname())
         assets = {  # from the snapshots that were decided on, whatever is newer by now
             name: returning(opened, name, asset["to"], order["at_ns"], asset["snapshot"])
@@ -246,17 +272,6 @@ def _place_of(opened: Opened, run: Run, assets: dict[str, Returning]) -> Place:
     )
 
 
-def _end_what_was_left(run: Run) -> None:
-    """Programs of a drctl that was killed: they are run again, so they must not run twice."""
-    events = run.journal.events()
-    over = {event["step"] for event in events if event["event"] == "over"}
-    for event in events:
-        is_left = event["event"] == "process" and event["step"] not in over
-        if is_left and event["born"] and born(event["pid"]) == event["born"]:
-            with suppress(ProcessLookupError):
-                os.killpg(event["pid"], signal.SIGKILL)
-
-
 # -- answers from other terminals -----------------------------------------------------------------
 
 
@@ -264,9 +279,9 @@ def _answer(context: Context, wiring: Wiring, run: Run, given: dict[str, Any]) -
     who = given["by"]
     if not who:
         raise UsageError("who says so?", hint="give your name with --by; it is recorded")
-    if run.has_ended:
-        raise UsageError("the recovery that began last has ended")
     step = given["approve"] or given["refuse"]
+    if run.has_ended and (step or _why_final(wiring, run)):
+        raise UsageError(f"{told(run)} has ended", hint="see it with --watch")
     if step:
         asked = [s.name for s in _graph(wiring, run.order).steps if s.kind == "approval"]
         if step not in asked:
@@ -274,11 +289,13 @@ def _answer(context: Context, wiring: Wiring, run: Run, given: dict[str, Any]) -
             raise UsageError(f"no step '{step}' waits for an approval", hint=f"such are: {listed}")
         word = "approved" if given["approve"] else "refused"
         run.journal.append(word, step=step, by=who)
-        context.result({"step": step, word: True, "by": who}, f"{step}: {word} by {who}")
+        document = {"run": run.name, "step": step, word: True, "by": who}
+        context.result(document, f"{step}: {word} by {who}, in {told(run)}")
         return ExitCode.DONE
     run.journal.append("cancelled", by=who)
     hint = "" if run.journal.is_running() else "; 'drctl recover --resume' undoes what was done"
-    context.result({"cancelled_by": who}, f"cancelled by {who}{hint}")
+    document = {"run": run.name, "cancelled_by": who}
+    context.result(document, f"{told(run)}: cancelled by {who}{hint}")
     return ExitCode.DONE
 
 
@@ -288,6 +305,9 @@ def _show(context: Context, wiring: Wiring, run: Run, graph: Graph) -> int:
     context.result(_document(run, graph, state), _text(run, graph, state))
     if run.journal.is_running() or not state.ending:
         wiring.report.emit(Notice("info", "it has not ended: see --watch and --resume"))
+    elif not why_final(state):
+        words = "--resume tries again what failed; --cancel --by NAME, then --resume, undoes it"
+        wiring.report.emit(Notice("info", words))
     return ExitCode.DONE if state.ending in {"", "done"} else ExitCode.OBJECTIVE_MISSED
 
 
@@ -317,7 +337,8 @@ def _document(run: Run, graph: Graph, state: State) -> dict[str, Any]:
 
 def _text(run: Run, graph: Graph, state: State) -> str:
     began = show_instant(state.began_ns)
-    lines = [f"{run.order['mode']} declared {began}: {state.ending or 'going on'}"]
+    head = f"{run.order['mode']} declared {began}, run {run.name}"
+    lines = [f"{head}: {state.ending or 'going on'}"]
     for step in graph.steps:
         at = state[step.name]
         took = show_seconds((at.ended_ns - at.asked_ns) / 1e9) if at.ended_ns else ""

@@ -151,7 +151,7 @@ def _trouble(path: str, error: OSError) -> StorageError:
 
 
 @contextmanager
-def exclusive(path: str, what: str) -> Iterator[None]:
+def exclusive(path: str, what: str, hint: str = "wait until it ends") -> Iterator[None]:
     """Hold a lock file. It goes with the process, so a killed run leaves no lock behind.
     Raises Busy while another run holds it."""
     try:
@@ -163,7 +163,7 @@ def exclusive(path: str, what: str) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(descriptor)
-        raise Busy(f"{what} is already running here", hint="wait until it ends") from error
+        raise Busy(f"{what} is already running here", hint=hint) from error
     try:
         yield
     finally:

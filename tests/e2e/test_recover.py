@@ -54,8 +54,14 @@ def test_a_recovery_survives_a_kill_and_keeps_who_approved_it(lost, stop_at_end)
     lost.run("recover", "--approve", "ask", "--by", "Ada Lovelace")
     wait_for(lost, "app", "running")
     lost.run("recover", "--resume", code=8)
+    said = lost.run("recover", "--yes", code=8).stderr
+    assert "a recovery of this plan is already running here" in said
     running.send_signal(signal.SIGKILL)
     running.wait()
+    (run,) = (path.name for path in (lost.top / "state/recoveries/shop").glob("*-*"))
+    said = lost.run("recover", "--yes", code=2).stderr  # nobody fences twice without a word
+    assert f"(run {run}) has not ended" in said
+    assert "--anew" in said
     (lost.top / "go").touch()
     found = lost.json("recover", "--resume")
     steps = {s["step"]: s for s in found["steps"]}
@@ -82,6 +88,7 @@ def test_a_recovery_survives_a_kill_and_keeps_who_approved_it(lost, stop_at_end)
 def test_a_recovery_says_what_it_does_and_asks(lost) -> None:
     said = lost.run("recover", code=2).stderr
     assert "this has to be confirmed" in said
+    assert f"to {lost.top}/live/base.db" in said
     assert not (lost.top / "live").exists()
 
 
@@ -143,10 +150,50 @@ def test_a_cancelled_recovery_is_undone(bare) -> None:
     bare.plan(text.replace("    well:", "    hold: {approval: boss, after: [app]}\n    well:"))
     running = bare.start("recover", "--yes", "--mode", "planned", "--to", bare.top / "new")
     wait_for(bare, "hold", "running")
-    bare.run("recover", "--cancel", "--by", "Bob")
+    said = bare.run("recover", "--cancel", "--by", "Bob").stdout
+    assert "the recovery (planned) declared" in said
     assert running.wait(60) == 10
     assert (bare.top / "runs").read_text().split()[-1] == "stop"
     assert bare.json("recover", "--watch", code=10)["cancelled_by"] == "Bob"
+
+
+def test_a_recovery_is_begun_anew_when_that_is_said_and_what_was_left_is_ended(lost) -> None:
+    running = lost.start("recover", "--yes")
+    wait_for(lost, "ask", "running")
+    lost.run("recover", "--approve", "ask", "--by", "Ada")
+    wait_for(lost, "app", "running")
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    (lost.top / "go").touch()
+    found = lost.json("recover", "--yes", "--anew", "--mode", "planned", "--to", lost.top / "new")
+    assert found["ending"] == "done"
+    asleep = subprocess.run(["pgrep", "-f", "app start"], capture_output=True, check=False)
+    left = asleep.stdout.split()
+    assert [p for p in left if os.readlink(f"/proc/{int(p)}/cwd") == str(lost.top)] == []
+    lost.run("recover", "--resume", code=2)
+
+
+def test_a_recovery_that_failed_is_tried_again_where_it_failed(bare) -> None:
+    text = PLAN.replace("after: [app]}", "after: [app], on_failure: undo}", 1)
+    lay_out(bare, text, TRIED)
+    said = bare.run("recover", "--yes", "--to", bare.top / "new", code=10).stderr
+    assert "--resume tries again what failed" in said
+    assert acts(bare) == ["start", "ask", "stop"]
+    (bare.top / "go").touch()
+    found = bare.json("recover", "--resume")
+    assert found["ending"] == "done"
+    assert acts(bare) == ["start", "ask", "stop", "start", "ask"]
+    steps = {s["step"]: s["attempts"] for s in found["steps"]}
+    assert (steps["fence"], steps["base"], steps["app"]) == (1, 1, 2)
+    said = bare.run("recover", "--resume", code=2).stderr
+    assert f"(run {found['run']}) cannot go on: it has ended" in said
+
+
+TRIED = """\
+#!/bin/sh
+echo "$1" >> acts
+test "$1" != ask || test -e go && echo up
+"""
 
 
 BOTH_WAYS = f"""\

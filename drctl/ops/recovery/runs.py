@@ -2,15 +2,19 @@
 
 import json
 import os
+import signal
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from drctl.clock import Clock
 from drctl.errors import UsageError
-from drctl.ops.recovery.journal import Journal
+from drctl.ops.recovery.journal import Event, Journal
+from drctl.ops.recovery.performer import born
 from drctl.private import make_directory, write_new
+from drctl.repository.state import exclusive
 
 _ORDER = "order.json"
 Order = dict[str, Any]
@@ -26,7 +30,31 @@ class Run:
 
     @property
     def has_ended(self) -> bool:
-        return any(event["event"] == "ended" for event in self.journal.events())
+        """One that failed and was resumed has not."""
+        words = [e["event"] for e in self.journal.events() if e["event"] in {"ended", "resumed"}]
+        return words[-1:] == ["ended"]
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything was done yet."""
+        return any(event["event"] == "started" for event in self.journal.events())
+
+
+def alone(home: str) -> AbstractContextManager[None]:
+    """Hold all recoveries of a plan: a second one would fence again, and nobody's answer would
+    reach the first. Raises Busy."""
+    return exclusive(
+        os.path.join(home, "recover.lock"),
+        "a recovery of this plan",
+        hint="see it with 'drctl recover --watch', end it with --cancel --by NAME",
+    )
+
+
+def unfinished(home: str, clock: Clock) -> Run | None:
+    """The run that began last, where it did something and was left before its end. One that was
+    begun anew in spite of it is not asked about again: whoever said so knew."""
+    run = _newest(home, clock)
+    return run if run and run.has_begun and not run.has_ended else None
 
 
 def begin(home: str, name: str, order: Order, clock: Clock) -> Run:
@@ -39,10 +67,28 @@ def begin(home: str, name: str, order: Order, clock: Clock) -> Run:
 
 def newest(home: str, clock: Clock) -> Run:
     """The run that began last. Raises UsageError when there was none."""
-    found = max(_all(home, clock), key=lambda run: run.name, default=None)
+    found = _newest(home, clock)
     if found is None:
         raise UsageError("there is no recovery here", hint="'drctl recover' begins one")
     return found
+
+
+def end_what_was_left(run: Run) -> None:
+    """Programs of a drctl that was killed: they are run again, so they must not run twice."""
+    left: dict[str, list[Event]] = {}
+    for event in run.journal.events():
+        if event["event"] == "process":
+            left.setdefault(event["step"], []).append(event)
+        elif event["event"] in {"over", "undone"}:
+            left.pop(event["step"], None)
+    for event in chain.from_iterable(left.values()):
+        if event["born"] and born(event["pid"]) == event["born"]:
+            with suppress(ProcessLookupError):
+                os.killpg(event["pid"], signal.SIGKILL)
+
+
+def _newest(home: str, clock: Clock) -> Run | None:
+    return max(_all(home, clock), key=lambda run: run.name, default=None)
 
 
 def _all(home: str, clock: Clock) -> Iterator[Run]:

@@ -6,6 +6,9 @@
 A step that runs when drctl is killed is `waiting` again once a resume has said so: it is carried
 out anew. An approval runs from the moment it is asked for until a person answers; nobody but a
 person ends it, and a resume asks for it again only when nobody has answered.
+
+A run that failed goes on, too, when a resume says so: what failed or was undone is to be done then,
+and a refused approval is asked for again.
 """
 
 from collections.abc import Mapping
@@ -82,7 +85,7 @@ def apply(state: State, event: Event) -> State:
     if kind == "ended":
         return replace(state, ending=event["ending"], ended_ns=event["at_ns"])
     if kind == "resumed":
-        return _steps(state, {name: _resumed(step) for name, step in state.steps.items()})
+        return _go_on(state)
     step = state.steps.get(event.get("step", ""))
     change = _CHANGES.get(kind)
     if step is None or change is None:
@@ -92,6 +95,29 @@ def apply(state: State, event: Event) -> State:
 
 def _steps(state: State, steps: dict[str, StepState]) -> State:
     return replace(state, steps=MappingProxyType(steps))
+
+
+def why_final(state: State) -> str:
+    """Why a run cannot go on; empty where it can."""
+    if state.ending in {"done", "cancelled"}:
+        return "it has ended" if state.ending == "done" else f"{state.cancelled_by} cancelled it"
+    stuck = [name for name, step in state.steps.items() if step.status == "stuck"]
+    return f"what {stuck[0]} did could not be undone" if stuck and state.ending else ""
+
+
+def _go_on(state: State) -> State:
+    if not state.ending:
+        return _steps(state, {name: _resumed(step) for name, step in state.steps.items()})
+    if why_final(state):
+        return state
+    again = _steps(state, {name: _again(step) for name, step in state.steps.items()})
+    return replace(again, ending="", ended_ns=0)
+
+
+def _again(step: StepState) -> StepState:
+    if step.status not in {"failed", "undone"}:
+        return step
+    return replace(step, status="waiting", ended_ns=0, by="", is_approved=False)
 
 
 def _resumed(step: StepState) -> StepState:

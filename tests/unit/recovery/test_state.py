@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from drctl.errors import IntegrityError
 from drctl.ops.recovery.graph import Graph, Step, graph
 from drctl.ops.recovery.journal import Journal
-from drctl.ops.recovery.state import State, moves, replay
+from drctl.ops.recovery.state import State, moves, replay, why_final
 
 NAMES = [f"s{i}" for i in range(6)]
 
@@ -127,8 +127,14 @@ class Run(RuleBasedStateMachine):
     @rule()
     def it_is_resumed(self) -> None:
         self.alive = True
+        before = self.state()
         self.journal.append("resumed", by="Ada")
         assert not self.running()
+        if before.ending == "failed" and not why_final(before):
+            assert not self.state().ending
+            self.done_once -= {n for n, s in before.steps.items() if s.status == "undone"}
+        else:
+            assert self.state().ending == before.ending
 
     @invariant()
     def what_is_done_stays_done_unless_it_was_undone(self) -> None:

@@ -36,7 +36,11 @@ class Opened:
 
     def pick(self, wanted: str, at_ns: int | None = None) -> Snapshot:
         """See catalog.pick."""
-        return catalog.pick(self.found, wanted, at_ns, tuple(self.wiring.loaded.plan.assets))
+        assets = tuple(self.wiring.loaded.plan.assets)
+        picked = catalog.pick(self.found, wanted, at_ns, assets)
+        for doubt in self.found.doubts(picked, self.wiring.clock.now_ns()):
+            self.wiring.warn(doubt)
+        return picked
 
     def root(self, snapshot: Snapshot) -> Root:
         """The root of a snapshot's entries."""

@@ -156,7 +156,10 @@ def _todo(s: Standing, primary: str, seen: Sequence[Seen]) -> Iterator[Todo]:
         mend = f"mend the source, then: drctl backup {s.asset}"
         yield f"{s.asset} is suspect: {s.newest.suspect}", accept if is_odd else mend
     elif s.verdict == "unknown" and not any(o.name == s.repository and o.trouble for o in seen):
-        yield f"{s.asset}: {s.why}", "date; timedatectl"
+        yield (
+            f"{s.asset}: {s.why}",
+            f"date; timedatectl; when the clock is right: drctl backup {s.asset}",
+        )
     if s.verdict == "missed" and s.repository == primary:
         yield f"{s.asset} has no recovery point that is new enough", f"drctl backup {s.asset}"
 

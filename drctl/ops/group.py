@@ -120,14 +120,15 @@ def _facts(
 
 
 def runs(snapshots: Sequence[Snapshot], name: str) -> list[list[Snapshot]]:
-    """The whole recovery points of a group, oldest first. One whose run was killed between two
-    commits lacks a snapshot, and is none."""
+    """The whole recovery points of a group, in the order of the snapshots given. One whose run was
+    killed between two commits lacks a snapshot, and is none."""
     found: dict[str, list[Snapshot]] = {}
     for snapshot in snapshots:
         if snapshot.facts.get(NAME) == name:
             found.setdefault(snapshot.facts[RUN], []).append(snapshot)
     whole = [run for run in map(_in_the_plans_order, found.values()) if run]
-    return sorted(whole, key=lambda run: max(s.consistent_at_ns for s in run))
+    place = {s.name: number for number, s in enumerate(snapshots)}
+    return sorted(whole, key=lambda run: max(place[s.name] for s in run))
 
 
 def _in_the_plans_order(run: list[Snapshot]) -> list[Snapshot]:

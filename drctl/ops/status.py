@@ -120,7 +120,9 @@ def _judge(
     if rpo is None:
         return "none", ""
     if age is not None and age < -_CLOCKS_APART_SECONDS:
-        return "unknown", "its newest point lies in the future: a clock is wrong"
+        last = of_asset[-1]
+        whose = f"snapshot {last.short}, the newest, was made on {last.host}"
+        return "unknown", f"its newest point lies in the future: a clock is wrong; {whose}"
     if age is not None and age <= rpo:
         return "met", ""
     newest = of_asset[-1] if of_asset else None

@@ -1,8 +1,8 @@
 """The snapshots of a repository: list them, pick one, commit one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from drctl.codec import documents
@@ -11,6 +11,7 @@ from drctl.errors import IntegrityError, NotFound, StorageError, UsageError
 from drctl.model import Snapshot
 from drctl.repository import names
 from drctl.repository.repository import Repository
+from drctl.repository.retention import CLOCKS_DIFFER_NS
 from drctl.units import show_instant
 
 _T = TypeVar("_T")
@@ -19,13 +20,36 @@ _PARTS = 64
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """What was found. `damaged` names the snapshots that do not read, one sentence each."""
+    """What was found. `damaged` names the snapshots that do not read, one sentence each.
 
-    snapshots: tuple[Snapshot, ...]  # oldest consistent point first
+    The snapshots are in the order of their consistent points. One that was stored before its own
+    point is of a clock that was `ahead`: it stands where it was stored, so that it is not taken
+    for the newest until that time has come. `ahead`: its name, and when it was stored."""
+
+    snapshots: tuple[Snapshot, ...]  # oldest first
     damaged: tuple[str, ...]
+    ahead: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, asset: str) -> tuple[Snapshot, ...]:
         return tuple(s for s in self.snapshots if s.asset == asset)
+
+    def doubts(self, picked: Snapshot, now_ns: int) -> list[str]:
+        """What is to be told with a snapshot that was picked: whose clock was ahead."""
+        used = f"{picked.short}, of {show_instant(picked.consistent_at_ns)}, is used"
+        other = "name another with its id ('drctl snapshots'), or give --at"
+        told = [
+            f"snapshot {s.short} says that it is of {show_instant(s.consistent_at_ns)}, but was "
+            f"stored at {show_instant(self.ahead[s.name])}: the clock of {s.host} was ahead; "
+            f"{used}; {other}"
+            for s in self.of(picked.asset)
+            if s.name in self.ahead
+            and (s == picked or s.consistent_at_ns > picked.consistent_at_ns)
+        ]
+        past = [s for s in self.of(picked.asset) if s.consistent_at_ns <= now_ns]
+        if not told and picked.consistent_at_ns > now_ns + CLOCKS_DIFFER_NS:
+            newest = f"the newest that is not: {past[-1].short}; " if past else ""
+            told = [f"{used}, which is yet to come by this machine's clock; {newest}{other}"]
+        return told
 
 
 def load(
@@ -33,7 +57,7 @@ def load(
 ) -> Catalog:
     """All snapshots. A damaged one never hides the others; one that was removed meanwhile is left
     out."""
-    listed = [names.digest_of(info.name) for info in repository.storage.list(folder)]
+    stored_ns = {names.digest_of(i.name): i.modified_ns for i in repository.storage.list(folder)}
 
     def one(digest: str) -> Snapshot | str | None:
         try:
@@ -43,12 +67,19 @@ def load(
         except NotFound:
             return None  # it was removed since it was listed
 
-    found = _each(one, listed, pool)
-    good = sorted(
-        (s for s in found if isinstance(s, Snapshot)),
-        key=lambda s: (s.consistent_at_ns, s.finished_at_ns, s.name),
-    )
-    return Catalog(tuple(good), tuple(s for s in found if isinstance(s, str)))
+    found = _each(one, list(stored_ns), pool)
+    good = [s for s in found if isinstance(s, Snapshot)]
+    ahead = {s.name: stored_ns[s.name] for s in good if _is_ahead(s, stored_ns[s.name])}
+
+    def age(s: Snapshot) -> tuple[int, int, str]:
+        return ahead.get(s.name, s.consistent_at_ns), s.finished_at_ns, s.name
+
+    damaged = tuple(s for s in found if isinstance(s, str))
+    return Catalog(tuple(sorted(good, key=age)), damaged, ahead)
+
+
+def _is_ahead(found: Snapshot, stored_ns: int) -> bool:
+    return found.consistent_at_ns > stored_ns + CLOCKS_DIFFER_NS
 
 
 def _each(one: Callable[[str], _T], listed: Sequence[str], pool: Executor | None) -> list[_T]:

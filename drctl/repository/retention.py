@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from drctl.model import Snapshot
 
 NEWEST, NO_RULE = "newest", "no rule"
-_CLOCKS_DIFFER_NS = 15 * 60 * 10**9  # without anybody's noticing: S3 refuses more
+CLOCKS_DIFFER_NS = 15 * 60 * 10**9  # without anybody's noticing: S3 refuses more
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def is_good(snapshot: Snapshot) -> bool:
 
 def _is_to_come(snapshot: Snapshot, seen_ns: int | None) -> bool:
     """Whether the clock of the host that made it was ahead."""
-    return seen_ns is not None and snapshot.consistent_at_ns > seen_ns + _CLOCKS_DIFFER_NS
+    return seen_ns is not None and snapshot.consistent_at_ns > seen_ns + CLOCKS_DIFFER_NS
 
 
 def _age(s: Snapshot) -> tuple[int, int, str]:

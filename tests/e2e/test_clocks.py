@@ -106,3 +106,29 @@ def test_snapshots_of_a_clock_that_was_ahead_push_out_none_of_today(site) -> Non
     newer = backed_up(site, A)
     prune(with_clock(site, "+1d"))
     assert {s["id"] for s in site.snapshots()} == {ahead, newer}
+
+
+def test_of_a_clock_that_was_ahead_the_snapshot_stored_last_is_restored(site) -> None:
+    """And nobody has to find out alone why there is one of a day to come."""
+    ahead = backed_up(with_clock(site, "+3d"), A)
+    told = site.json("restore", "dump", "--to", site.top / "only")
+    assert told["snapshot"]["id"] == ahead
+    newer = backed_up(site, B)
+    done = site.run("restore", "dump", "--to", site.top / "back")
+    assert (site.top / "back").read_bytes() == B
+    assert ahead[:8] in done.stderr
+    assert newer[:8] in done.stderr
+    assert "was ahead" in done.stderr
+    assert [s["id"] for s in site.snapshots()] == [ahead, newer]
+    assert content(site, ahead) == A
+
+
+def test_a_snapshot_that_is_yet_to_come_by_every_clock_but_this_one_is_told(site) -> None:
+    """The storage was on the machine whose clock was ahead, so its own clock tells nothing."""
+    older, newer = backed_up(with_clock(site, "-5d"), A), backed_up(site, B)
+    behind = with_clock(site, "-3d")
+    told = behind.run("ls", "dump").stderr
+    assert f"{newer[:8]}, of " in told
+    assert "yet to come" in told
+    assert f"the newest that is not: {older[:8]}" in told
+    assert newer[:8] not in site.run("ls", "dump").stderr

@@ -137,7 +137,7 @@ def _carry_out(
         for asset in assets_of(plan)
     }
     counted = {n: bool(a.counts_due) for n, a in assets.items()}
-    graph = steps_of(plan, part.steps, counted, {}, asks=part.steps == "drill")
+    graph = steps_of(plan, part.steps, counted, {}, asks=False)
     runs = any(step.kind == "run" or step.undo for step in graph.steps)
     order = Order(
         name,

@@ -55,10 +55,14 @@ def _steps(plan: Plan) -> Told:
             yield ("assets", name), "no step of 'recovery' brings it back: add one with 'restore'"
     waited_for = {name for step in steps.values() for name in step.after}
     some_restore_is = any(steps[name].restore for name in waited_for)
+    path: Path
     for name, step in steps.items():
         if name not in waited_for and _holds(step, some_restore_is):
-            path: Path = ("recovery", "steps", name)
+            path = ("recovery", "steps", name)
             yield path, f"nothing waits for it: let a step that needs it say after: [{name}]"
+        if step.approval and step.when == ("drill",):
+            path = ("recovery", "steps", name)
+            yield path, "nobody is asked in a drill: leave it out, or name another mode"
 
 
 def _holds(step: StepPart, some_restore_is_waited_for: bool) -> bool:

@@ -64,6 +64,14 @@ def test_paths_longer_than_the_kernel_takes_are_proven_and_taken_away(ready) -> 
     assert remove_all(str(ready.top / "live/tree")) == ""  # few others could
 
 
+def test_nobody_is_asked_in_a_drill_and_its_evidence_says_so(ready) -> None:
+    change(ready, "    app: {", "    ask: {approval: oncall, after: [base]}\n    app: {")
+    change(ready, "after: [base, tree]", "after: [ask, tree]")
+    found = drill(ready)  # without anybody's answer
+    assert set(found["left_out"]) == {"ask", "fence"}
+    assert found["timing"]["human_seconds"] == 0
+
+
 def test_every_check_failed_where_it_must(ready) -> None:
     checks = {c["check"]: c for c in drill(ready)["checks"]}
     assert all(c["ok"] and c["proves"] for c in checks.values()), checks

@@ -143,7 +143,7 @@ class Runner:
         self._write("started", step=step.name)
         if step.kind == "approval":
             words = f"{step.name}: waits for the approval of {step.words[0]}"
-            self._tell(f"{words}: drctl recover --approve {step.name} --by NAME")
+            self._tell(f"{words}: drctl recover --approve {step.name} --by NAME", True)
         self._work(step, is_undo=False)
 
     def _start_undo(self, step: Step) -> None:

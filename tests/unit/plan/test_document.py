@@ -113,6 +113,7 @@ UNPROVEN = """\
 recovery:
   steps:
     hold: {wait: 1s}
+    ask: {approval: boss, when: [drill]}
     base: {restore: base}
 checks:
   - {asset: base, sql: "select count(*) from t", expect: {min: 0}}
@@ -136,4 +137,4 @@ def test_no_finding_is_left_out_of_the_document(findings) -> None:
     told = all_told(findings)
     silent = [line for line in told if not any(finding in line for finding in FINDINGS)]
     assert silent == []
-    assert len(FINDINGS) == 21
+    assert len(FINDINGS) == 22

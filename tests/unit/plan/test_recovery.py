@@ -128,6 +128,7 @@ def test_an_asset_is_restored_once(mistakes, whole) -> None:
         (", drill_every: 30d", "", "nobody is told when one is overdue"),
         ("{from: offsite, deny_sites: [here],", "{from: local,", "it stands where the data is"),
         ("    well:", "    ask: {approval: boss}\n    well:", "nothing waits for it"),
+        ("    well:", "    ask: {approval: boss, when: [drill]}\n    well:", "nobody is asked"),
         ("restore: tree, after", "wait: 1s, after", "no step of 'recovery' brings it back"),
     ],
 )

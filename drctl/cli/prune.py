@@ -8,7 +8,7 @@ from drctl.cli.context import Context, output_options, pass_context
 from drctl.errors import UsageError
 from drctl.ops.prune import Effort, PruneResult, prune
 from drctl.report.results import table
-from drctl.units import count, parse_duration, parse_size, show_bytes, show_instant
+from drctl.units import count, iso_instant, parse_duration, parse_size, show_bytes, show_instant
 from drctl.wiring import Wiring
 
 _LEAST_PATIENCE_SECONDS = 3600.0
@@ -53,12 +53,14 @@ def command(
     context.subject, context.is_run = " ".join(chosen), not dry_run
     context.interrupted_hint = "nothing that is kept was touched; the next run goes on"
     done: dict[str, PruneResult] = {}
+    patience_ns: dict[str, int] = {}
     for name in wanted:
         effort = _effort(wiring, name, grace, patience, rewrite, dry_run=dry_run)
         opened, rule = wiring.as_writer(name, fresh=True), wiring.rule(name)
         done[name] = prune(opened, rule, effort, pool, wiring.clock, wiring.report)
-    document = {name: _document(result, dry_run) for name, result in done.items()}
-    text = "\n".join(_text(n, result, dry_run) for n, result in done.items())
+        patience_ns[name] = effort.patience_ns
+    document = {n: _document(result, dry_run, patience_ns[n]) for n, result in done.items()}
+    text = "\n".join(_text(n, result, dry_run, patience_ns[n]) for n, result in done.items())
     context.result(document, text or "no repository of the plan has a 'keep': nothing is removed")
 
 
@@ -79,7 +81,7 @@ def _effort(
         raise UsageError(str(error)) from error
 
 
-def _document(result: PruneResult, dry_run: bool) -> dict[str, Any]:
+def _document(result: PruneResult, dry_run: bool, patience_ns: int) -> dict[str, Any]:
     return {
         "repository": result.where,
         "dry_run": dry_run,
@@ -93,7 +95,27 @@ def _document(result: PruneResult, dry_run: bool) -> dict[str, Any]:
         "rewritten": {"packs": result.rewritten_packs, "size_bytes": result.rewritten_bytes},
         "deleted": {"objects": result.deleted, "size_bytes": result.deleted_bytes},
         "waiting_marks": result.waiting,
+        "waiting_for_runs": [
+            {"sign": n, "shown_at": iso_instant(ns), "dead_at": iso_instant(ns + patience_ns)}
+            for n, ns in result.runs_in_the_way.items()
+        ],
     }
+
+
+def _waiting(result: PruneResult, patience_ns: int) -> list[str]:
+    """How many marks wait, until when, and for whom."""
+    if not result.waiting:
+        return []
+    lines = [f"  {count(result.waiting, 'mark', 'marks')} waiting for a later prune"]
+    if result.ripe_ns is not None:
+        lines.append(f"    the first can be had back until {show_instant(result.ripe_ns)}")
+    for sign, shown_ns in result.runs_in_the_way.items():
+        lines += [
+            f"    for the run of {sign}, last seen at {show_instant(shown_ns)}:",
+            f"    if it was killed, it counts as dead at {show_instant(shown_ns + patience_ns)};",
+            "    sooner with '--patience DURATION', when you know that no backup is running",
+        ]
+    return lines
 
 
 def _verdict(verdict: Any) -> dict[str, Any]:
@@ -101,7 +123,7 @@ def _verdict(verdict: Any) -> dict[str, Any]:
     return {"id": s.name, "asset": s.asset, "reasons": verdict.reasons}
 
 
-def _text(name: str, result: PruneResult, dry_run: bool) -> str:
+def _text(name: str, result: PruneResult, dry_run: bool, patience_ns: int) -> str:
     gone = result.removed
     kept = len(result.verdicts) - len(gone)
     would = "would be " if dry_run else ""
@@ -116,8 +138,7 @@ def _text(name: str, result: PruneResult, dry_run: bool) -> str:
     ]
     if result.rewritten_packs:
         lines.append(f"  {would}rewritten: {count(result.rewritten_packs, 'pack', 'packs')}")
-    if result.waiting:
-        lines.append(f"  {count(result.waiting, 'mark', 'marks')} waiting for a later prune")
+    lines += _waiting(result, patience_ns)
     shown = result.verdicts if dry_run else [v for v in result.verdicts if not v.stays]
     if shown:
         rows = [

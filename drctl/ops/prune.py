@@ -12,12 +12,13 @@ from drctl.errors import StorageError
 from drctl.events import Notice, Phase, Reporter
 from drctl.model import Snapshot
 from drctl.ops.undelete import undelete
-from drctl.repository import catalog, collect, holds, names, rewrite, survey, trash
+from drctl.repository import catalog, collect, holds, names, rewrite, runs, survey, trash
 from drctl.repository.collect import to_delete, to_mark
 from drctl.repository.repository import Repository
 from drctl.repository.retention import Rule, Verdict, judge
 from drctl.repository.survey import Needs, PackUse, Survey
 from drctl.repository.trash import Mark
+from drctl.storage.base import Storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Effort:
 @dataclass(slots=True)
 class PruneResult:
     """`marked`: what this run found to be needless; `deleted`: what earlier runs had marked and is
-    gone now. `waiting` marks wait for their time or for a run that is under way."""
+    gone now. `waiting` marks wait, the first until `ripe_ns`, or for `runs_in_the_way`."""
 
     where: str
     verdicts: list[Verdict] = field(default_factory=list)
@@ -54,6 +55,8 @@ class PruneResult:
     deleted: int = 0
     deleted_bytes: int = 0
     waiting: int = 0
+    ripe_ns: int | None = None
+    runs_in_the_way: dict[str, int] = field(default_factory=dict)  # when each last showed itself
 
     @property
     def removed(self) -> list[Snapshot]:
@@ -83,7 +86,7 @@ def prune(
     needs = _needs(s, effort)
     chosen = rewrite.plan(s, needs, effort.grace_ns, effort.rewrite_bytes)
     if effort.dry_run:
-        _pretend(s, chosen, needs, effort, result)
+        _pretend(repository.storage, s, chosen, needs, effort, result)
     else:
         _mark(repository, s, chosen, needs, effort, result)
         _sweep(repository, effort, pool, report, result)
@@ -181,12 +184,25 @@ def _sweep(
             report.emit(Phase(f"deleting what nothing needed since {seen.digest[:8]} was marked"))
             done = collect.sweep(repository, seen, effort.patience_ns, pool)
         if done is None:
-            result.waiting += 1
+            _wait(repository.storage, seen, now_ns, effort, result)
             continue
         result.deleted += done.objects
         result.deleted_bytes += done.freed_bytes
         for refused in done.kept:
             report.emit(Notice("warning", refused))
+
+
+def _wait(
+    storage: Storage, seen: trash.Seen, now_ns: int, effort: Effort, result: PruneResult
+) -> None:
+    """A mark stays: why, so that nobody has to guess when the room is free."""
+    result.waiting += 1
+    if not collect.is_ripe(seen, now_ns, effort.grace_ns):
+        ripe_ns = (now_ns if seen.since_ns is None else seen.since_ns) + effort.grace_ns
+        result.ripe_ns = min(ripe_ns, result.ripe_ns or ripe_ns)
+        return
+    signs = collect.in_the_way(storage, seen, effort.patience_ns, now_ns)
+    result.runs_in_the_way |= {sign.name: sign.shown_ns for sign in signs}
 
 
 def _drop_damaged(repository: Repository, old_ns: int) -> None:
@@ -200,22 +216,29 @@ def _drop_damaged(repository: Repository, old_ns: int) -> None:
 
 
 def _pretend(
-    s: Survey, chosen: rewrite.Rewriting, needs: Needs, effort: Effort, result: PruneResult
+    storage: Storage,
+    s: Survey,
+    chosen: rewrite.Rewriting,
+    needs: Needs,
+    effort: Effort,
+    result: PruneResult,
 ) -> None:
     """As if everything had been done. Nothing is changed but the survey itself."""
     for number, use in enumerate(chosen.packs):
         made = _as_if_rewritten(use, number, needs)
         s.packs[made.name] = made
     _note(s, effort, chosen, result)
-    ripe = [seen.mark for seen in s.marks if collect.is_ripe(seen, s.now_ns, effort.grace_ns)]
-    result.waiting = len(s.marks) - len(ripe)
-    if result.marked and effort.grace_ns:
-        result.waiting += 1
+    if result.marked:
+        witnesses = tuple(sign.id for sign in runs.signs(storage, names.WRITING))
+        s.marks.append(trash.Seen("", result.marked, s.now_ns, witnesses, is_swept=False))
     for seen in s.marks:
-        if seen.mark in ripe:
-            found = to_delete(s, seen)
-            result.deleted += sum(len(getattr(found, f)) for f in Mark.__struct_fields__)
-            result.deleted_bytes += collect.bytes_of(s, found)
+        is_ripe = collect.is_ripe(seen, s.now_ns, effort.grace_ns)
+        if not is_ripe or collect.in_the_way(storage, seen, effort.patience_ns, s.now_ns):
+            _wait(storage, seen, s.now_ns, effort, result)
+            continue
+        found = to_delete(s, seen)
+        result.deleted += sum(len(getattr(found, f)) for f in Mark.__struct_fields__)
+        result.deleted_bytes += collect.bytes_of(s, found)
 
 
 def _as_if_rewritten(use: PackUse, number: int, needs: Needs) -> PackUse:

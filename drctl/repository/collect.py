@@ -17,6 +17,7 @@ from drctl.repository.log import session_of
 from drctl.repository.repository import Repository
 from drctl.repository.survey import Needs, PackUse, SegmentId, Survey
 from drctl.repository.trash import Mark, Seen
+from drctl.storage.base import Storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +222,15 @@ def _sorted(found: Iterable[str]) -> tuple[str, ...]:
 
 def is_ripe(seen: Seen, now_ns: int, grace_ns: int) -> bool:
     return seen.since_ns is not None and now_ns - seen.since_ns >= grace_ns
+
+
+def in_the_way(
+    storage: Storage, seen: Seen, patience_ns: int, now_ns: int
+) -> tuple[runs.Sign, ...]:
+    """The living runs that a sweep of a mark waits for."""
+    writing = [x for x in runs.signs(storage, names.WRITING) if x.id in seen.witnesses]
+    found = (*writing, *runs.signs(storage, names.REVIVING))
+    return tuple(sign for sign in found if sign.shown_ns > now_ns - patience_ns)
 
 
 def sweep(repository: Repository, seen: Seen, patience_ns: int, pool: Executor) -> Swept | None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from drctl.clock import Clock, Randomness
-from drctl.errors import NotFound, StorageError
+from drctl.errors import NotFound, StorageError, StorageFault
 from drctl.events import Event, Reporter
 from drctl.repository import names
 from drctl.storage.base import Storage
@@ -89,9 +89,9 @@ def running(
     run = Run(storage, randomness, clock, reviving=reviving)
     try:
         yield run
-    except StorageError:
-        raise  # the storage is what failed: asking it for more would only hang
-    except BaseException:
+    except StorageFault:
+        raise  # the storage does not answer: asking it for more would only hang
+    except BaseException:  # a full disk, too: taking away needs no room
         with suppress(StorageError):
             run.end()
         raise

@@ -130,3 +130,37 @@ def test_a_copy_with_a_shorter_memory_is_given_what_it_keeps(site, differences) 
 
 def leftover(folder: Path) -> set[str]:
     return {p.name for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_prune_tells_which_run_it_waits_for_and_a_dry_run_counts_it(site) -> None:
+    """A run that was killed, say. Nobody should have to delete its sign by hand."""
+    keep_two(site)
+    back_up(site, 4)
+    sign = site.top / "local/runs/writing" / ("5" * 32)
+    sign.parent.mkdir(parents=True, exist_ok=True)
+    sign.touch()
+    words = ("prune", "--from", "local", "--grace", "0s")
+    told = site.json(*words, "--dry-run")["local"]
+    done = site.json(*words)["local"]
+    assert done | {"dry_run": True} == told
+    assert done["deleted"]["objects"] == 0
+    (waits_for,) = done["waiting_for_runs"]
+    assert waits_for["sign"].endswith("5" * 32)
+    text = site.run(*words).stdout
+    assert "5" * 32 in text
+    assert "--patience" in text
+    told = site.json(*words, "--patience", "1ms", "--dry-run")["local"]
+    done = site.json(*words, "--patience", "1ms")["local"]
+    assert done | {"dry_run": True} == told
+    assert done["deleted"]["size_bytes"] > 400_000
+    assert not sign.exists()
+
+
+def test_a_dry_run_without_grace_tells_what_goes_at_once(site) -> None:
+    keep_two(site)
+    back_up(site, 4)
+    words = ("prune", "--from", "local", "--grace", "0s")
+    told = site.json(*words, "--dry-run")["local"]
+    done = site.json(*words)["local"]
+    assert done["deleted"]["size_bytes"] > 400_000
+    assert done | {"dry_run": True} == told

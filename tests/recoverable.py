@@ -2,8 +2,17 @@
 
 import json
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from drctl.clock import SystemClock
+from drctl.engines.base import Standing
+from drctl.errors import DrctlError
+from drctl.ops.recovery.asking import ask
+from drctl.ops.recovery.runner import Control
 
 PLAN = """\
 version: 1
@@ -83,6 +92,16 @@ def drill(site: Any, verdict: str = "passed", *words: str) -> dict[str, Any]:
 def left(site: Any) -> list[str]:
     """What drills left behind."""
     return [path.name for path in (site.top / "state/drills").glob("drill-*")]
+
+
+def asked_in_vain(standing: Standing, sql: str) -> str:
+    """How a question that takes too long is ended; the next one is answered."""
+    clock = SystemClock()
+    control = Control(clock, clock.monotonic_seconds() + 0.3, threading.Event(), 0.3)
+    with pytest.raises(DrctlError) as ended:
+        ask(standing, control, lambda: standing.query(sql))
+    assert standing.query("select 1") == (("1",),)
+    return ended.value.what
 
 
 def reasons(found: dict[str, Any]) -> str:

@@ -218,6 +218,12 @@ class Standing(Protocol):
         """The instant in the newest marker row, or None where there is none."""
         ...
 
+    def interrupt(self) -> None:
+        """End what another thread is asking just now: that thread's call raises. Called again
+        until it has; may raise TargetRefused. Where nothing can be asked that would not end by
+        itself, it does nothing."""
+        ...
+
 
 class Probe(Protocol):
     """Puts a restored asset up, privately: a server listens on a Unix socket only, and reaches

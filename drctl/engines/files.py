@@ -214,5 +214,8 @@ class Probe:
     def newest_mark_ns(self) -> int | None:
         return None
 
+    def interrupt(self) -> None:
+        pass  # all that can be asked ends by itself
+
 
 ENGINE = Engine("files", Settings, Source, target, Probe)

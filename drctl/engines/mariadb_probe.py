@@ -31,10 +31,11 @@ class Probe:
         up = empty_server(self._at) if dumped else private_server(self._at)
         with up as server:
             try:
-                with server.connect() as connection:  # before a dump brings passwords along
+                # Both before a dump brings passwords along.
+                with server.connect() as connection, server.connect() as second:
                     if dumped:
                         load(server, self._at)
-                    yield _Standing(connection, server)
+                    yield _Standing(connection, second, server)
             except pymysql.MySQLError as error:
                 raise TargetRefused(f"{self._at}: {explain(error)}") from error
             with suppress(TargetRefused):  # that it ended by itself is told by its health
@@ -44,8 +45,12 @@ class Probe:
 class _Standing:
     """A private server; see engines.base.Standing."""
 
-    def __init__(self, server: "Connection[Any]", private: Private) -> None:
+    def __init__(
+        self, server: "Connection[Any]", second: "Connection[Any]", private: Private
+    ) -> None:
         self._server = server
+        self._second = second
+        self._asking = int(ask(server, "select connection_id()")[0][0])
         self._private = private
 
     def health(self) -> Health:
@@ -89,3 +94,11 @@ class _Standing:
                 return None
             raise
         return None if rows[0][0] is None else int(rows[0][0])
+
+    def interrupt(self) -> None:
+        import pymysql
+
+        try:
+            ask(self._second, f"kill query {self._asking}")
+        except pymysql.MySQLError as error:
+            raise TargetRefused(explain(error)) from error

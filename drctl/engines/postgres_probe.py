@@ -45,6 +45,7 @@ class _Standing:
     def __init__(self, server: Server, dbname: str) -> None:
         self._server = server
         self._dbname = dbname
+        self._asking: list[psycopg.Connection[Any]] = []
 
     @contextmanager
     def _connect(self, dbname: str) -> "Iterator[psycopg.Connection[Any]]":
@@ -52,7 +53,11 @@ class _Standing:
 
         try:
             with psycopg.connect(**self._server.parameters(dbname)) as connection:
-                yield connection
+                self._asking.append(connection)
+                try:
+                    yield connection
+                finally:
+                    self._asking.remove(connection)
         except psycopg.Error as error:
             raise TargetRefused(f"{dbname}: {str(error).strip()}") from error
 
@@ -118,6 +123,15 @@ class _Standing:
                 return None
             found = _one(connection, "select max(at_ns) from drctl.marker")
         return None if found is None else int(found)
+
+    def interrupt(self) -> None:
+        import psycopg
+
+        for connection in tuple(self._asking):
+            try:
+                connection.cancel()
+            except psycopg.Error as error:
+                raise TargetRefused(str(error).strip()) from error
 
 
 _TABLES = (

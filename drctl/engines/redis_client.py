@@ -77,6 +77,11 @@ class Connection:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def interrupt(self) -> None:
+        """End what another thread asks: it raises. Nothing more can be asked."""
+        with suppress(OSError):  # it is gone already
+            self._socket.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         with suppress(OSError):  # it is gone already
             self._file.close()

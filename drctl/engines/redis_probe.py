@@ -113,6 +113,7 @@ class _Standing:
         self._dump = dump
         self._server = connection
         self._place = place
+        self._reader: Connection | None = None
 
     def health(self) -> Health:
         """redis-check-rdb of the dump, and as many lasting keys in memory as it counts."""
@@ -144,6 +145,7 @@ class _Standing:
         if not words:
             raise UsageError("an empty query asks nothing")
         with Connection(self._place) as reader:
+            self._reader = reader
             try:
                 reader.call("AUTH", "reader", "-")
                 return rows(reader.call(*words))
@@ -153,6 +155,10 @@ class _Standing:
     def newest_mark_ns(self) -> int | None:
         told = self._server.call("GET", MARKER)
         return int(told) if isinstance(told, bytes) and told.isdigit() else None
+
+    def interrupt(self) -> None:
+        if self._reader is not None:
+            self._reader.interrupt()
 
 
 def rows(answer: Answer) -> tuple[tuple[str, ...], ...]:

@@ -171,3 +171,6 @@ class Probe:
 
     def newest_mark_ns(self) -> int | None:
         return None
+
+    def interrupt(self) -> None:
+        pass  # all that can be asked ends by itself

@@ -320,6 +320,10 @@ class _Standing:
         with self._asking() as database:
             return sqlite_mark.newest(database)
 
+    def interrupt(self) -> None:
+        with self._asking() as database:
+            database.interrupt()
+
 
 def rows_by_table(database: sqlite3.Connection) -> dict[str, int]:
     """`rows.<table>` -> count. Table names are data here, so they are quoted as SQL wants."""

@@ -12,6 +12,7 @@ _BASES = {
     "marker": "by the marker",
     "consistent point": "by its consistent point",
     "journal": "by the journal",
+    "not proven": "its proof did not pass",
     "none": "nothing to measure it by",
 }
 

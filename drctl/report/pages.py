@@ -23,6 +23,7 @@ BASES = {
     "marker": "by the marker found in it",
     "consistent point": "by its consistent point",
     "journal": "by the journal",
+    "not proven": "its proof did not pass",
     "none": "nothing to measure it by",
 }
 

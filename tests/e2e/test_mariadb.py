@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from mariadb_servers import PASSWORD, PLAN, MariaDB, ids, standing, started
+from recoverable import asked_in_vain
 
 from drctl.clock import SystemClock
 from drctl.engines.base import Surroundings
@@ -83,6 +84,7 @@ def test_a_marker_written_into_the_live_server_is_found_in_the_restored_one(shop
     shop.run("restore", "shop", "--to", "back")
     with standing(shop.top / "back") as found:
         assert found.newest_mark_ns() == 1_000_000_000_000_000_002
+        assert "within 0.3s" in asked_in_vain(found, "select sleep(600) from drctl.marker")
 
 
 def test_a_damaged_page_is_found_by_the_probe(shop, maria) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from clusters import Cluster, bindir, give, place
+from recoverable import asked_in_vain
 
 from drctl.clock import SystemClock
 from drctl.engines import postgres
@@ -112,6 +113,7 @@ def test_a_restored_cluster_is_asked_without_being_changed(cluster, new_site) ->
         assert standing.newest_mark_ns() == 42
         with pytest.raises(TargetRefused, match="read-only"):
             standing.query("delete from t returning id")
+        assert "within 0.3s" in asked_in_vain(standing, "select pg_sleep(600)")
         assert standing.query("select count(*) from pg_extension where extname = 'amcheck'") == (
             ("0",),
         )

@@ -174,7 +174,8 @@ def test_a_recovery_is_begun_anew_when_that_is_said_and_what_was_left_is_ended(l
 
 
 def test_a_recovery_that_failed_is_tried_again_where_it_failed(bare) -> None:
-    text = PLAN.replace("after: [app]}", "after: [app], on_failure: undo}", 1)
+    count = '{check: {asset: base, sql: "select count(*) from t", expect: {min: 1}}, after: [well]}'
+    text = PLAN.replace("after: [app]}", f"after: [app], on_failure: undo}}\n    all: {count}", 1)
     lay_out(bare, text, TRIED)
     said = bare.run("recover", "--yes", "--to", bare.top / "new", code=10).stderr
     assert "--resume tries again what failed" in said
@@ -184,7 +185,7 @@ def test_a_recovery_that_failed_is_tried_again_where_it_failed(bare) -> None:
     assert found["ending"] == "done"
     assert acts(bare) == ["start", "ask", "stop", "start", "ask"]
     steps = {s["step"]: s["attempts"] for s in found["steps"]}
-    assert (steps["fence"], steps["base"], steps["app"]) == (1, 1, 2)
+    assert (steps["fence"], steps["base"], steps["app"], steps["all"]) == (1, 1, 2, 1)
     said = bare.run("recover", "--resume", code=2).stderr
     assert f"(run {found['run']}) cannot go on: it has ended" in said
 

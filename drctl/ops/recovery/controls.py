@@ -70,8 +70,7 @@ def controls(graph: Graph, assets: Mapping[str, Returning], bench: Bench) -> tup
     nowhere = {name: os.path.join(bench.directory, name) for name in assets}
     for look in looks:
         if not look.asset:
-            looked = bench.eyes.look(look, None, places(nowhere), bench.control)
-            empty[look.name] = "passed" if looked.ok else "failed"
+            empty[look.name] = _finding(look, None, places(nowhere), bench)
     return tuple(
         Controlled(look, empty.get(look.name, "not tried"), damaged.get(look.name, "not tried"))
         for look in looks
@@ -107,9 +106,15 @@ def _findings(looks: list[Look], view: View, bench: Bench) -> dict[str, Finding]
     also = places({view.asset.name: view.at})
     found: dict[str, Finding] = {}
     for look in looks:
-        looked = bench.eyes.look(look, view, also, bench.control)
-        found[look.name] = "passed" if looked.ok else "failed"
+        found[look.name] = _finding(look, view, also, bench)
     return found
+
+
+def _finding(look: Look, view: View | None, also: Mapping[str, str], bench: Bench) -> Finding:
+    """For what the controls had no time left for, nothing is claimed."""
+    if bench.control.over():
+        return "not tried"
+    return "passed" if bench.eyes.look(look, view, also, bench.control).ok else "failed"
 
 
 def damage(path: str, chance: random.Random) -> int:

@@ -14,7 +14,7 @@ from drctl.ops.recovery.returning import Returning
 from drctl.ops.recovery.state import State
 from drctl.ops.recovery.timing import Timing
 
-Basis = Literal["marker", "consistent point", "journal", "none"]
+Basis = Literal["marker", "consistent point", "journal", "not proven", "none"]
 Answer = Literal["met", "missed", "unknown", "no objective"]
 Verdict = Literal["passed", "missed", "failed", "invalid"]
 
@@ -23,7 +23,8 @@ Verdict = Literal["passed", "missed", "failed", "invalid"]
 class Judgement:
     """`what` is `rpa` or `rta`; `asset` is empty for the whole. `basis`: what it was measured by:
     a marker found in the restored copy, the snapshot's consistent point where the copy was proven
-    to be what was counted then, or the journal of the run. `cure`: what would let it be measured,
+    to be what was counted then, or the journal of the run; an asset whose proof did not pass is
+    measured by nothing. `cure`: what would let it be measured,
     where that is for the plan to say."""
 
     what: Literal["rpa", "rta"]
@@ -64,7 +65,8 @@ def _rpa(
     proof = next((s.name for s in graph.steps if s.kind == "prove" and s.asset == asset.name), "")
     at = state.steps.get(proof)
     if at is None or at.status != "done":
-        return Judgement("rpa", asset.name, None, objective, "none")
+        cure = "its proof did not pass"
+        return Judgement("rpa", asset.name, None, objective, "not proven", cure)
     mark = at.facts.get("newest_mark_ns")
     if mark is not None:
         return Judgement("rpa", asset.name, _age(incident_ns, mark), objective, "marker")
@@ -129,6 +131,7 @@ def _tell(j: Judgement) -> str:
     name = f"{j.what.upper()}{' of ' + j.asset if j.asset else ''}"
     if j.measured_seconds is None:
         cure = f": nothing measures it; {j.cure}" if j.cure else ""
+        cure = f": {j.cure}" if j.basis == "not proven" else cure
         return f"{name} is unknown, and unknown never passes{cure}"
     return f"{name} is {j.measured_seconds:.1f}s, {j.objective_seconds:g}s is tolerated"
 

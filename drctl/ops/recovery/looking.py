@@ -10,6 +10,7 @@ from drctl.clock import Clock
 from drctl.engines.base import Standing
 from drctl.errors import DrctlError
 from drctl.events import Notice, Reporter
+from drctl.ops.recovery.asking import ask
 from drctl.ops.recovery.look import Expectation, Look, Looked, compare_counts
 from drctl.ops.recovery.manifest import compare_manifest
 from drctl.ops.recovery.process import Programs
@@ -51,6 +52,8 @@ class Eyes:
     ) -> Looked:
         """What a look finds. Never raises for what is looked at: that is its finding."""
         began = self.clock.monotonic_seconds()
+        if control.over():
+            return Looked(look, False, f"nothing was asked: {control.over()}", 0.0)
         try:
             with view.lock if view else nullcontext():
                 missing, found = self._find(look, view, also, control)
@@ -76,7 +79,8 @@ class Eyes:
             return (compared.tell() if compared.different else ""), compared.tell()
         if view.standing is None:
             return view.why_down, ""
-        return _ask(look, view, view.standing)
+        standing = view.standing
+        return ask(standing, control, lambda: _find_out(look, view, standing))
 
     def _http(self, look: Look, control: Control) -> tuple[str, str]:
         expect = look.expect or Expectation()
@@ -92,7 +96,7 @@ class Eyes:
         return missing, f"status {status}"
 
 
-def _ask(look: Look, view: View, standing: Standing) -> tuple[str, str]:
+def _find_out(look: Look, view: View, standing: Standing) -> tuple[str, str]:
     if look.kind == "integrity":
         health = standing.health()
         return ("" if health.ok else health.what), health.what

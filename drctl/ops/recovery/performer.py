@@ -2,9 +2,9 @@
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from drctl.clock import Clock
@@ -12,10 +12,10 @@ from drctl.errors import DrctlError, TargetRefused
 from drctl.events import Event, Notice, Progress, Reporter
 from drctl.ops.recovery.graph import Step
 from drctl.ops.recovery.journal import Journal
-from drctl.ops.recovery.look import Looked
+from drctl.ops.recovery.look import Look
 from drctl.ops.recovery.looking import Eyes
 from drctl.ops.recovery.process import Programs
-from drctl.ops.recovery.returning import Returning, Views
+from drctl.ops.recovery.returning import Returning, View, Views, looking
 from drctl.ops.recovery.runner import Control, Outcome
 from drctl.ops.restore import RestoreResult, restore
 from drctl.removing import remove_all
@@ -56,8 +56,7 @@ class Acting:
         if step.kind == "prove":
             return self._prove(step, control)
         if step.kind == "check":
-            looked = self._looked(step, control)
-            return Outcome(looked[0].ok, looked[0].what, {"looks": [looked[0].document()]})
+            return self._check(step, control)
         if step.kind == "run":
             return self._programs(step).run(step.words, self.variables(step), control)
         if step.kind == "wait":
@@ -136,24 +135,35 @@ class Acting:
     def _prove(self, step: Step, control: Control) -> Outcome:
         asset = self._place.assets[step.asset]
         view = self.views.open(asset)
-        looked = self._looked(step, control)
+        also = self.variables(step)
+        looked = [self.eyes.look(look, view, also, control) for look in step.looks]
         mark = None
         if view.standing is not None:
             with view.lock:
                 mark = view.standing.newest_mark_ns()
         if not self._place.keeps_up:
-            self.views.close()
+            self.views.close(asset.name)
         wrong = [f"{one.look.name}: {one.what}" for one in looked if not one.ok]
         facts = {"looks": [one.document() for one in looked], "newest_mark_ns": mark}
         checks = count(len(looked), "check passes", "checks pass")
         passed = "; ".join(filter(None, (checks, asset.not_saved)))
         return Outcome(not wrong, "; ".join(wrong) or passed, facts)
 
-    def _looked(self, step: Step, control: Control) -> list[Looked]:
-        also = self.variables(step)
-        return [
-            self.eyes.look(look, self.views.get(look.asset), also, control) for look in step.looks
-        ]
+    def _check(self, step: Step, control: Control) -> Outcome:
+        (look,) = step.looks
+        with self._view(look) as view:
+            looked = self.eyes.look(look, view, self.variables(step), control)
+        return Outcome(looked.ok, looked.what, {"looks": [looked.document()]})
+
+    @contextmanager
+    def _view(self, look: Look) -> Iterator[View | None]:
+        """What a check looks at. An asset that is handed over at rest is put up for it alone."""
+        if not look.asset or self._place.keeps_up:
+            yield self.views.get(look.asset)
+            return
+        asset = self._place.assets[look.asset]
+        with looking(asset, asset.to) as view:
+            yield view
 
 
 def places(at: Mapping[str, str]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +11,9 @@ from drctl.engines.base import Probe, Standing, Target
 from drctl.errors import DrctlError
 from drctl.events import Reporter
 from drctl.model import Snapshot
+
+_LOOK_SECONDS = 0.1
+_LAST_LOOKS = 100  # for a question to end that is asked while all is taken down
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +66,7 @@ class Views:
     """The assets that are up. Opened by any thread, closed together."""
 
     def __init__(self) -> None:
-        self._stack = ExitStack()
-        self._views: dict[str, View] = {}
+        self._views: dict[str, tuple[View, ExitStack]] = {}
         self._lock = threading.Lock()
 
     def open(self, asset: Returning) -> View:
@@ -72,20 +74,33 @@ class Views:
         found = self.get(asset.name)
         if found is not None and found.standing is not None:
             return found
-        context = looking(asset, asset.to)
-        view = context.__enter__()
+        stack = ExitStack()
+        view = stack.enter_context(looking(asset, asset.to))
         with self._lock:
-            self._stack.push(context.__exit__)
-            self._views[asset.name] = view
+            self._views[asset.name] = view, stack
         return view
 
     def get(self, name: str) -> View | None:
         with self._lock:
-            return self._views.get(name)
+            return self._views[name][0] if name in self._views else None
 
-    def close(self) -> None:
-        """Take all of them down. Raises DrctlError of one that does not go."""
+    def close(self, *names: str) -> None:
+        """Take these down, all of them by default. Raises DrctlError of one that does not go."""
         with self._lock:
-            self._views.clear()
-            stack = self._stack.pop_all()
-        stack.close()
+            found = [self._views.pop(n) for n in names or tuple(self._views) if n in self._views]
+        with ExitStack() as all_:
+            for view, stack in found:
+                all_.callback(stack.close)
+                all_.callback(_silence, view)
+
+
+def _silence(view: View) -> None:
+    """A database that is closed while it is asked waits for the end of the question."""
+    for _ in range(_LAST_LOOKS):
+        if view.standing is None:
+            return
+        if view.lock.acquire(timeout=_LOOK_SECONDS):
+            view.lock.release()
+            return
+        with suppress(DrctlError):  # it is down already
+            view.standing.interrupt()

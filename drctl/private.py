@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import AnyStr
 
 _PASSING = "drctl-run-"
 
@@ -29,6 +30,19 @@ def make_directory(path: str) -> None:
         make_directory(above)
     with suppress(FileExistsError):
         os.mkdir(path, mode=0o700)
+
+
+def make_above(path: AnyStr) -> None:
+    """Make what is missing above a place that is restored to. Whatever the umask, others may pass
+    through and not look around: a database's user must get to its files, also where another asset
+    was restored beside it first. Raises OSError."""
+    above = os.path.dirname(os.path.abspath(path))
+    if os.path.isdir(above):
+        return
+    make_above(above)
+    with suppress(FileExistsError):
+        os.mkdir(above)
+        os.chmod(above, 0o711)  # noqa: S103 - to pass through, not to look around
 
 
 def write_new(path: str, text: str) -> None:

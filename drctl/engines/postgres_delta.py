@@ -16,6 +16,7 @@ from drctl.engines.tree_look import reason
 from drctl.engines.tree_write import sync_file_system
 from drctl.errors import TargetRefused
 from drctl.model import Entry, Kind, Problem
+from drctl.private import make_above
 
 _ENTER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -34,6 +35,7 @@ class DeltaTree:
 
     def prepare(self) -> None:
         try:
+            make_above(self._to)
             os.makedirs(self._to, mode=0o700, exist_ok=True)
             self._root = os.open(self._to, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:

@@ -12,6 +12,7 @@ from drctl.engines.base import Writing
 from drctl.engines.tree_look import reason
 from drctl.errors import TargetRefused
 from drctl.model import Entry, Problem
+from drctl.private import make_above
 
 Last = Callable[[str], None]  # takes the path of the whole file before it gets its name
 
@@ -56,7 +57,7 @@ class SingleTarget:
             self.path = os.path.join(self._to, os.path.basename(os.fsdecode(entry.path)))
             self._refuse_existing(self.path)
         try:
-            os.makedirs(os.path.dirname(os.path.abspath(self.path)), mode=0o700, exist_ok=True)
+            make_above(self.path)
             return _File(self.path, entry, self._last)
         except OSError as error:
             raise _refused(self.path, error) from error

@@ -19,6 +19,7 @@ from drctl.engines.tree_look import reason
 from drctl.engines.tree_settle import Settler, learn
 from drctl.errors import TargetRefused
 from drctl.model import Entry, Kind, Problem
+from drctl.private import make_above
 
 _PATH_LIMIT_BYTES = 4000  # PATH_MAX is 4096
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -57,6 +58,7 @@ class TreeTarget:
     def prepare(self) -> None:
         try:
             was_there = os.path.isdir(self._to)
+            make_above(self._to)
             os.makedirs(self._to, mode=0o700, exist_ok=True)
             self._root = os.open(self._to, _ENTER)
             if os.listdir(self._root):

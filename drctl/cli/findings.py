@@ -9,6 +9,7 @@ from drctl.errors import DrctlError, StorageError
 from drctl.events import Notice
 from drctl.ops.drill import DrillResult
 from drctl.ops.recovery.document import drill_document
+from drctl.plan.tested import tested
 from drctl.report.drills import drill_text
 from drctl.report.evidence import Proof
 from drctl.report.junit import junit as junit_xml
@@ -25,7 +26,9 @@ def keep_findings(
 def document_of(wiring: Wiring, result: DrillResult) -> dict[str, Any]:
     """What a drill found, for evidence and reports."""
     loaded = wiring.loaded
-    return drill_document(result, loaded.plan.name, loaded.digest, socket.gethostname())
+    plan = loaded.plan
+    judged_by = tested(plan, result.order.name)
+    return drill_document(result, plan.name, loaded.digest, judged_by, socket.gethostname())
 
 
 def keep_document(

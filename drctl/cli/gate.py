@@ -9,6 +9,7 @@ from drctl.cli.context import Context, output_options, pass_context
 from drctl.cli.proofs import Proofs
 from drctl.errors import DrctlError, ExitCode, UsageError
 from drctl.events import Notice
+from drctl.plan.tested import tested
 from drctl.report.evidence import Proof
 from drctl.report.readiness import Gate, gate
 from drctl.units import parse_duration, show_seconds
@@ -18,14 +19,15 @@ from drctl.wiring import Wiring
 @click.command()
 @click.argument("drills", nargs=-1, metavar="[DRILL]...")
 @click.option("--max-age", metavar="DURATION", help="Instead of objectives.drill_every.")
-@click.option("--strict", is_flag=True, help="Also hold up a plan that changed since its drill.")
+@click.option("--strict", is_flag=True, help="Hold up every change of the plan's file.")
 @output_options
 @pass_context
 def command(context: Context, drills: tuple[str, ...], max_age: str | None, strict: bool) -> int:
     """Judge the evidence of each DRILL of the plan, of all by default.
 
-    Exit code 10 where evidence is absent, stale, of a drill that did not pass, unsigned, or where
-    a piece is missing from its chain. One line for a delivery pipeline, or for cron.
+    Exit code 10 where evidence is absent, stale, of a drill that did not pass or of other checks,
+    objectives or steps than the plan has now, unsigned, or where a piece is missing from its
+    chain. One line for a delivery pipeline, or for cron.
     """
     wiring = context.wiring()
     context.subject = " ".join(drills)
@@ -61,7 +63,8 @@ def judge(
 ) -> list[Gate]:
     """Each drill by this evidence."""
     key, age, now_ns = Proofs(wiring).public_key(), _age(every), wiring.clock.now_ns()
-    return [gate(name, proofs, key, wiring.loaded.digest, age, now_ns) for name in drills]
+    plan, digest = wiring.loaded.plan, wiring.loaded.digest
+    return [gate(name, proofs, key, digest, tested(plan, name), age, now_ns) for name in drills]
 
 
 def gather(wiring: Wiring, repositories: Iterable[str]) -> tuple[list[Proof], list[str]]:

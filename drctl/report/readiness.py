@@ -12,10 +12,13 @@ from drctl.units import show_seconds
 
 Readiness = Literal["verified", "changed since verified", "overdue", "failed", "never verified"]
 
+_CHANGED = "checks, objectives or steps of the plan are others now: carry the drill out again"
+
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """`faults`: why it stays shut. A changed plan alone is told and does not shut it."""
+    """`faults`: why it stays shut. A change of the plan that the drill was not judged by is told,
+    and does not shut it."""
 
     drill: str
     readiness: Readiness
@@ -33,10 +36,12 @@ def gate(
     proofs: Sequence[Proof],
     key: Ed25519PublicKey | None,
     digest: str,
+    tested: str,
     every_seconds: float | None,
     now_ns: int,
 ) -> Gate:
-    """Judge one drill by all of its plan's evidence. `digest`: of the plan as it is now."""
+    """Judge one drill by all of its plan's evidence. `digest` is of the plan as it is now,
+    `tested` of that part of it by which the drill is judged."""
     faults = chain_faults(proofs)
     if key is None:
         faults.append("nobody can tell who made the evidence: name a key with evidence.key")
@@ -52,6 +57,8 @@ def gate(
     readiness: Readiness = "verified"
     if newest.predicate["plan"]["sha256"] != digest:
         readiness = "changed since verified"
+        if newest.predicate["plan"].get("tested_sha256") != tested:
+            faults.append(_CHANGED)
     if every_seconds is not None and age > every_seconds:
         readiness = "overdue"
         late = f"it was {show_seconds(age)} ago, every {show_seconds(every_seconds)} is due"

@@ -255,6 +255,14 @@ def test_a_drill_that_did_not_pass_is_to_be_done_however_often_drills_are_due(re
     assert told["to_do"] == [{"what": "drill far: failed", "command": "drctl drill far"}]
 
 
+WEAKENED = {
+    "rpo: 1h": "rpo: 30d",
+    "  - {asset: tree, compare: manifest}\n": "",
+    "./app, ask": "./app, tell",
+    "deny_sites: [here]": "undo: true",
+}
+
+
 def test_a_gate_is_shut_without_evidence_and_by_each_fault_of_it(ready) -> None:
     assert "never verified" in ready.run("gate", code=10).stdout
     drill(ready)
@@ -264,6 +272,10 @@ def test_a_gate_is_shut_without_evidence_and_by_each_fault_of_it(ready) -> None:
     ready.plan(plan + "# another word\n")
     assert "changed since verified" in ready.run("gate").stdout
     ready.run("gate", "--strict", code=10)
+    for before, after in WEAKENED.items():  # what passed is not what is asked now
+        assert before in plan
+        ready.plan(plan.replace(before, after))
+        assert "checks, objectives or steps" in ready.run("gate", code=10).stdout
     ready.plan(plan.replace("rto: 10m", "rto: 1ms"))
     drill(ready, "missed")
     assert "missed its objectives" in ready.run("gate", code=10).stdout

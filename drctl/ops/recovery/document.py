@@ -17,12 +17,13 @@ from drctl.units import iso_instant
 Document = dict[str, Any]
 
 
-def drill_document(result: DrillResult, plan: str, digest: str, host: str) -> Document:
-    """Times are UTC, durations seconds, sizes bytes. `plan` is its name, `digest` its file's."""
+def drill_document(result: DrillResult, plan: str, digest: str, tested: str, host: str) -> Document:
+    """Times are UTC, durations seconds, sizes bytes. `plan` is its name, `digest` its file's,
+    `tested` that of what the verdict rests on."""
     order, state = result.order, result.state
     controlled = {c.look.name: c for c in result.controlled}
     return {
-        "plan": {"name": plan, "sha256": digest},
+        "plan": {"name": plan, "sha256": digest, "tested_sha256": tested},
         "drill": order.name,
         "mode": order.mode,
         "verdict": result.verdict,

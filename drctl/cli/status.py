@@ -13,7 +13,7 @@ from drctl.cli.gate import gather, judge
 from drctl.cli.standing import Stand, rounded, stand, stand_document
 from drctl.errors import ExitCode, StorageError
 from drctl.ops.anomaly import ANOMALY
-from drctl.ops.status import Lag, Seen, Standing
+from drctl.ops.status import Lag, Seen, Standing, lost_at
 from drctl.report.forecast import Forecast
 from drctl.report.readiness import Gate
 from drctl.report.status import (
@@ -24,7 +24,7 @@ from drctl.report.status import (
     standing_table,
     todo_lines,
 )
-from drctl.units import show_seconds
+from drctl.units import count, show_seconds
 from drctl.wiring import Wiring
 
 
@@ -37,6 +37,7 @@ class _Found:
     drill_every: bool  # how often to drill is an objective of the plan
     forecasts: dict[str, Forecast]
     now_ns: int
+    lost: list[Todo]  # what a copy has and the first repository has lost
 
 
 @click.command()
@@ -48,7 +49,7 @@ def command(context: Context) -> int:
 
     Needs the writer credential only. Exit code 10 when an objective is missed or nobody can tell,
     an asset has no snapshot or the last drill failed, 11 when a repository cannot be asked, 5 when
-    none can, 6 when a snapshot does not read or a key is lost.
+    none can, 6 when a snapshot does not read, or one or a key is lost.
     """
     wiring, pool = context.wiring(), context.pool()
     found = _look(wiring, pool)
@@ -70,14 +71,26 @@ def _look(wiring: Wiring, pool: ThreadPoolExecutor) -> _Found:
         every is not None,
         forecasts(wiring, found.seen, proofs),
         wiring.clock.now_ns(),
+        list(_lost(wiring, found.seen)),
     )
+
+
+def _lost(wiring: Wiring, seen: Sequence[Seen]) -> Iterator[Todo]:
+    primary = next(one for one in seen if one.name == wiring.primary())
+    for copy in seen:
+        lost = lost_at(primary, copy, wiring.rule(primary.name))
+        if lost:
+            told = (
+                f"{primary.name} has lost {count(lost, 'snapshot', 'snapshots')} that {copy.name}"
+            )
+            yield f"{told} has", f"drctl replicate --from {copy.name} --to {primary.name}"
 
 
 def _code(found: _Found) -> int:
     unreached = [one for one in found.seen if one.trouble]
     if len(unreached) == len(found.seen):
         return StorageError.exit_code
-    if any(one.found.damaged or one.wrong for one in found.seen):
+    if found.lost or any(one.found.damaged or one.wrong for one in found.seen):
         return ExitCode.INTEGRITY
     gone = {one.name for one in unreached}
     told = [s for s in found.standings if s.repository not in gone]
@@ -138,6 +151,7 @@ def _todos(found: _Found) -> Iterator[Todo]:
             yield damage, f"drctl verify --from {one.name}"
         for lost in one.wrong:
             yield lost, f"drctl verify --repair --from {one.name}"
+    yield from found.lost
     for s in found.standings:
         yield from _todo(s, primary.name, found.seen)
     for s in (s for s in _never_saved(found) if s.verdict == "none"):

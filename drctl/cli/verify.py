@@ -15,7 +15,7 @@ from drctl.cli.context import (
     pass_context,
 )
 from drctl.cli.reading import source_of
-from drctl.errors import ExitCode
+from drctl.errors import ExitCode, UsageError
 from drctl.ops.repair import Hands, RepairResult, repair
 from drctl.ops.verify import Effort, VerifyResult, rebuild_index, verify
 from drctl.units import show_bytes
@@ -32,6 +32,7 @@ _CURE = """\
 
 
 @click.command()
+@click.argument("named", required=False, metavar="[REPOSITORY]")
 @click.option(
     "--read-data",
     "percent",
@@ -52,6 +53,7 @@ _CURE = """\
 @pass_context
 def command(
     context: Context,
+    named: str | None,
     percent: float,
     keyless: bool,
     rebuild_index: bool,
@@ -59,7 +61,8 @@ def command(
     repository: str | None,
     identity_path: str | None,
 ) -> int:
-    """Prove that a repository is whole, as deep as the keys at hand allow.
+    """Prove that a REPOSITORY, the first of the plan by default, is whole, as deep as the keys at
+    hand allow. Copies are proven by naming each.
 
     Without keys: every object is what its name says. With the writer credential: everything that
     a snapshot needs is there. With an identity (--identity, or DRCTL_PASSPHRASE is set): all
@@ -70,7 +73,9 @@ def command(
     more, and that is the result.
     """
     wiring, pool = context.wiring(), context.pool()
-    name = context.subject = source_of(context, wiring, repository)
+    if named and repository and named != repository:
+        raise UsageError(f"either {named} or {repository}", hint="one repository at a time")
+    name = context.subject = source_of(context, wiring, named or repository)
     identity = None if keyless else _identity(context, wiring, identity_path)
     opened = None
     if not keyless:
@@ -92,7 +97,11 @@ def command(
         mended = repair(hands, done.damaged, wiring.clock, wiring.randomness)
         # What holds is what a second look finds, not what the repair believes.
         done = verify(storage, opened, identity, effort, pool, wiring.report)
-    context.result(_document(done, mended), "\n".join([*_lines(mended), _text(done)]))
+    if opened:
+        done.wrong += _lost(wiring, name, opened.secrets.repository_id, done)
+    others = [n for n in wiring.loaded.plan.repositories if n != name]
+    text = "\n".join([*_lines(mended), *_text(name, done), *_unseen(others)])
+    context.result(_document(name, done, mended), text)
     return ExitCode.INTEGRITY if done.wrong else ExitCode.DONE
 
 
@@ -122,8 +131,9 @@ def _lines(mended: RepairResult) -> list[str]:
     ]
 
 
-def _document(done: VerifyResult, mended: RepairResult) -> dict[str, object]:
+def _document(name: str, done: VerifyResult, mended: RepairResult) -> dict[str, object]:
     return {
+        "name": name,
         "repository": done.where,
         "depth": done.depth,
         "objects": done.objects,
@@ -141,12 +151,37 @@ def _document(done: VerifyResult, mended: RepairResult) -> dict[str, object]:
     }
 
 
-def _text(done: VerifyResult) -> str:
+def _lost(wiring: "Wiring", name: str, repository_id: bytes, done: VerifyResult) -> list[str]:
+    """A repository that somebody emptied is whole in itself. This host knows better: it remembers
+    each asset that it has saved, and no rule removes an asset's last snapshot."""
+    from drctl.repository.state import remembered
+    from drctl.wiring import state_home
+
+    home = os.path.join(state_home(), repository_id.hex())
+    known = [asset for asset in remembered(home) if asset in wiring.loaded.plan.assets]
+    if name != wiring.primary() and done.snapshots:
+        known = []  # one that is only behind lacks an asset, too: 'status' tells of that
+    wrong = [
+        f"{done.where}: there is no snapshot of {asset}, though this host has saved it: what was "
+        "there was deleted or lost. Another repository may have it: see 'drctl replicate --help'"
+        for asset in known
+        if asset not in done.assets
+    ]
+    for what in wrong:
+        wiring.warn(what)
+    return wrong
+
+
+def _unseen(others: list[str]) -> list[str]:
+    return [f"not looked at: {', '.join(others)}; see 'drctl verify {others[0]}'"] if others else []
+
+
+def _text(name: str, done: VerifyResult) -> list[str]:
     looked = [f"{done.objects} objects read ({show_bytes(done.read_bytes)})"]
     if done.depth != "scrub":
         looked.append(f"{done.snapshots} snapshots")
     if done.depth == "content":
         looked.append(f"{done.entries} entries")
     state = f"{len(done.wrong)} WRONG" if done.wrong else "all is well"
-    told = f"{done.where}: {state}: {', '.join(looked)}; depth: {done.depth}"
-    return f"{told}\n{_CURE}" if done.wrong else told
+    told = f"{name}, {done.where}: {state}: {', '.join(looked)}; depth: {done.depth}"
+    return [told, _CURE] if done.damaged else [told]

@@ -180,6 +180,16 @@ def _piece(where: str, name: str, stored_at_ns: int) -> list[LogPiece]:
 # -- copies ---------------------------------------------------------------------------------------
 
 
+def lost_at(origin: Seen, copy: Seen, rule: Rule | None) -> int:
+    """How many snapshots the copy has that the repository has lost: with a rule, or a trash, they
+    may have been removed as they should."""
+    if rule is not None or origin.repository is None:
+        return 0
+    gone = {n for n in copy.objects if n.startswith(names.SNAPSHOTS)} - origin.objects.keys()
+    trashed = {names.digest_of(i.name) for i in origin.repository.storage.list(names.TRASHED)}
+    return sum(1 for name in gone if names.digest_of(name) not in trashed) if gone else 0
+
+
 def lags(
     seen: Sequence[Seen],
     told: Sequence[Standing],

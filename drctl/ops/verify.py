@@ -43,6 +43,7 @@ class VerifyResult:
     objects: int = 0
     read_bytes: int = 0
     snapshots: int = 0
+    assets: set[str] = field(default_factory=set)  # those that have a snapshot
     entries: int = 0
     wrong: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)  # names of objects that are, or are missing
@@ -194,6 +195,7 @@ def _structure(
     refs = list(pool.map(lambda s: _refs_or_error(repository, s), found.snapshots))
     for snapshot, needed in zip(found.snapshots, refs, strict=True):
         result.snapshots += 1
+        result.assets.add(snapshot.asset)
         if trouble := needed if isinstance(needed, str) else _lacking(needed, present):
             wrong(f"{repository.where}: snapshot {snapshot.short} of {snapshot.asset}: {trouble}")
     _check_sessions(repository, sessions, found.snapshots, refs, wrong)

@@ -143,6 +143,13 @@ class StateWriter:
             os.unlink(self._new)
 
 
+def remembered(directory: str) -> list[str]:
+    """The assets of which a snapshot was committed by this host, and whose states lie there."""
+    with suppress(OSError):
+        return sorted(n.removesuffix(".state") for n in os.listdir(directory) if n[-6:] == ".state")
+    return []
+
+
 def _trouble(path: str, error: OSError) -> StorageError:
     return StorageError(
         f"{path}: the state cannot be written: {error.strerror}",

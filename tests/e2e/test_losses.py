@@ -73,3 +73,24 @@ def test_lost_sessions_are_told_by_who_cannot_read(site) -> None:
     assert session.name in told.stderr
     assert "mended: sessions/" in host.run("verify", "--repair").stdout
     assert Path(session).exists()
+
+
+def test_an_emptied_repository_is_not_well(site) -> None:
+    """Whole in itself, as somebody left it who deleted all that was in it."""
+    host = without_passphrase(site)
+    for folder in ("snapshots", "refs", "index", "packs", "sessions"):
+        shutil.rmtree(site.top / "local" / folder)
+    told = host.run("verify", code=6)
+    assert "no snapshot of tree" in told.stdout + told.stderr
+    assert "not looked at: offsite; see 'drctl verify offsite'" in told.stdout
+    assert host.run("verify", "offsite").stdout.startswith("offsite, ")
+    bring_back = {
+        "what": "local has lost 1 snapshot that offsite has",
+        "command": "drctl replicate --from offsite --to local",
+    }
+    assert bring_back in host.json("status", code=6)["to_do"]
+    host.run("backup")
+    assert bring_back in host.json("status", code=6)["to_do"]
+    host.run(*bring_back["command"].split()[1:])
+    assert host.json("status")["to_do"] == []
+    assert host.json("verify")["snapshots"] == 2

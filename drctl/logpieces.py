@@ -25,10 +25,11 @@ class LogPiece:
 @dataclass(frozen=True, slots=True)
 class LogFile:
     """The least pieces that, one after the other, give a file from its beginning. A piece may reach
-    into the next one. `whole`: they give all of it."""
+    into the next one. `whole`: they give all of it. `reach`: where the last that is there ends."""
 
     file: str
     pieces: tuple[LogPiece, ...]
+    reach: int = 0
 
     @property
     def size(self) -> int:
@@ -38,12 +39,21 @@ class LogFile:
     def whole(self) -> bool:
         return bool(self.pieces) and self.pieces[-1].whole
 
+    @property
+    def is_torn(self) -> bool:
+        """A piece is missing in the middle."""
+        return not self.whole and self.reach > self.size
+
 
 def by_file(pieces: Iterable[LogPiece]) -> dict[str, LogFile]:
     """Each file with as much of it as the pieces give without a gap, in the order of names."""
     ordered = sorted(pieces, key=lambda piece: (piece.file, piece.offset))
     groups = groupby(ordered, key=lambda piece: piece.file)
-    return {file: LogFile(file, _chain(list(group))) for file, group in groups}
+    return {file: _file(file, list(group)) for file, group in groups}
+
+
+def _file(file: str, pieces: list[LogPiece]) -> LogFile:
+    return LogFile(file, _chain(pieces), max(piece.end for piece in pieces))
 
 
 def _chain(pieces: list[LogPiece]) -> tuple[LogPiece, ...]:

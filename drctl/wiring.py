@@ -243,7 +243,7 @@ class Wiring:
         if name not in found:
             raise UsageError(f"the plan has no asset '{name}'", hint=f"it has {_list(found)}")
         kind, settings = engine_of(found[name])
-        around = self._surroundings(scratch)
+        around = self.surroundings(scratch=scratch)
         if repository:
             around = replace(around, open_log=self.log_of(name, repository))
         source = engine(kind).source(settings, name, around)
@@ -267,7 +267,7 @@ class Wiring:
         make = engine(kind).follower
         if make is None:
             raise UsageError(f"'{name}' cannot be streamed: the engine {kind} keeps no log")
-        around = self._surroundings("")
+        around = self.surroundings()
         around = replace(around, report=report, open_log=self.log_of(name, repository))
         return make(settings, name, around)
 
@@ -305,13 +305,13 @@ class Wiring:
     ) -> Target:
         """Where an asset of this kind is put back; `private_facts`: what its snapshot tells, `log`:
         what continues it up to `goal`. `own`: what the plan says of it, if it does."""
-        around = replace(self._surroundings(""), log=log, goal=goal, delta=delta)
+        around = replace(self.surroundings(log, goal), delta=delta)
         return engine(kind).target(own, to, private_facts, around)
 
     def probe(self, asset: str, at: str) -> Probe:
         """What puts a restored asset up at a place, privately."""
         kind, settings = engine_of(self.loaded.plan.assets[asset])
-        return engine(kind).probe(settings, at, self._surroundings(""))
+        return engine(kind).probe(settings, at, self.surroundings())
 
     def hollow(self, asset: str) -> Callable[[str], None] | None:
         """What makes an empty asset of its kind at a place, where its engine knows how."""
@@ -321,7 +321,7 @@ class Wiring:
             return None
 
         def hollow(at: str) -> None:
-            make(settings, at, self._surroundings(""))
+            make(settings, at, self.surroundings())
 
         return hollow
 
@@ -331,15 +331,20 @@ class Wiring:
         make = engine(kind).marker
         if make is None or not getattr(settings, "mark", False):
             return None
-        return make(settings, asset, self._surroundings(""))
+        return make(settings, asset, self.surroundings())
 
-    def _surroundings(self, scratch: str) -> Surroundings:
+    def surroundings(
+        self, log: Log | None = None, goal: Goal = LATEST, *, scratch: str = ""
+    ) -> Surroundings:
+        """What an engine may use, with an asset's log where it is restored."""
         base = self.loaded.base
 
         def secret(reference: str) -> str:
             return resolve(reference, base)
 
-        return Surroundings(self.clock, self.report, base, scratch, secret=secret)
+        return Surroundings(
+            self.clock, self.report, base, scratch, log=log, goal=goal, secret=secret
+        )
 
     # -- state --------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from drctl.cli.context import Context
 from drctl.codec.entries import Root
 from drctl.codec.recipients import Identity
+from drctl.engines import engine
 from drctl.engines.base import LATEST, Goal, Target
 from drctl.errors import DrctlError, StorageError
 from drctl.events import Notice
@@ -41,6 +42,17 @@ class Opened:
         for doubt in self.found.doubts(picked, self.wiring.clock.now_ns()):
             self.wiring.warn(doubt)
         return picked
+
+    def leading_to(self, picked: Snapshot, goal: Goal) -> Snapshot:
+        """The newest sound snapshot, not after `picked`, from which its log leads to the goal."""
+        choose, stream = engine(picked.engine).choose, picked.facts.get("log_stream")
+        if choose is None or not stream:
+            return picked
+        log = LogReader(self.repository, self.identity, stream)
+        around = self.wiring.surroundings(log, goal)
+        bases = catalog.before(self.found, picked)
+        number = choose((self.root(base).private_facts for base in bases), around)
+        return picked if number is None else bases[number]
 
     def root(self, snapshot: Snapshot) -> Root:
         """The root of a snapshot's entries."""

@@ -68,6 +68,8 @@ def command(
         return _conclude_all(context, restore_group.restored(opened, snapshot, to, at_ns), to)
     picked = opened.pick(snapshot, named_point(opened.found, until) if at_ns is None else at_ns)
     goal = goal_of(picked.engine, at_ns, until, timeline)
+    if at_ns is None and picked.asset == snapshot:
+        picked = opened.leading_to(picked, goal)
     if database:
         restore_database.check(picked, to, is_partial=bool(paths or delta))
         done = restore_database.restored(opened, picked, goal, database, to)

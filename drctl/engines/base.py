@@ -341,6 +341,8 @@ class Engine:
     `source(settings, asset, surroundings)`, `target(settings, to, private_facts, surroundings)`,
     `probe(settings, at, surroundings)` and `marker(settings, asset, surroundings)`: settings is an
     instance of `settings`, `to` and `at` are where a person wants the asset, as typed.
+    `choose(bases, surroundings)`: which of the snapshots, newest first and told by private facts,
+    leads to the goal along the log; None: it is not to be known, or none does.
     `hollow(settings, at, surroundings)` makes an empty asset at `at`, where nothing is yet, which
     its probe opens: what a check must not pass on. Raises TargetRefused.
     """
@@ -355,6 +357,7 @@ class Engine:
     in_order: bool = True  # its items come in order; otherwise they are put in order afterwards
     has_delta: bool = False  # its target can write over what is there
     has_log: bool = False  # a restore goes on from the snapshot along a log, up to a Goal
+    choose: Callable[..., int | None] | None = None
     hollow: Callable[..., None] | None = None
     extraction: Extraction | None = None
     copies_at_once: bool = False  # it copies in one go, which a limit on reading would not reach

@@ -9,6 +9,7 @@ from drctl.engines.mariadb_dump import DumpSource
 from drctl.engines.mariadb_loaded import hollow
 from drctl.engines.mariadb_marker import Marker
 from drctl.engines.mariadb_probe import Probe
+from drctl.engines.mariadb_replay import choose
 from drctl.engines.mariadb_restore import BaseTarget
 from drctl.engines.mariadb_stream import Follower
 from drctl.engines.tree_write import TreeTarget
@@ -44,5 +45,6 @@ ENGINE = Engine(
     Marker,
     follower=Follower,
     has_log=True,
+    choose=choose,
     hollow=hollow,
 )

@@ -6,20 +6,20 @@ import json
 import mmap
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from drctl.engines import mariadb_binlog as binlog
 from drctl.engines.base import Goal, Log, Surroundings
 from drctl.engines.child import exit_words, running
-from drctl.engines.log_read import as_it_is
+from drctl.engines.log_read import as_it_is, files_of
 from drctl.engines.mariadb_binlog import Group, State
 from drctl.engines.mariadb_client import CLIENT, program
 from drctl.engines.mariadb_server import private_server
 from drctl.errors import IntegrityError, StorageError, TargetRefused, UsageError
 from drctl.events import Notice, Phase
-from drctl.logpieces import LogFile, by_file
+from drctl.logpieces import LogFile
 from drctl.units import count, show_instant
 
 PACKAGE = "mariadb-client"
@@ -42,6 +42,9 @@ class Position:
             return None
         gtid = found.get("gtid", "")
         return cls(found["file"], int(found["position"]), binlog.parse_state(gtid))
+
+    def is_past(self, domain: int, sequence: int) -> bool:
+        return sequence <= self.state.get(domain, (0, 0))[1]
 
 
 @dataclass(slots=True)
@@ -100,7 +103,7 @@ def _tell(way: Way, around: Surroundings) -> None:
 
 def find_way(position: Position, log: Log, goal: Goal, folder: str) -> Way:
     """Fetch file after file until the goal is met, or the log ends."""
-    stored = by_file(log.pieces())
+    stored = files_of(log)
     wanted = _Wanted(goal, position)
     way = Way([], position.at, position.at)
     state = dict(position.state)
@@ -112,8 +115,8 @@ def find_way(position: Position, log: Log, goal: Goal, folder: str) -> Way:
             break
         file, path = as_it_is(log, file, lambda now: _fetch(now, log, folder))
         _follow(path, begin, state, way, wanted)
-        if not file.whole:
-            _refuse_gap(binlog.next_name(name), None, stored, way)
+        if not file.whole and not wanted.met:
+            _refuse_gap(name, file, stored, way)
             break
         name, begin = binlog.next_name(name), 4
     wanted.conclude(way)
@@ -161,13 +164,30 @@ class _Wanted:
             )
 
 
-def _one_gtid(text: str, position: Position) -> tuple[int, int]:
+def choose(bases: Iterable[dict[str, str]], around: Surroundings) -> int | None:
+    """See engines.base.Engine: the newest that is not past the transaction yet."""
+    if around.goal.kind != "gtid":
+        return None
+    domain, sequence = _parsed(around.goal.value)
+    for number, facts in enumerate(bases):
+        position = Position.of(facts)
+        if position and not position.is_past(domain, sequence):
+            return number
+    return None
+
+
+def _parsed(text: str) -> tuple[int, int]:
     try:
         wanted = binlog.parse_state(text)
         ((domain, (_, sequence)),) = wanted.items()
     except ValueError as error:
         raise UsageError(f"--until gtid: '{text}' is not one GTID, such as 0-1-100") from error
-    if sequence <= position.state.get(domain, (0, 0))[1]:
+    return domain, sequence
+
+
+def _one_gtid(text: str, position: Position) -> tuple[int, int]:
+    domain, sequence = _parsed(text)
+    if position.is_past(domain, sequence):
         raise UsageError(
             f"the snapshot is at {domain}-x-{position.state[domain][1]} already, past {text}",
             hint="name an older snapshot by its id",
@@ -216,17 +236,15 @@ def _refuse_another(path: str, before: State, state: State) -> None:
 
 def _refuse_gap(name: str, file: LogFile | None, stored: dict[str, LogFile], way: Way) -> None:
     """The log may end here; but not when there is more behind."""
-    later = [other for other in stored if other > name]
-    if not later and way.files:
-        return
-    if not later and file is None and name not in stored:
-        return  # nothing was stored since the base was taken
-    reached = f"up to {way.last.gtid}" if way.last else "to the snapshot alone"
-    what = f"{name} is not there from its beginning" if file else f"{name} is missing"
+    is_more = any(other > name for other in stored) or (file is not None and file.is_torn)
+    if not is_more:
+        return  # where nothing is on the way, nothing was stored since the base was taken
+    what = f"{name} is there up to byte {file.size} alone" if file else f"{name} is missing"
+    up_to = f"up to --until gtid:{way.last.gtid}" if way.last else "to --until immediate alone"
     raise StorageError(
-        f"the log has a gap: {what}, though later ones are there",
-        hint=f"it can be restored {reached}: use --at, or --until immediate for the snapshot "
-        "alone; another repository of the plan may hold it (--from); take a new base",
+        f"the log has a gap: {what}, though more is there behind it",
+        hint=f"it can be restored {up_to}, or to a time before that (--at); another repository of "
+        "the plan may hold what is missing (--from); take a new base",
     )
 
 

@@ -19,6 +19,7 @@ from drctl.engines.postgres_loaded import hollow
 from drctl.engines.postgres_local import LocalCapture
 from drctl.engines.postgres_probe import Marker, Probe
 from drctl.engines.postgres_remote import RemoteCapture
+from drctl.engines.postgres_seek import choose
 from drctl.engines.postgres_stream import Follower
 from drctl.engines.postgres_target import target
 from drctl.errors import SourceError
@@ -131,6 +132,7 @@ ENGINE = Engine(
     in_order=False,
     has_delta=True,
     has_log=True,
+    choose=choose,
     hollow=hollow,
     extraction=postgres_extract,
 )

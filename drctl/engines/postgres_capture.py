@@ -93,6 +93,7 @@ class Capture(ABC):
             "segment_bytes": self.cluster.segment_bytes,
             "timeline": self.cluster.timeline,
             "system_id": self.cluster.system_id,
+            "major": self.cluster.major,
         }
         self.private_facts |= {
             "cluster": json.dumps(known),

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from drctl.engines import postgres_layout as layout
@@ -27,7 +27,7 @@ _OURS = re.compile(
     r"\s*(restore_command|archive_mode|archive_cleanup_command|recovery_end_command|recovery_target"
     r"\w*|primary_conninfo|primary_slot_name|synchronous_standby_names)\s*="
 )
-_COMMIT = re.compile(r"desc: (?:COMMIT|ABORT|COMMIT_PREPARED|ABORT_PREPARED)\S* (\S+ \S+) UTC")
+_COMMIT = re.compile(r"desc: (?:COMMIT|ABORT)\S* (?:\d+: )?(\S+ \S+) UTC")  # also of _PREPARED
 _TARGETS = {"time": "time", "lsn": "lsn", "name": "name", "transaction": "xid"}
 _KEPT_ASIDE = ("port", "listen_addresses")
 
@@ -138,7 +138,15 @@ def _newest_commit(reader: str, path: str) -> str:
     return max(_COMMIT.findall(done.stdout), default="")
 
 
-def base_of(private_facts: dict[str, str]) -> Base:
+def major_of(private_facts: Mapping[str, str]) -> int:
+    """The server's version. Raises TargetRefused where the snapshot does not tell it."""
+    known = json.loads(private_facts["cluster"]).get("major")
+    if not isinstance(known, int):
+        raise TargetRefused("the snapshot does not tell its server's version")
+    return known
+
+
+def base_of(private_facts: Mapping[str, str]) -> Base:
     """What a snapshot tells of itself. Raises IntegrityError for one that tells nothing."""
     try:
         known = json.loads(private_facts["cluster"])

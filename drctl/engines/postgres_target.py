@@ -13,16 +13,16 @@ from msgspec.structs import replace
 
 from drctl.engines import postgres_layout as layout
 from drctl.engines import postgres_recovery as recovery
-from drctl.engines import postgres_wal as wal
-from drctl.engines.base import Goal, Log, Surroundings, Target, Writing
+from drctl.engines import postgres_seek as seek
+from drctl.engines.base import Goal, Surroundings, Target, Writing
 from drctl.engines.postgres_archive import system_id
-from drctl.engines.postgres_client import Settings, lsn_of
+from drctl.engines.postgres_client import Settings
 from drctl.engines.postgres_delta import DeltaTree
 from drctl.engines.postgres_server import major_at, runs_at
 from drctl.engines.tree_write import TreeTarget
-from drctl.errors import TargetRefused, UsageError
+from drctl.errors import TargetRefused
 from drctl.events import Notice
-from drctl.logpieces import LogFile, by_file
+from drctl.logpieces import LogFile
 from drctl.model import Entry, Kind, Problem
 from drctl.units import show_bytes
 
@@ -185,24 +185,12 @@ class PostgresTarget:
     def _plan_wal(self) -> tuple[Goal, str, list[LogFile]]:
         """The goal, the timeline, and the files of the log that lead there. Raises UsageError,
         StorageError (a gap)."""
-        goal, log = self._around.goal, self._around.log
-        if goal.kind == "gtid":
-            raise UsageError("PostgreSQL knows no GTID", hint="give lsn:, transaction: or name:")
+        goal = self._around.goal
         if goal.kind == "immediate":
             return goal, "current", []
-        base = recovery.base_of(self._facts)
-        files = by_file(log.pieces()) if log else {}
-        histories = {
-            int(name[:8], 16): wal.parse_history(_text(log, file, base.segment_bytes))
-            for name, file in files.items()
-            if log and layout.HISTORY.fullmatch(name) and file.whole
-        }
-        timeline = wal.pick_timeline(base, goal.timeline, histories)
-        last = _lsn(goal.value) if goal.kind == "lsn" else None
-        forks = histories.get(timeline, [])
-        chosen = wal.needed(base, files, timeline, forks, last)
-        chosen += [file for name, file in files.items() if layout.HISTORY.fullmatch(name)]
-        return goal, "current" if timeline == base.timeline else str(timeline), chosen
+        found = seek.way(self._facts, goal, self._around.log)
+        seek.refuse_missing(found, self._facts, self._around)
+        return goal, found.target_timeline, [*found.files, *found.histories]
 
     def _put_wal(self, files: list[LogFile]) -> list[Problem | None]:
         """What the snapshot brought itself is there already."""
@@ -234,17 +222,6 @@ class PostgresTarget:
         text = "nothing was committed after that time in the log: all of it will be replayed"
         self._around.report.emit(Notice("info", text))
         return Goal(timeline=goal.timeline)
-
-
-def _text(log: Log, file: LogFile, segment_bytes: int) -> str:
-    return recovery.assemble(log, file, segment_bytes).decode("ascii", "replace")
-
-
-def _lsn(text: str) -> int:
-    try:
-        return lsn_of(text)
-    except ValueError as error:
-        raise UsageError(f"--until: {error}") from error
 
 
 def _owner(to: str) -> tuple[int, int] | None:

@@ -67,10 +67,10 @@ def needed(
     timeline: int,
     forks: Forks,
     last_lsn: int | None,
-) -> list[LogFile]:
+) -> tuple[list[LogFile], StorageError | None]:
     """The segments that replay along a timeline needs after the snapshot, up to the end of the log
-    or to `last_lsn`. Raises StorageError where one is missing in the middle: PostgreSQL would take
-    the gap for the end of the log, and silently lose the rest."""
+    or to `last_lsn`. Where one is missing in the middle they end, and the gap is told: PostgreSQL
+    would take it for the end of the log, and silently lose the rest."""
     along = {base.timeline, timeline, *(t for t, _ in forks if t >= base.timeline)}
     found: dict[int, dict[int, LogFile]] = {}
     for name, file in files.items():
@@ -78,16 +78,19 @@ def needed(
             number = number_of(name, base.segment_bytes)
             found.setdefault(number, {})[int(name[:8], 16)] = file
     last = max(found, default=base.reached)
+    torn = last if any(file.is_torn for file in found.get(last, {}).values()) else None
     if last_lsn is not None:
         _refuse_beyond(last_lsn, max(last, base.reached), base)
         last = min(last, last_lsn // base.segment_bytes)
-    chosen = []
+    chosen: list[LogFile] = []
     for number in range(base.reached, last + 1):
         here = found.get(number, {})
-        if number > base.reached:
-            _refuse_gap(number, here, _timelines_at(number, base, timeline, forks), last)
         chosen += list(here.values())
-    return chosen
+        way = _timelines_at(number, base, timeline, forks)
+        ends_here = number == last and number != torn
+        if number > base.reached and (gap := _gap(number, here, way, may_end=ends_here)):
+            return chosen, gap
+    return chosen, None
 
 
 def _timelines_at(number: int, base: Base, timeline: int, forks: Forks) -> set[int]:
@@ -102,13 +105,16 @@ def _timelines_at(number: int, base: Base, timeline: int, forks: Forks) -> set[i
     return found
 
 
-def _refuse_gap(number: int, here: dict[int, LogFile], way: set[int], last: int) -> None:
+def _gap(
+    number: int, here: dict[int, LogFile], way: set[int], *, may_end: bool
+) -> StorageError | None:
+    """None: the segment is as it must be."""
     usable = [file for timeline, file in here.items() if timeline in way]
-    if any(file.whole for file in usable) or (usable and number == last):
-        return
+    if any(file.whole for file in usable) or (usable and may_end):
+        return None
     names = ", ".join(file.file for file in usable)
     what = f"segment {names} is not whole" if names else f"segment number {number:X} is missing"
-    raise StorageError(
+    return StorageError(
         f"the log has a gap: {what}, though later ones are there",
         hint="another repository of the plan may hold it (--from); or restore up to before the "
         "gap, with --at or --until, or --until immediate for the snapshot alone",

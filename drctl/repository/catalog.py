@@ -153,6 +153,14 @@ def usable_from(found: Snapshot) -> int:
     return int(told) if told.isdigit() else found.consistent_at_ns
 
 
+def before(catalog: Catalog, picked: Snapshot) -> list[Snapshot]:
+    """A snapshot, and the sound ones before it whose log is the same one; newest first."""
+    of_asset = catalog.of(picked.asset)
+    older = of_asset[: of_asset.index(picked)]
+    same = [s for s in older if s.facts.get("log_stream") == picked.facts.get("log_stream")]
+    return [picked, *reversed([s for s in same if s.facts.get("corrupt_pages", "0") == "0"])]
+
+
 def _newest_sound(found: list[Snapshot]) -> Snapshot:
     """One with corrupt pages never stands in front of a sound one: the sound one's log leads to
     the same instant, without the corruption."""

@@ -264,6 +264,40 @@ def test_a_purged_binlog_is_a_gap_that_is_told_and_a_new_base_closes(kept, maria
         assert len(ids(up)) == len(writer.done_ns)
 
 
+def test_a_gap_before_the_newest_file_alone_is_never_the_end_of_the_log(kept, maria) -> None:
+    """The rest of a file was purged, and exactly one file follows, which the stream has not
+    finished."""
+    maria.ask("create database own")
+    maria.ask("create table own.t (id int primary key)")
+    kept.json("backup")
+    maria.ask("insert into own.t values (1)")
+    file, at = position(maria)
+    with streaming(kept) as stream:
+        stream.wait_until_stored(file, at)
+    ((before,),) = maria.ask("select @@gtid_binlog_pos")
+    maria.ask("insert into own.t values (2)")
+    ((lost,),) = maria.ask("select @@gtid_binlog_pos")
+    maria.ask("flush binary logs")
+    deadline = time.monotonic() + 60
+    while maria.ask("show binary logs")[0][0] == file:  # as long as the server is sending it
+        maria.ask("purge binary logs to %s", position(maria)[0])
+        assert time.monotonic() < deadline
+    with streaming(kept) as stream:
+        stream.wait_for("take a new base")
+        maria.ask("insert into own.t values (3)")
+        stream.wait_until_stored(*position(maria))
+    for to, *words in (("never",), ("neither", "--until", f"gtid:{lost}")):
+        done = kept.run("restore", "shop", "--to", to, *words, code=5)
+        assert f"the log has a gap: {file} is there up to byte" in done.stderr
+    _, found = restored(kept, "--until", f"gtid:{before}")
+    with found as up:
+        assert up.query("select max(id) from own.t") == (("1",),)
+    kept.json("backup")
+    _, found = restored(kept, "--until", f"gtid:{before}")  # from the snapshot that leads there
+    with found as up:
+        assert up.query("select max(id) from own.t") == (("1",),)
+
+
 def test_a_log_that_lacks_a_piece_or_has_a_damaged_one_never_gives_wrong_data(
     kept, maria, writer
 ) -> None:

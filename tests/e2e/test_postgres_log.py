@@ -317,6 +317,69 @@ def test_a_gap_in_the_log_is_an_error_and_never_the_end_of_it(stage_of) -> None:
     assert stage.rows_back("--until", "immediate") == []
 
 
+def test_what_lies_before_a_gap_is_reached_by_time_name_and_transaction(stage_of) -> None:
+    stage = stage_of()
+    sql = stage.cluster.sql
+    sql("create table load (id bigint primary key)")
+    stage.site.run("backup")
+    stage.follow()
+    ((first,),) = sql("insert into load values (1) returning pg_current_xact_id()::text")
+    ((at,),) = sql("select clock_timestamp()")
+    sql("insert into load values (2)")
+    sql("select pg_create_restore_point('before')")
+    fill(stage.cluster, 4)
+    ((late,),) = sql("insert into load values (3) returning pg_current_xact_id()::text")
+    sql("select pg_create_restore_point('behind')")
+    ((behind,),) = sql("select clock_timestamp()")
+    sql("insert into load values (4)")
+    stage.stored_to(stage.now_lsn())
+    stage.unfollow()
+    whole = [piece for piece in stage.pieces() if ".whole." in str(piece)]
+    whole[-2].unlink()
+    assert stage.rows_back("--at", at.isoformat()) == [1]
+    assert stage.rows_back("--until", f"transaction:{first}") == [1]
+    assert stage.rows_back("--until", "name:before") == [1, 2]
+    away = stage.site.top / "away"
+    points = ("--until", f"transaction:{late}"), ("--until", "name:behind"), ("--at", str(behind))
+    for words in points:
+        done = stage.site.run("restore", "orders", "--to", away, *words, code=5)
+        assert "the log has a gap" in done.stderr
+        assert not away.exists()
+
+
+def test_a_point_picks_the_base_that_leads_there_or_is_refused_before_anything_is_written(
+    stage_of,
+) -> None:
+    stage = stage_of()
+    sql = stage.cluster.sql
+    sql("create table load (id bigint primary key)")
+    ((old,),) = sql("insert into load values (1) returning pg_current_xact_id()::text")
+    stage.site.run("backup")
+    stage.follow()
+    ((middle,),) = sql("insert into load values (2) returning pg_current_xact_id()::text")
+    sql("select pg_create_restore_point('between')")
+    fill(stage.cluster, 5)
+    stage.site.run("backup")
+    sql("insert into load values (3)")
+    sql("select pg_create_restore_point('after')")
+    stage.stored_to(stage.now_lsn())
+    stage.unfollow()
+    assert stage.rows_back("--until", "name:between") == [1, 2]
+    assert stage.rows_back("--until", f"transaction:{middle}") == [1, 2]
+    assert stage.rows_back("--until", "name:after") == [1, 2, 3]
+    newest = stage.site.json("snapshots")[-1]["id"]
+    away = stage.site.top / "away"
+    for wanted, point in (
+        ("orders", "name:nosuch"),
+        ("orders", "transaction:99999999"),
+        ("orders", f"transaction:{old}"),
+        (newest, "name:between"),
+    ):
+        done = stage.site.run("restore", wanted, "--to", away, "--until", point, code=2)
+        assert "does not hold" in done.stderr
+        assert not away.exists()
+
+
 def test_a_lost_slot_is_told_and_the_stream_goes_on(stage_of) -> None:
     stage = stage_of(conf="max_slot_wal_keep_size = 2MB\nmax_wal_size = 2MB\nmin_wal_size = 2MB\n")
     stage.follow()

@@ -89,6 +89,11 @@ def test_a_file_without_bytes_and_a_gap_are_told_apart(writer) -> None:
     found = by_file(writer.pieces())
     assert found["empty"].whole
     assert (found[SEGMENT].size, found[SEGMENT].whole) == (0, False)
+    assert found[SEGMENT].is_torn
+    writer.append(SEGMENT, 0, b"begin")
+    assert by_file(writer.pieces())[SEGMENT].is_torn
+    writer.append(SEGMENT, 5, bytes(95))
+    assert not by_file(writer.pieces())[SEGMENT].is_torn
 
 
 def test_a_writer_tells_another_content_without_opening_the_stored_one(writer) -> None:

@@ -8,8 +8,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from drctl.cli.context import Context, output_options, pass_context
 from drctl.cli.findings import write_text
+from drctl.cli.gate import gather
 from drctl.cli.proofs import Proofs
-from drctl.errors import IntegrityError, KeyUnavailable, UsageError
+from drctl.errors import ExitCode, IntegrityError, KeyUnavailable, UsageError
 from drctl.report import evidence
 from drctl.report.drills import drill_text
 from drctl.report.evidence import Proof
@@ -25,16 +26,27 @@ def command() -> None:
 @command.command(name="list")
 @output_options
 @pass_context
-def list_(context: Context) -> None:
-    """List the plan's evidence, oldest first."""
-    found, wrong = Proofs(context.wiring()).here()
+def list_(context: Context) -> int:
+    """List the plan's evidence, oldest first: what is kept here, and what the repositories have.
+
+    Exit code 6 where a piece is missing, or is not what was written.
+    """
+    wiring = context.wiring()
+    here = {p.name for p in Proofs(wiring).here()[0]}
+    found, wrong = gather(wiring, tuple(wiring.loaded.plan.repositories))
+    found.sort(key=lambda p: p.number)
+    wrong += evidence.chain_faults(found)
     lines = [
         f"{p.number:>4}  {p.predicate['finished_at'][:19]}Z  {p.predicate['drill']:20}"
         f"{p.predicate['verdict']:8}{'signed' if p.keyids else 'NOT SIGNED':11}{p.name[:12]}"
-        for p in sorted(found, key=lambda p: p.number)
+        f"{'' if p.name in here else '  in a repository, not here'}"
+        for p in found
     ]
     document = [{"sha256": p.name, "signed_by": list(p.keyids), **p.predicate} for p in found]
-    context.result(document, "\n".join([*lines, *(f"  ! {w}" for w in wrong)]))
+    context.result(document, "\n".join(lines))
+    for what in wrong:
+        wiring.warn(what)
+    return ExitCode.INTEGRITY if wrong else ExitCode.DONE
 
 
 @command.command()
@@ -47,6 +59,8 @@ def show(context: Context, number: int | None, as_junit: bool, html: str | None)
     """Show what drill NUMBER found; the newest by default."""
     proofs = Proofs(context.wiring())
     found = proofs.here()[0]
+    if number not in {p.number for p in found}:  # what was taken away here may be there
+        found = gather(context.wiring(), tuple(context.wiring().loaded.plan.repositories))[0]
     chosen = [p for p in found if p.number == number] if number else [*found]
     proof = evidence.newest(chosen)
     if proof is None:
@@ -79,9 +93,12 @@ def verify(context: Context, files: tuple[str, ...], key_path: str | None) -> No
     evidence is taken as one chain.
     """
     key = _key(context, key_path)
-    proofs = [_read(path) for path in _all(files)]
+    read = {path: _read(path) for path in _all(files)}
+    proofs = list(read.values())
     wrong = [
-        f"{p.name[:12]}: not signed by this key" for p in proofs if not evidence.is_signed(p, key)
+        f"{path}: not signed by this key"
+        for path, p in read.items()
+        if not evidence.is_signed(p, key)
     ]
     for plan in sorted({p.plan for p in proofs}):
         own = [p for p in proofs if p.plan == plan]

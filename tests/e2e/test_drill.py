@@ -287,6 +287,7 @@ def test_a_gate_is_shut_without_evidence_and_by_each_fault_of_it(ready) -> None:
     (ready.top / "offsite/evidence" / missed.stem.partition("-")[2]).unlink()
     missed.unlink()
     assert "evidence 2 is missing" in ready.run("gate", code=10).stdout
+    assert "evidence 2 is missing" in ready.run("report", "list", code=6).stderr
 
 
 def test_unsigned_evidence_does_not_open_the_gate(ready) -> None:
@@ -306,8 +307,15 @@ def test_tampered_evidence_is_caught(ready) -> None:
     forged["payload"] = base64.b64encode(payload).decode()
     path.write_text(json.dumps(forged))
     said = ready.run("report", "verify", path, code=6).stderr
-    assert "not signed by this key" in said
+    assert f"{path}: not signed by this key" in said
     assert "it is not what was written" in ready.run("gate", code=10).stdout
+    listed = ready.run("report", "list", code=6)
+    assert f"{path}: it is not what was written" in listed.stderr
+    assert "missed  signed" in listed.stdout
+    assert "in a repository, not here" in listed.stdout
+    path.unlink()
+    assert ready.json("report", "list")[0]["verdict"] == "missed"
+    assert ready.json("report", "show")["verdict"] == "missed"
 
 
 def test_evidence_is_verified_by_a_script_that_needs_no_drctl(ready) -> None:
@@ -318,6 +326,7 @@ def test_evidence_is_verified_by_a_script_that_needs_no_drctl(ready) -> None:
     argv = [sys.executable, "-I", str(script), str(ready.top / "keys/evidence.key.pub")]
     files = [str(path) for path in evidence(ready)]
     assert subprocess.run([*argv, *files], check=False).returncode == 0
+    assert subprocess.run([*argv, str(Path(files[0]).parent)], check=False).returncode == 0
     gap = [files[0], files[2]]
     assert subprocess.run([*argv, *gap], check=False).returncode == 1
     text = Path(files[1]).read_text()

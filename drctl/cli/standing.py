@@ -59,6 +59,7 @@ def _standing(s: Standing) -> dict[str, Any]:
         "why": s.why,
         "recovery_point": None if s.point_ns is None else iso_instant(s.point_ns),
         "by": s.by,
+        "gap": s.gap,
         "age_seconds": rounded(s.age_seconds),
         "rpo_seconds": s.rpo_seconds,
         "newest_snapshot": s.newest.name if s.newest else None,

@@ -137,9 +137,10 @@ def _remark(s: Standing, found: _Found) -> str:
     trouble = next(one.trouble for one in found.seen if one.name == s.repository)
     partial_ = "partial" if s.newest and s.newest.problems else ""
     suspect = f"{len(s.suspects)} SUSPECT" if s.suspects else ""
+    gap = "GAP in the log" if s.gap else ""
     empty = "" if s.newest or trouble else "no snapshot"
     words = ("no answer" if trouble else "", empty, "log" if s.by == "log" else "", partial_)
-    return " ".join(w for w in (*words, suspect) if w)
+    return " ".join(w for w in (*words, gap, suspect) if w)
 
 
 def _todos(found: _Found) -> Iterator[Todo]:
@@ -174,6 +175,11 @@ def _todo(s: Standing, primary: str, seen: Sequence[Seen]) -> Iterator[Todo]:
             f"{s.asset}: {s.why}",
             f"date; timedatectl; when the clock is right: drctl backup {s.asset}",
         )
+    if s.gap:
+        what = (
+            f"{s.asset}: the log in {s.repository} has a gap: {s.gap}; nothing after it comes back"
+        )
+        yield what, f"drctl backup {s.asset}" if s.repository == primary else "drctl replicate"
     if s.verdict == "missed" and s.repository == primary:
         yield f"{s.asset} has no recovery point that is new enough", f"drctl backup {s.asset}"
 

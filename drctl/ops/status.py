@@ -3,17 +3,19 @@
 It reads listings and manifests only, so it needs the writer credential and no more.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Literal
 
 from drctl.errors import IntegrityError, StorageError
-from drctl.logpieces import LogPiece, by_file
+from drctl.logpieces import LogPiece
 from drctl.model import Snapshot
+from drctl.ops import logway
 from drctl.ops.copying import at_copy
 from drctl.ops.leaving import ALL, leave
-from drctl.repository import catalog, keyring, log, names
+from drctl.ops.logway import Way
+from drctl.repository import catalog, keyring, names
 from drctl.repository.catalog import Catalog
 from drctl.repository.repository import Repository
 from drctl.repository.retention import Rule
@@ -52,6 +54,7 @@ class Standing:
     by: Literal["snapshot", "log", ""] = ""
     suspects: tuple[Snapshot, ...] = ()
     why: str = ""  # of `unknown`
+    gap: str = ""  # in the log behind the newest sound snapshot: the point lies before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +110,14 @@ def _standing(
     of_asset = seen.found.of(asset)
     sound = [s for s in of_asset if not s.suspect]
     suspects = tuple(s for s in of_asset if s.suspect)
-    point_ns, by = _point(sound, seen, stored)
+    way = _way(sound[-1], seen, stored) if sound else Way()
+    point_ns, by = _point(sound, way)
     age = None if point_ns is None else (now_ns - point_ns) / 1e9
     verdict, why = _judge(rpo, age, of_asset, now_ns)
     newest = of_asset[-1] if of_asset else None
-    return Standing(asset, seen.name, verdict, rpo, newest, point_ns, age, by, suspects, why)
+    return Standing(
+        asset, seen.name, verdict, rpo, newest, point_ns, age, by, suspects, why, way.gap
+    )
 
 
 def _judge(
@@ -146,35 +152,33 @@ def _first_stored(seen: Sequence[Seen]) -> dict[str, int]:
 
 
 def _point(
-    sound: Sequence[Snapshot], seen: Seen, stored: Mapping[str, int]
+    sound: Sequence[Snapshot], way: Way
 ) -> tuple[int | None, Literal["snapshot", "log", ""]]:
     if not sound:
         return None, ""
     newest = sound[-1]
-    logged_ns = _logged_ns(newest, seen, stored)
-    if logged_ns > newest.consistent_at_ns:
-        return logged_ns, "log"
+    if way.stored_at_ns > newest.consistent_at_ns:
+        return way.stored_at_ns, "log"
     return newest.consistent_at_ns, "snapshot"
 
 
-def _logged_ns(snapshot: Snapshot, seen: Seen, stored: Mapping[str, int]) -> int:
-    """When the newest piece was stored of the log that continues a snapshot; 0: there is none."""
-    stream, first = snapshot.facts.get("log_stream"), snapshot.facts.get("log_first", "")
+def _way(snapshot: Snapshot, seen: Seen, stored: Mapping[str, int]) -> Way:
+    """The log that continues a snapshot, each piece as old as the oldest copy of it."""
+    stream = snapshot.facts.get("log_stream")
     if not stream or seen.repository is None:
-        return 0
-    prefix = f"{names.LOG}{stream}/"
-    found = [n for n in seen.objects if n.startswith(prefix)]
-    pieces = [p for n in found for p in _piece(seen.repository.where, n, stored[n])]
-    files = [whole for file, whole in by_file(pieces).items() if file >= first]
-    return max((piece.stored_at_ns for file in files for piece in file.pieces), default=0)
+        return Way()
+    storage, prefix = seen.repository.storage, f"{names.LOG}{stream}/"
 
+    def pieces(found: Iterable[ObjectInfo]) -> Iterator[LogPiece]:
+        oldest = ((info.name, stored.get(info.name, info.modified_ns)) for info in found)
+        return logway.named(storage.where, oldest)
 
-def _piece(where: str, name: str, stored_at_ns: int) -> list[LogPiece]:
-    """None where somebody left a file of another name there: 'drctl verify' tells of it."""
+    known = (info for name, info in seen.objects.items() if name.startswith(prefix))
+    first = logway.along(snapshot, pieces(known))
     try:
-        return [log.piece(where, name, stored_at_ns)]
-    except IntegrityError:
-        return []
+        return logway.confirmed(snapshot, lambda: pieces(storage.list(prefix)), first)
+    except StorageError:
+        return first
 
 
 # -- copies ---------------------------------------------------------------------------------------

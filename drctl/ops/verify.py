@@ -20,6 +20,7 @@ from drctl.codec.recipients import Identity
 from drctl.errors import IntegrityError, KeyUnavailable, NotFound, Unreadable
 from drctl.events import Notice, Phase, Progress, Reporter
 from drctl.model import Snapshot
+from drctl.ops.logway import behind, gap_words
 from drctl.ops.transfer import check_object, spread
 from drctl.repository import catalog, keyring, lifecycle, names
 from drctl.repository.index import Index
@@ -183,6 +184,8 @@ def _structure(
     found = catalog.load(repository, pool)
     index = repository.load_index(wrong, pool)
     looking_at_log = pool.submit(_log_troubles, repository)
+    for gap in _gaps(repository, found.snapshots):
+        wrong(gap)
     listed = [info for info in repository.storage.list(names.PACKS) if names.is_id(info.name)]
     sizes = {info.name: info.size_bytes for info in listed}
     _take_unindexed(repository, index, listed, wrong)
@@ -269,6 +272,13 @@ def _log_troubles(repository: Repository) -> tuple[set[str], list[tuple[str, str
             what = f"{repository.where}: {name} is missing, though {info.name} needs it"
             troubles.append((what, name))
     return there, troubles
+
+
+def _gaps(repository: Repository, snapshots: tuple[Snapshot, ...]) -> list[str]:
+    """Behind the newest sound snapshot of each asset: a new one closes the gap."""
+    newest = {snapshot.asset: snapshot for snapshot in snapshots if not snapshot.suspect}
+    ways = [(snapshot, behind(repository, snapshot)) for snapshot in newest.values()]
+    return [gap_words(repository.where, snapshot, way) for snapshot, way in ways if way.gap]
 
 
 def _take_unindexed(

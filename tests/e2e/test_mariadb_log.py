@@ -292,7 +292,10 @@ def test_a_gap_before_the_newest_file_alone_is_never_the_end_of_the_log(kept, ma
     _, found = restored(kept, "--until", f"gtid:{before}")
     with found as up:
         assert up.query("select max(id) from own.t") == (("1",),)
+    assert f"{file} is not whole" in kept.run("status").stdout.replace("\n    ", " ")
+    assert f"{file} is not whole" in kept.run("verify", code=6).stderr
     kept.json("backup")
+    kept.run("verify")
     _, found = restored(kept, "--until", f"gtid:{before}")  # from the snapshot that leads there
     with found as up:
         assert up.query("select max(id) from own.t") == (("1",),)

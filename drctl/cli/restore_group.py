@@ -39,7 +39,8 @@ def restored(
     if os.path.isdir(to) and os.listdir(to):
         raise TargetRefused(
             f"{to} is not empty: nothing was restored",
-            hint="name a directory that is empty, or does not exist yet",
+            hint="name a directory that is empty, or does not exist yet; what a restore left that "
+            "was interrupted is not whole and can be removed",
         )
     done = []
     for snapshot in picked:

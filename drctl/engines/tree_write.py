@@ -17,6 +17,7 @@ from contextlib import suppress
 from drctl.engines.base import Writing
 from drctl.engines.tree_look import reason
 from drctl.engines.tree_settle import Settler, learn
+from drctl.engines.unfinished import MARK, Unfinished, refuse_what_is_there
 from drctl.errors import TargetRefused
 from drctl.model import Entry, Kind, Problem
 from drctl.private import make_above
@@ -47,6 +48,7 @@ class TreeTarget:
     def __init__(self, to: str) -> None:
         self._to = os.path.realpath(os.fsencode(to))
         self._root = -1
+        self._unfinished: Unfinished | None = None
         self._own: os.stat_result | None = None  # of a directory that was there before
         self._made: set[bytes | None] = {None}  # None: the target itself
         self._lock = threading.Lock()
@@ -61,13 +63,10 @@ class TreeTarget:
             make_above(self._to)
             os.makedirs(self._to, mode=0o700, exist_ok=True)
             self._root = os.open(self._to, _ENTER)
-            if os.listdir(self._root):
-                raise TargetRefused(
-                    f"{self._shown} is not empty: nothing was restored",
-                    hint="name a directory that is empty, or does not exist yet",
-                )
+            refuse_what_is_there(self._root, self._shown)
             self._own = os.fstat(self._root) if was_there else None
             self._take()
+            self._unfinished = Unfinished(self._root)
             self._settler = learn(self._root)
         except OSError as error:
             raise TargetRefused(f"{self._shown}: {reason(error)}: nothing was restored") from error
@@ -114,6 +113,8 @@ class TreeTarget:
         above, separator, name = path.rpartition(b"/")
         parent = above if separator else None
         try:
+            if path == MARK:
+                self._take_mark_back()
             if parent not in self._made:
                 self._make_parents(above)
             if len(path) < _PATH_LIMIT_BYTES:
@@ -232,9 +233,11 @@ class TreeTarget:
     def finish(self) -> tuple[Problem, ...]:
         try:
             links = [self._trying(entry, self._link) for entry in self._links]
+            self._directories.sort(key=lambda made: made[0].path != b".")  # settled last
             settled = [self._settle(*made) for made in reversed(self._directories)]
+            self._take_mark_back()
             self._give_back()
-            sync_file_system(self._root)
+            os.fsync(self._root)
         except OSError as error:
             raise self._disk(error) from error
         finally:
@@ -258,8 +261,16 @@ class TreeTarget:
         first = entry.link.decode("utf-8", "backslashreplace")
         return f"it is another name of {first}, which was not restored; restore that with it"
 
+    def _take_mark_back(self) -> None:
+        """Everything but the target's own metadata is on the disk."""
+        if self._unfinished:
+            sync_file_system(self._root)
+            self._unfinished.take_back()
+            self._unfinished = None
+
     def _settle(self, entry: Entry, made_mode: int) -> Problem | None:
         if entry.path == b".":
+            self._take_mark_back()  # it would change the time again
             self._own = None  # the snapshot knows what the directory is to be
             self._settler.settle(entry, self._root)
             return None

@@ -1,12 +1,16 @@
 """A restore never leaves its target, whatever a repository says or another user does meanwhile."""
 
 import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from drctl.engines.tree_write import TreeTarget
-from drctl.errors import TargetRefused
+from drctl.engines.unfinished import MARK
+from drctl.errors import Busy, TargetRefused
 from drctl.model import Entry, Kind
 
 FILE, DIRECTORY, SYMLINK = int(Kind.FILE), int(Kind.DIRECTORY), int(Kind.SYMLINK)
@@ -112,3 +116,36 @@ def test_holes_are_written_as_holes(target, tmp_path) -> None:
     assert data[1 << 19 : (1 << 19) + 5] == b"other"
     assert data.count(0) == (1 << 20) - 10
     assert (tmp_path / "back/sparse").stat().st_blocks * 512 < 1 << 18
+
+
+KILLED = """
+import os, signal, sys
+from drctl.engines.tree_write import TreeTarget
+from drctl.model import Entry, Kind
+target = TreeTarget(sys.argv[1])
+target.prepare()
+target.put_small(Entry(b"a", int(Kind.FILE), 0o644, size=1), b"a")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_an_interrupted_restore_left_is_told_apart_and_goes_when_asked(tmp_path) -> None:
+    there = tmp_path / "it's back"
+    subprocess.run([sys.executable, "-c", KILLED, str(there)], check=False)
+    assert (there / "a").exists()
+    with pytest.raises(TargetRefused, match="that was interrupted") as caught:
+        TreeTarget(str(there)).prepare()
+    line = caught.value.hint.partition(": ")[2].partition(",")[0]
+    subprocess.run(shlex.split(line), check=True)
+    again = TreeTarget(str(there))
+    again.prepare()
+    with pytest.raises(Busy, match="restores there right now"):
+        TreeTarget(str(there)).prepare()
+    again.finish()
+    assert everything(there) == []
+
+
+def test_an_entry_may_have_the_name_of_the_mark(target, tmp_path) -> None:
+    assert target.put_small(Entry(MARK, FILE, 0o644, size=4), b"mine") is None
+    assert target.finish() == ()
+    assert (tmp_path / "back" / os.fsdecode(MARK)).read_bytes() == b"mine"

@@ -1,0 +1,64 @@
+"""The mark of a restore that is under way, in its target: what bears it is not whole.
+
+It goes when all else is on the disk. So whoever finds it knows what lies there: the leftovers of a
+restore that was interrupted, or, while somebody holds its lock, one that still runs.
+"""
+
+import fcntl
+import os
+import shlex
+from contextlib import suppress
+
+from drctl.errors import Busy, TargetRefused
+
+MARK = b".drctl-restore-unfinished"
+_MAKE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+class Unfinished:
+    """The mark in one target. Nobody needs to take it back when a restore fails: it is true."""
+
+    def __init__(self, root: int) -> None:
+        """Set it, in an open directory. Raises OSError."""
+        self._root = root
+        self._descriptor = os.open(MARK, _MAKE, 0o600, dir_fd=root)
+        with suppress(OSError):  # a file system without locks; the mark alone says nearly all
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def take_back(self) -> None:
+        """It is whole, or an entry of the snapshot has that very name. Raises OSError."""
+        if self._descriptor >= 0:
+            os.unlink(MARK, dir_fd=self._root)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def refuse_what_is_there(root: int, shown: str) -> None:
+    """Nothing is restored into a directory that holds anything. Raises TargetRefused, Busy,
+    OSError."""
+    names = os.listdir(root)
+    if os.fsdecode(MARK) in names:
+        _refuse_unfinished(root, shown)
+    if names:
+        raise TargetRefused(
+            f"{shown} is not empty: nothing was restored",
+            hint="name a directory that is empty, or does not exist yet",
+        )
+
+
+def _refuse_unfinished(root: int, shown: str) -> None:
+    descriptor = os.open(MARK, _LOOK, dir_fd=root)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise Busy(
+            f"{shown}: another drctl restores there right now: nothing was restored",
+            hint="wait for it, or name another directory",
+        ) from error
+    finally:
+        os.close(descriptor)
+    raise TargetRefused(
+        f"{shown} holds what a restore left that was interrupted: nothing was restored",
+        hint=f"it is not whole and can go: rm -r {shlex.quote(shown)}, then restore again",
+    )

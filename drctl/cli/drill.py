@@ -167,7 +167,7 @@ def _place(opened: Opened, assets: dict[str, Returning], box: Box, isolation: Is
         pool=opened.pool,
         assets=assets,
         programs=Programs(base, variables, isolation.words),
-        journal=Journal(box.at("run"), wiring.clock),
+        journal=Journal(box.at("run"), wiring.clock, "carry the drill out again"),
         clock=wiring.clock,
         report=wiring.report,
         keeps_up=True,

@@ -27,9 +27,10 @@ def stand(wiring: Wiring, pool: ThreadPoolExecutor) -> Stand:
         look(name, part.copy_of, partial(wiring.as_writer, name), pool)
         for name, part in plan.repositories.items()
     ]
-    told = standings(_objectives(wiring), seen, wiring.clock.now_ns())
+    now_ns = wiring.clock.now_ns()
+    told = standings(_objectives(wiring), seen, now_ns)
     rules = {name: wiring.rule(name) for name in plan.repositories}
-    return Stand(seen, told, lags(seen, told, rules, wiring.primary(), pool))
+    return Stand(seen, told, lags(seen, told, rules, wiring.primary(), pool, now_ns))
 
 
 def _objectives(wiring: Wiring) -> dict[str, float | None]:

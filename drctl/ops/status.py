@@ -24,6 +24,7 @@ from drctl.storage.base import ObjectInfo
 Verdict = Literal["met", "missed", "unknown", "none"]  # none: there is no objective
 _NOTHING = Catalog((), ())
 _CLOCKS_APART_SECONDS = 60.0  # a point this far in the future: whose clock is right, nobody knows
+_UNDER_WAY_NS = 60 * 10**9  # a stream copies every ten seconds, unless it is told otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +61,19 @@ class Standing:
 @dataclass(frozen=True, slots=True)
 class Lag:
     """How far a copy is behind. `seconds` is None where it lacks an asset altogether, and all is
-    None where one of the two could not be asked."""
+    None where one of the two could not be asked. `is_under_way`: it lacks nothing but pieces of
+    logs that have just been stored, which 'drctl stream' copies by itself."""
 
     repository: str
     original: str
     seconds: float | None = None
     objects: int | None = None
     size_bytes: int | None = None
+    is_under_way: bool = False
 
     @property
     def is_behind(self) -> bool:
-        return bool(self.objects)
+        return bool(self.objects) and not self.is_under_way
 
 
 def look(
@@ -200,16 +203,24 @@ def lags(
     rules: Mapping[str, Rule | None],
     primary: str,
     pool: Executor,
+    now_ns: int,
 ) -> list[Lag]:
     """Every repository against the one that backups are written to."""
     origin = next(one for one in seen if one.name == primary)
     return [
-        _lag(origin, one, told, rules[one.name], pool) for one in seen if one.name != origin.name
+        _lag(origin, one, told, rules[one.name], pool, now_ns)
+        for one in seen
+        if one.name != origin.name
     ]
 
 
 def _lag(
-    origin: Seen, copy: Seen, told: Sequence[Standing], rule: Rule | None, pool: Executor
+    origin: Seen,
+    copy: Seen,
+    told: Sequence[Standing],
+    rule: Rule | None,
+    pool: Executor,
+    now_ns: int,
 ) -> Lag:
     if origin.trouble or copy.trouble:
         return Lag(copy.name, origin.name)
@@ -222,7 +233,14 @@ def _lag(
     ]
     size_bytes = sum(info.size_bytes for info in missing)
     seconds = _seconds_behind(origin, copy, told)
-    return Lag(copy.name, origin.name, seconds, len(missing), size_bytes)
+    is_under_way = all(_is_fresh_log(info, now_ns) for info in missing)
+    return Lag(copy.name, origin.name, seconds, len(missing), size_bytes, is_under_way)
+
+
+def _is_fresh_log(info: ObjectInfo, now_ns: int) -> bool:
+    """Or the session that its pieces are sealed with, which is stored before them."""
+    of_log = info.name.startswith((names.LOG, names.SESSIONS))
+    return of_log and now_ns - info.modified_ns < _UNDER_WAY_NS
 
 
 def _left_out(origin: Seen, copy: Seen, rule: Rule | None, pool: Executor) -> frozenset[str]:

@@ -1,5 +1,6 @@
 """How things stand, told by the real command."""
 
+import os
 import shutil
 
 
@@ -32,6 +33,19 @@ def test_met_missed_and_behind(site) -> None:
     assert "behind" in text
     site.run("replicate")
     assert "all is well" in site.run("status").stdout
+
+
+def test_a_piece_of_a_log_that_was_just_stored_is_nobodys_to_copy(site) -> None:
+    """The stream does it by itself, every few seconds."""
+    site.run("backup")
+    piece = site.top / "local/log/stream/piece"
+    piece.parent.mkdir(parents=True)
+    piece.write_bytes(b"piece")
+    told = site.json("status")
+    assert (told["copies"][0]["lag_objects"], told["to_do"]) == (1, [])
+    os.utime(piece, times=(1_700_000_000, 1_700_000_000))
+    due = {"what": "offsite is behind local", "command": "drctl replicate"}
+    assert site.json("status")["to_do"] == [due]
 
 
 def test_an_old_point_is_missed_and_no_repository_at_all_is_no_answer(site) -> None:

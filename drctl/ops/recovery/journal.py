@@ -24,7 +24,11 @@ Event = dict[str, Any]
 class Journal:
     """The journal in a run's directory. Raises StorageError when it cannot be written."""
 
-    def __init__(self, directory: str, clock: Clock) -> None:
+    def __init__(
+        self, directory: str, clock: Clock, then: str = "'drctl recover --resume' goes on"
+    ) -> None:
+        """`then`: what helps once it can be written again."""
+        self._then = then
         self.directory = directory
         self._path = os.path.join(directory, _FILE)
         self._clock = clock
@@ -69,7 +73,7 @@ class Journal:
         except OSError as error:
             raise StorageError(
                 f"{self._path}: the journal cannot be written: {error.strerror}",
-                hint="make room or rights there; then 'drctl recover --resume' goes on",
+                hint=f"make room or rights there; then {self._then}",
             ) from error
         return made
 

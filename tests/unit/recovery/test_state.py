@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from drctl.errors import IntegrityError
+from drctl.errors import IntegrityError, StorageError
 from drctl.ops.recovery.graph import Graph, Step, graph
 from drctl.ops.recovery.journal import Journal
 from drctl.ops.recovery.state import State, moves, replay, why_final
@@ -185,3 +185,14 @@ def test_a_last_line_that_was_torn_is_cut_away(tmp_path) -> None:
     assert [e["event"] for e in journal.events()] == ["declared"]
     journal.append("resumed", by="Ada")
     assert [e["event"] for e in journal.events()] == ["declared", "resumed"]
+
+
+def test_a_journal_that_cannot_be_written_says_what_helps(tmp_path) -> None:
+    (tmp_path / "journal").mkdir()
+    with pytest.raises(StorageError) as refused:
+        Journal(str(tmp_path), Time()).append("declared")
+    assert "'drctl recover --resume' goes on" in refused.value.hint
+    with pytest.raises(StorageError) as refused:
+        Journal(str(tmp_path), Time(), "carry the drill out again").append("declared")
+    assert "then carry the drill out again" in refused.value.hint
+    assert "recover" not in refused.value.hint

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from drctl.cli.context import Context
+from drctl.cli.reading import where_it_is
 from drctl.clock import Clock
 from drctl.errors import ExitCode, StorageError, UsageError
 from drctl.events import Notice
@@ -19,10 +20,11 @@ def at_every_repository(
     doing: Doing,
     folder: str = names.SNAPSHOTS,
 ) -> int:
-    """11 when a repository could not be asked. Raises UsageError when no repository has one."""
+    """11 when a repository failed. Raises UsageError when no repository has one, StorageError when
+    one failed and nothing was done at any."""
     wiring = context.wiring()
     document: dict[str, dict[str, bool]] = {}
-    failed = False
+    failed: list[StorageError] = []
     lines = []
     for place in wiring.loaded.plan.repositories:
         try:
@@ -31,14 +33,19 @@ def at_every_repository(
             wanted = [name for text in typed for name in _named(found, text)]
             document[place] = {name: doing(repository, name, wiring.clock) for name in wanted}
         except StorageError as error:
-            failed = True
+            failed.append(error)
             wiring.report.emit(Notice("warning", f"{place}: {error.what}"))
             continue
         lines += [f"{place}: {n[:8]} {done}" for n, was in document[place].items() if was]
     reached = {name for names_of in document.values() for name in names_of}
     for text in typed:
         if not failed and not any(name.startswith(text.lower()) for name in reached):
-            raise UsageError(f"no repository has a snapshot '{text}'", hint=_hint(folder))
+            raise UsageError(
+                f"no repository has a {'removed ' * (folder == names.TRASHED)}snapshot '{text}'",
+                hint=where_it_is(wiring, text) or _hint(folder),
+            )
+    if failed and not lines:
+        raise StorageError(f"nothing was {done}: {failed[0].what}", hint=failed[0].hint)
     context.result(document, "\n".join(lines) or "nothing was to be done")
     return ExitCode.PARTIAL if failed else ExitCode.DONE
 

@@ -36,6 +36,7 @@ COMMANDS = {
     "hold": "Keep a snapshot whatever the rules say.",
     "unhold": "Leave a held snapshot to the rules again.",
     "undelete": "Bring a removed snapshot back.",
+    "forget": "Remove a snapshot, also one that is damaged and does not read.",
     "drill": "Try the recovery out, and measure it against the objectives.",
     "recover": "Bring back what is lost, for real, step by step.",
     "runbook": "Print the plan as instructions for the person who recovers.",

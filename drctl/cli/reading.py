@@ -1,8 +1,10 @@
 """What the commands that read snapshots share: open the repository, pick a snapshot."""
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 from drctl.cli.context import Context
@@ -10,18 +12,24 @@ from drctl.codec.entries import Root
 from drctl.codec.recipients import Identity
 from drctl.engines import engine
 from drctl.engines.base import LATEST, Goal, Target
-from drctl.errors import DrctlError, StorageError
+from drctl.errors import DrctlError, StorageError, UsageError
 from drctl.events import Notice
 from drctl.model import Snapshot
 from drctl.ops.restore import RestoreResult, restore
 from drctl.ops.select import wanted_paths
 from drctl.plan.model import engine_of
-from drctl.repository import catalog, lifecycle
+from drctl.repository import catalog, lifecycle, names, trash
 from drctl.repository.log import LogReader
 from drctl.repository.reader import Reader
 from drctl.repository.repository import Repository
 from drctl.units import show_instant
 from drctl.wiring import Wiring
+
+_DIGITS = re.compile("[0-9a-f]{4,64}")  # of a snapshot's id
+_WAYS = {
+    names.SNAPSHOTS: ": 'drctl restore {typed} --to TARGET --from {name}'",
+    names.TRASHED: " in its trash: 'drctl undelete {typed}' brings it back",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +46,12 @@ class Opened:
     def pick(self, wanted: str, at_ns: int | None = None) -> Snapshot:
         """See catalog.pick."""
         assets = tuple(self.wiring.loaded.plan.assets)
-        picked = catalog.pick(self.found, wanted, at_ns, assets)
+        try:
+            picked = catalog.pick(self.found, wanted, at_ns, assets)
+        except UsageError as error:
+            is_known = any(s.name.startswith(wanted.lower()) for s in self.found.snapshots)
+            hint = "" if is_known else where_it_is(self.wiring, wanted)
+            raise UsageError(error.what, hint=hint or error.hint) from error
         for doubt in self.found.doubts(picked, self.wiring.clock.now_ns()):
             self.wiring.warn(doubt)
         return picked
@@ -141,6 +154,22 @@ def open_with(context: Context, wiring: Wiring, name: str, identity: Identity) -
     for what in found.damaged:
         damaged(what)
     return Opened(wiring, opened, Reader(opened, index, identity), found, pool, identity)
+
+
+def where_it_is(wiring: Wiring, typed: str) -> str:
+    """Which repositories of the plan have a snapshot, for who looked elsewhere: one with another
+    rule may keep it longer. Empty: none that answers."""
+    if not _DIGITS.fullmatch(typed.lower()):
+        return ""
+    told = []
+    for name in wiring.loaded.plan.repositories:
+        with suppress(DrctlError):
+            for folder, way in _WAYS.items():
+                listed = trash.listed(wiring.storage(name), folder)
+                if any(digest.startswith(typed.lower()) for digest in listed):
+                    told.append(f"{name} has it{way.format(name=name, typed=typed)}")
+                    break
+    return "; ".join(told)
 
 
 def source_of(context: Context, wiring: Wiring, repository: str | None) -> str:

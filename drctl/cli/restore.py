@@ -80,13 +80,26 @@ def command(
     wanted = opened.paths(root, paths)
     context.interrupted_hint = f"{to} is not whole: remove it and restore again"
     done = opened.restore(picked, root, to, goal, wanted, delta=delta)
-    context.result(_document(done, to), _text(done, to))
+    context.result(_document(done, to), _text(done, to) + _elsewhere(context, [done]))
     return _code([done])
+
+
+def _elsewhere(context: Context, done: list[RestoreResult]) -> str:
+    """What is damaged here may be sound in another repository."""
+    plan = context.load()
+    if not any(result.damaged for result in done) or len(plan.plan.repositories) < 2:
+        return ""
+    names = ", ".join(plan.plan.repositories)
+    return (
+        f"\nwhat is damaged may be sound in another repository ({names}): restore it to another "
+        "place with --from, what is lost alone with --path; 'drctl verify --repair' mends it"
+    )
 
 
 def _conclude_all(context: Context, done: list[tuple[RestoreResult, str]], to: str) -> int:
     documents = [_document(result, place) for result, place in done]
     text = "\n".join(_text(result, place) for result, place in done)
+    text += _elsewhere(context, [result for result, _ in done])
     context.result({"to": to, "restored": documents}, text)
     return _code([result for result, _ in done])
 
@@ -116,6 +129,8 @@ def _text(done: RestoreResult, to: str) -> str:
     )
     if not done.problems:
         return head
-    damaged = f"; {done.damaged} are DAMAGED in the repository" if done.damaged else ""
+    damaged = (
+        f"; {count(done.damaged, 'is', 'are')} DAMAGED in the repository" if done.damaged else ""
+    )
     there = count(len(done.problems), "entry is", "entries are")
     return f"{head}\n{there} not as saved{damaged}"

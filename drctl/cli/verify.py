@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 _CURE = """\
   A damaged object is used again by later backups as long as it lies there: run
   'drctl verify --repair'. A sound one from another repository takes its place; where there
-  is none, what is sound in a damaged pack is saved, and the next backup stores the rest anew."""
+  is none, what is sound in a damaged pack is saved, and the next backup stores the rest anew.
+  A snapshot that nothing mends is given up by 'drctl forget SNAPSHOT'."""
 
 
 @click.command()

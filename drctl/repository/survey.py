@@ -21,6 +21,10 @@ from drctl.repository.repository import Repository
 from drctl.storage.base import ObjectInfo
 
 SegmentId = tuple[bytes, int]  # session, number
+_CURE = (
+    "nothing is removed while nobody can tell what is needed: run 'drctl verify --repair'; where "
+    "no other repository has it sound, 'drctl forget {}' gives that snapshot up"
+)
 
 
 class Needs:
@@ -192,6 +196,8 @@ def _manifests(repository: Repository, folder: str, pool: Executor) -> dict[str,
             return catalog.manifest(repository, digest, folder)
         except NotFound:
             return None
+        except IntegrityError as error:
+            raise IntegrityError(error.what, hint=_CURE.format(digest[:8])) from error
 
     found = zip(digests, pool.map(read, digests), strict=True)
     return {digest: manifest for digest, manifest in found if manifest is not None}
@@ -205,6 +211,8 @@ def _refs(
             plain = repository.get_meta(names.REFS, documents.REFS_MAGIC, digest)
         except NotFound:
             return None
+        except IntegrityError as error:
+            raise IntegrityError(error.what, hint=_CURE.format("SNAPSHOT")) from error
         with repository.naming(names.REFS + digest):
             return documents.decode_refs(plain)
 
@@ -224,7 +232,7 @@ def _require_refs(repository: Repository, found: Survey) -> None:
         if all(root in index for root in split(manifest.root)):
             raise IntegrityError(
                 f"{repository.where}: the refs of snapshot {digest[:8]} are lost",
-                hint="nothing is removed while nobody can tell what is needed: see 'verify'",
+                hint=_CURE.format(digest[:8]),
             )
         found.void[digest] = found.snapshots.pop(digest)
 

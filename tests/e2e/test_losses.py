@@ -94,3 +94,75 @@ def test_an_emptied_repository_is_not_well(site) -> None:
     host.run(*bring_back["command"].split()[1:])
     assert host.json("status")["to_do"] == []
     assert host.json("verify")["snapshots"] == 2
+
+
+# -- what nothing mends ---------------------------------------------------------------------------
+
+
+def lost_refs(site, name: str) -> None:
+    for path in (site.top / "local/refs").iterdir():
+        path.unlink()
+    assert name
+
+
+def spoilt_manifest(site, name: str) -> None:
+    path = site.top / "local/snapshots" / name
+    data = path.read_bytes()
+    path.chmod(0o600)
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+@pytest.mark.parametrize("damage", [lost_refs, spoilt_manifest])
+def test_a_snapshot_that_nothing_mends_is_given_up_and_prune_goes_on(site, damage) -> None:
+    shutil.rmtree(site.top / "offsite")
+    site.plan(PLAN.replace("path: local}", "path: local, keep: {last: 1}}"))
+    (old,) = (s["id"] for s in site.snapshots())
+    damage(site, old)
+    told = site.run("prune", "--from", "local", code=6).stderr
+    assert f"drctl forget {old[:8]}" in told
+    site.run("verify", "--repair", code=6)
+    site.run("forget", old[:8], code=2)  # nobody confirmed it
+    assert old[:8] in site.run("forget", old[:8], "--yes").stdout
+    (site.top / "live/tree/new.txt").write_text("new")
+    site.run("backup", code=11)  # the copy is gone
+    site.run("prune", "--from", "local", "--grace", "0s")
+    site.run("verify", "--read-data", "100")
+    site.run("restore", "tree", "--to", site.top / "back")
+    assert (site.top / "back/new.txt").exists()
+
+
+def test_a_sound_snapshot_that_was_forgotten_comes_back_and_a_held_one_stays(site) -> None:
+    (made,) = (s["id"] for s in site.snapshots())
+    site.run("hold", made, "--reason", "the auditor wants it")
+    assert "unhold" in site.run("forget", made, "--yes", code=2).stderr
+    site.run("unhold", made)
+    assert site.json("forget", made, "--yes")["forgotten"] == {made: "trashed"}
+    assert site.snapshots() == []
+    assert [s["id"] for s in site.snapshots("--from", "offsite")] == [made]
+    hint = site.run("ls", made[:6], code=2).stderr
+    assert "local has it in its trash" in hint
+    assert "--from offsite" in hint
+    site.run("undelete", made)
+    assert [s["id"] for s in site.snapshots()] == [made]
+    assert "--from local" in site.run("undelete", made[:8], code=2).stderr
+
+
+def test_a_hold_that_no_repository_could_take_is_no_partial_one(site) -> None:
+    (made,) = (s["id"] for s in site.snapshots())
+    for place in ("local", "offsite"):
+        (site.top / place / "config").unlink()
+    assert "nothing was held" in site.run("hold", made, code=5).stderr
+
+
+def test_a_damaged_restore_tells_where_it_may_be_sound(site) -> None:
+    for path in (site.top / "local/packs").glob("*/*"):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.chmod(0o600)
+        path.write_bytes(data)
+    told = site.run("restore", "tree", "--to", site.top / "back", code=6).stdout
+    assert "DAMAGED in the repository" in told
+    assert "in another repository (local, offsite)" in told
+    done = site.json("restore", "tree", "--to", site.top / "again", code=6)
+    assert done["damaged"] > 0
+    assert done["entries"] == done["snapshot"]["entries"] - len(done["entry_problems"])

@@ -40,8 +40,15 @@ def _site(wiring: Wiring, site: str) -> Document:
         says = "Backups go on. Give the copy another place in the plan, and fill it again:"
         fill = [f"drctl replicate --from {left[0]} --to {name}" for name in fallen]
         return _loss(title, [gone, says], fill)
-    says = f"Recover from {left[0]}. If this host went too, begin with 'This host', below."
-    return _loss(title, [gone, says], [recover_line(wiring.loaded, "--from", left[0])])
+    told = [
+        gone,
+        f"Recover from {left[0]}. If this host went too, begin with 'This host', below.",
+        f"Then make {' and '.join(fallen)} again from {left[0]}; the plan may name another place.",
+        "With their history there, backups and copies go on:",
+    ]
+    again = [f"drctl replicate --from {left[0]} --to {name}" for name in fallen]
+    lines = [recover_line(wiring.loaded, "--from", left[0]), *again, "drctl verify", "drctl backup"]
+    return _loss(title, told, lines)
 
 
 def _domain(wiring: Wiring, site: str) -> str:
@@ -93,15 +100,24 @@ def _keys(loaded: LoadedPlan, credential: str) -> list[Document]:
     ]
 
 
+def _damaged(names: tuple[str, ...]) -> Document:
+    """Only where all lies in one repository there is none to mend it from."""
+    says = ["See what is wrong:"]
+    lines = [f"drctl verify --from {name} --read-data 100" for name in names]
+    if len(names) > 1:
+        says.append("Until it is mended restore from another one; the first that is whole will do.")
+        says.append("--repair takes from another one what is damaged or missing, and looks again.")
+    else:
+        says.append("--repair saves what is sound, and the next backup stores the rest anew.")
+    repairs = [f"drctl verify --from {name} --repair --read-data 100" for name in names]
+    return _loss("A repository is damaged", says, [*lines, *repairs])
+
+
 def _damage(wiring: Wiring) -> list[Document]:
     names = (wiring.primary(), *wiring.others())
     buckets = [n for n in names if wiring.loaded.plan.repositories[n].s3]
     found = [
-        _loss(
-            "A repository is damaged",
-            ["See what is wrong, and restore from another one. The first that is whole will do:"],
-            [f"drctl verify --from {name} --read-data 100" for name in names],
-        ),
+        _damaged(names),
         _loss(
             "A snapshot was removed",
             ["Within the grace period it comes back:"],

@@ -121,6 +121,28 @@ def test_where_the_plan_tells_no_place_the_whole_recovery_is_given_one(bare) -> 
     assert all(line.endswith(there) for line in begun)
 
 
+def typed(site, lost: str, but: tuple[str, ...]) -> None:
+    """Carry out what the runbook says of a loss, but for commands that begin so."""
+    losses = site.json("runbook")["losses"]
+    for line in next(loss for loss in losses if loss["lost"] == lost)["commands"]:
+        if not line.startswith(but):
+            site.run(*shlex.split(line)[1:])
+
+
+def test_a_lost_repository_is_made_again_and_a_damaged_one_mended_by_the_runbook(bare) -> None:
+    lay_out(bare)
+    before = bare.json("snapshots")
+    lose(bare.top / "local")
+    typed(bare, "Site here (a)", but=("drctl recover",))  # its data are still there
+    after = {s["id"] for s in bare.json("snapshots")}
+    assert {s["id"] for s in before} < after
+    pack = next(p for p in (bare.top / "local/packs").rglob("*") if p.is_file())
+    pack.write_bytes(pack.read_bytes()[:-1])
+    bare.run("verify", "--read-data", "100", code=6)
+    typed(bare, "A repository is damaged", but=("drctl verify --from local --read",))
+    bare.run("verify", "--read-data", "100")
+
+
 def test_a_file_is_written_whole_in_the_place_of_the_old_one(bare) -> None:
     bare.plan(PLAN)
     (bare.top / "book.html").write_text("old" * 100_000)

@@ -23,9 +23,11 @@ from drctl.engines.base import Engine, Health, PlainItem, Surroundings
 from drctl.engines.single import SingleTarget
 from drctl.engines.values import Period
 from drctl.errors import SourceError, TargetRefused, UsageError
+from drctl.events import Notice
 from drctl.model import Entry, Kind
 from drctl.private import variables
 from drctl.signals import held_back
+from drctl.started import Started
 from drctl.units import parse_duration, parse_size
 
 _PIECE_BYTES = 1 << 20
@@ -75,11 +77,16 @@ class Source:
     def open(self) -> Iterator["_Capture"]:
         started_ns = self._around.clock.now_ns()
         running = _Running(self._settings, self._asset)
+        started = Started(self._around.scratch, f"{self._asset}.command")
         try:
-            running.start(self._around.base)
+            if started.end():
+                what = "a backup was killed before; the command that it ran is ended now"
+                self._around.report.emit(Notice("warning", f"{self._asset}: {what}"))
+            started.keep(running.start(self._around.base))
             yield _Capture(running, self._settings, self._asset, started_ns)
         finally:
             running.end()
+            started.forget()
 
 
 class _Capture:
@@ -162,12 +169,13 @@ class _Running:
         self._timer = threading.Timer(parse_duration(settings.timeout), self._expire)
         self._timer.daemon = True
 
-    def start(self, base: str) -> None:
-        """Raises SourceError. Call `end` whatever happens."""
+    def start(self, base: str) -> int:
+        """Gives its number. Raises SourceError. Call `end` whatever happens."""
         with held_back():
             self._started = self._open(base)
             self._listener.start()
             self._timer.start()
+        return self._process.pid
 
     @property
     def _process(self) -> "subprocess.Popen[bytes]":

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from drctl.errors import ExitCode
+from drctl.started import born
 
 COMMANDS = {
     "exits with a status": (
@@ -185,3 +186,23 @@ def test_one_failed_asset_is_one_document(site) -> None:
     found = site.json("backup", "wrong", code=ExitCode.SOURCE)
     assert found["failed"]["wrong"]["exit_code"] == ExitCode.SOURCE
     assert found["snapshots"] == []
+
+
+def test_the_command_of_a_killed_backup_is_ended_by_the_next_one(site, stop_at_end) -> None:
+    with_asset(site, "command: {run: [sh, -c, 'echo $$ > pid; test -e go || sleep 600; echo it']}")
+    running = site.start("backup", "wrong")
+    stop_at_end.append(running)
+    kept = site.top / "state"
+    deadline = time.monotonic() + 60
+    while not list(kept.glob("*/wrong.scratch/*.pid")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    running.kill()
+    running.wait()
+    pid = int((site.top / "pid").read_text())
+    assert born(pid)
+    (site.top / "go").touch()
+    assert "the command that it ran is ended now" in site.run("backup", "wrong").stderr
+    assert not born(pid)
+    assert not list(kept.glob("*/wrong.scratch/*.pid"))
+    assert "ended now" not in site.run("backup", "wrong").stderr

@@ -20,6 +20,7 @@ from drctl.ops.recovery.runner import Control, Outcome
 from drctl.ops.restore import RestoreResult, restore
 from drctl.removing import remove_all
 from drctl.repository.reader import Reader
+from drctl.started import born
 from drctl.units import count, show_bytes, show_seconds
 
 
@@ -229,12 +230,3 @@ def remove(path: str) -> None:
     for suffix in ("", ".drctl-partial", "-wal", "-shm", "-journal"):
         with suppress(FileNotFoundError):
             os.unlink(path + suffix)
-
-
-def born(pid: int) -> str:
-    """When a process began, in the kernel's ticks: with its number, who it is. Empty: gone."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()[19]
-    except OSError:
-        return ""

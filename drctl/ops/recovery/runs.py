@@ -12,9 +12,9 @@ from typing import Any
 from drctl.clock import Clock
 from drctl.errors import UsageError
 from drctl.ops.recovery.journal import Event, Journal
-from drctl.ops.recovery.performer import born
 from drctl.private import make_directory, write_new
 from drctl.repository.state import exclusive
+from drctl.started import born
 
 _ORDER = "order.json"
 Order = dict[str, Any]

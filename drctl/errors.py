@@ -12,6 +12,7 @@ DrctlError
  |    +-- StorageFault     a passing fault: trying again may help
  +-- IntegrityError    6   bytes are not what was written
  +-- KeyUnavailable    7   a key is missing, locked or not the right one
+ |    +-- WrongPassphrase  another try may help
  +-- Busy              8   another run holds what this one needs
  +-- TargetRefused     9   restoring there would destroy something
  +-- Interrupted     130   a signal ended the run
@@ -110,6 +111,10 @@ class IntegrityError(DrctlError):
 
 class KeyUnavailable(DrctlError):
     exit_code = ExitCode.KEY
+
+
+class WrongPassphrase(KeyUnavailable):
+    """Another try may help."""
 
 
 class Busy(DrctlError):

@@ -12,7 +12,7 @@ from drctl.codec.keys import WriterCredential
 from drctl.codec.recipients import Identity, Recipient
 from drctl.errors import DrctlError, ExitCode, KeyUnavailable, UsageError
 from drctl.events import Notice
-from drctl.ops.recipients import Aligned, align
+from drctl.ops.recipients import Aligned, align, make_keys
 from drctl.report.results import table
 from drctl.repository.repository import Repository
 from drctl.wiring import Wiring
@@ -64,7 +64,8 @@ def confirm(change: Change, yes: bool) -> None:
 
 def carry_out(change: Change, identities: Sequence[Identity]) -> None:
     """The credential first: what is written from now on is sealed as wanted. Then the repository
-    that is written to, then its copies, so that no copy is ahead of it."""
+    that is written to, then its copies, so that no copy is ahead of it. Where it cannot be written,
+    the key that a new reader needs there tells so before anything names that reader."""
     wiring = change.wiring
     names = [wiring.primary(), *wiring.others()]
     opened: dict[str, Repository] = {}
@@ -75,6 +76,7 @@ def carry_out(change: Change, identities: Sequence[Identity]) -> None:
             if name == wiring.primary():
                 raise
             change.behind[name] = error
+    made = make_keys(opened[wiring.primary()], change.wanted)
     _write_credential(change, opened[wiring.primary()])
     pool = change.context.pool()
     for name, repository in opened.items():
@@ -84,6 +86,7 @@ def carry_out(change: Change, identities: Sequence[Identity]) -> None:
             if name == wiring.primary():
                 raise
             change.behind[name] = error
+    change.done[wiring.primary()].keys_made[:0] = made
 
 
 def _open(wiring: Wiring, name: str, identities: Sequence[Identity]) -> Repository:

@@ -2,17 +2,19 @@
 
 import json
 import os
+import stat
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
 from drctl.cli.standard import say
-from drctl.errors import DrctlError, KeyUnavailable, NoPlan, UsageError
-from drctl.events import Reporter
+from drctl.errors import DrctlError, KeyUnavailable, NoPlan, UsageError, WrongPassphrase
+from drctl.events import Notice, Reporter
 from drctl.units import parse_instant
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from drctl.plan import LoadedPlan
     from drctl.wiring import Wiring
 
+_TRIES = 3  # of a person who types a passphrase
+_SHORT = 8  # letters
 NEW_PASSPHRASE = "DRCTL_NEW_PASSPHRASE"  # noqa: S105 - the variable's name
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -143,24 +147,48 @@ class Context:
 
     def identity(self, wiring: "Wiring", path: str | None) -> "Identity":
         """The identity of `--identity`, of `--kit`, or the plan's. Raises KeyUnavailable."""
-        from drctl.codec.keys import decode_identity
-
         kit = self.kit()
         if kit and path is None:
             return kit.identity
         path = path or wiring.identity_path()
         try:
             with open(path, encoding="utf-8") as file:
-                text = file.read()
+                mode, text = os.fstat(file.fileno()).st_mode, file.read()
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not text"
             raise KeyUnavailable(
                 f"{path}: {why}", hint="name the identity file with --identity"
             ) from error
-        try:
-            return decode_identity(text, self.passphrase(f"Passphrase of {path}"))
-        except KeyUnavailable as error:
-            raise KeyUnavailable(f"{path}: {error.what}", hint=error.hint) from error
+        if mode & (stat.S_IROTH | stat.S_IWOTH):
+            self.warn(f"{path}: everybody here may read it, and try passphrases: chmod 600 {path}")
+        return self._unlocked(path, text)
+
+    def _unlocked(self, path: str, text: str) -> "Identity":
+        """A person who types has three tries."""
+        from drctl.codec.keys import decode_identity
+        from drctl.wiring import PASSPHRASE
+
+        tries = 1 if os.environ.get(PASSPHRASE) or not os.isatty(0) else _TRIES
+        for left in reversed(range(tries)):
+            try:
+                return decode_identity(text, self.passphrase(f"Passphrase of {path}"))
+            except KeyUnavailable as error:
+                if not left or not isinstance(error, WrongPassphrase):
+                    raise KeyUnavailable(f"{path}: {error.what}", hint=error.hint) from error
+                click.echo(f"  {error.what}: type it again", err=True)
+        raise AssertionError("the last try either succeeds or raises")
+
+    def warn(self, text: str) -> None:
+        self.report.emit(Notice("warning", text))
+
+    def _judged(self, passphrase: str) -> str:
+        """A new one. Argon2id slows down whoever guesses; it makes up for no few letters."""
+        if len(passphrase) < _SHORT:
+            self.warn(
+                "the passphrase is very short: who gets hold of the identity file will guess it. "
+                "'drctl key passphrase' takes a better one, such as five words"
+            )
+        return passphrase
 
     def passphrase(self, prompt: str, *, confirm: bool = False) -> str:
         """DRCTL_PASSPHRASE, or what a person types. Raises KeyUnavailable without either."""
@@ -168,20 +196,20 @@ class Context:
 
         given = os.environ.get(PASSPHRASE)
         if given:
-            return given
+            return self._judged(given) if confirm else given
         if not os.isatty(0):
             raise KeyUnavailable(
                 "a passphrase is needed, and there is no terminal to ask at",
                 hint=f"set {PASSPHRASE}, or run it in a terminal",
             )
         typed: str = click.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True)
-        return typed
+        return self._judged(typed) if confirm else typed
 
     def new_passphrase(self) -> str:
         """DRCTL_NEW_PASSPHRASE, or what a person types twice. Raises KeyUnavailable."""
         given = os.environ.get(NEW_PASSPHRASE)
         if given:
-            return given
+            return self._judged(given)
         if not os.isatty(0):
             raise KeyUnavailable(
                 "a new passphrase is needed, and there is no terminal to ask at",
@@ -190,7 +218,7 @@ class Context:
         typed: str = click.prompt(
             "New passphrase", hide_input=True, confirmation_prompt=True, err=True
         )
-        return typed
+        return self._judged(typed)
 
     def confirm(self, what: str, yes: bool) -> None:
         """Go on only if a person, or `--yes`, says so. Raises UsageError."""
@@ -231,7 +259,8 @@ pass_context = click.make_pass_decorator(Context)
 
 
 def output_options(function: _F) -> _F:
-    """--json and --quiet, also after the command's name."""
+    """--json and --quiet, also after the command's name. A word that is empty is a mistake with
+    every command: it comes from a variable that is not set, and may mean everything."""
 
     def set_json(ctx: click.Context, _: click.Parameter, value: bool) -> None:
         ctx.find_object(Context).as_json |= value  # type: ignore[union-attr]
@@ -239,6 +268,12 @@ def output_options(function: _F) -> _F:
     def set_quiet(ctx: click.Context, _: click.Parameter, value: bool) -> None:
         ctx.find_object(Context).quiet |= value  # type: ignore[union-attr]
 
+    @wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        _refuse_empty(click.get_current_context())
+        return function(*args, **kwargs)
+
+    made = cast(_F, checked)
     for option in (
         click.option(
             "-q",
@@ -256,8 +291,8 @@ def output_options(function: _F) -> _F:
             help="The result as one JSON document.",
         ),
     ):
-        function = option(function)
-    return function
+        made = option(made)
+    return made
 
 
 def identity_option(function: _F) -> _F:
@@ -265,6 +300,14 @@ def identity_option(function: _F) -> _F:
     return click.option(
         "--identity", "identity_path", metavar="FILE", help="Identity file; else the plan's."
     )(function)
+
+
+def _refuse_empty(ctx: click.Context) -> None:
+    for parameter in ctx.command.params:
+        value = ctx.params.get(parameter.name or "")
+        if value == "" or (isinstance(value, tuple) and "" in value):
+            name = parameter.opts[0] if isinstance(parameter, click.Option) else "a word"
+            raise UsageError(f"{name} is empty", hint="is a variable of the shell not set?")
 
 
 def from_plan_option(function: _F) -> _F:

@@ -1,6 +1,7 @@
 """Make and prove the recovery kit."""
 
 import os
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -65,9 +66,13 @@ def command(
     made = make(_blank(wiring, name, need, of), secrets, wiring.randomness)
     change = Change(context, wiring, named_once((*before, made.recipient)))
     confirm(change, yes)
-    _write(directory, made, wiring)
+    written = _write(directory, made, wiring)
     change.note = _note(directory, made)
-    return conclude(change, [identity])
+    try:
+        return conclude(change, [identity])
+    except DrctlError as error:
+        _take_back(directory, written, made, wiring, error)
+        raise
 
 
 def _check(directory: str, need: int, of: int) -> None:
@@ -97,13 +102,32 @@ def _blank(wiring: Wiring, name: str, need: int, of: int) -> Blank:
     )
 
 
-def _write(directory: str, made: Shares, wiring: Wiring) -> None:
+def _write(directory: str, made: Shares, wiring: Wiring) -> list[str]:
     """Files first: a kit that was not made a recipient opens nothing, and 'kit test' tells it."""
     private.make_directory(directory)
     files = {"kit.json": codec.encode(made.kit)}
     files |= pages(made.kit, made.shares, _places(wiring))
     for name, text in files.items():
         write_private(os.path.join(directory, name), text)
+    return list(files)
+
+
+def _take_back(
+    directory: str, written: list[str], made: Shares, wiring: Wiring, error: DrctlError
+) -> None:
+    """Pages of a kit that opens nothing must not be handed out. Once this host seals to it, only
+    they can open what is written from now on."""
+    if made.recipient in wiring.credential().recipients:
+        error.hint = (
+            f"{error.hint}. The kit in {directory} does not open everything yet: print nothing. "
+            "Mend what hinders it, run 'drctl key recipient apply', then "
+            f"'drctl kit test --kit {directory}'"
+        ).removeprefix(". ")
+        return
+    for name in written:
+        os.unlink(os.path.join(directory, name))
+    with suppress(OSError):  # it was there before, and is somebody's working directory
+        os.rmdir(directory)
 
 
 def _places(wiring: Wiring) -> list[Place]:

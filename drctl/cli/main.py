@@ -120,20 +120,34 @@ def main() -> None:
 def run(context: Context) -> int:
     """The command's exit code. What went wrong is told here and nowhere else."""
     try:
-        found = cli.main(standalone_mode=False, obj=context)
+        found = cli.main(prog_name="drctl", standalone_mode=False, obj=context)
         return found if isinstance(found, int) else ExitCode.DONE
     except click.exceptions.Exit as error:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return _tell(context, Interrupted("interrupted", hint=context.interrupted_hint))
     except click.ClickException as error:
-        return _tell(context, UsageError(error.format_message(), hint="see 'drctl --help'"))
+        return _tell_usage(context, error)
     except DrctlError as error:
         return _tell(context, error)
     except Exception as error:  # noqa: BLE001 - a bug: the only traceback there is
         context.close()
         traceback.print_exc()
         return _tell(context, DrctlError(f"a bug in drctl {__version__}: {error}"))
+
+
+def _tell_usage(context: Context, error: click.ClickException) -> int:
+    """Before a command is reached nobody has looked at --json yet."""
+    context.as_json = context.as_json or "--json" in sys.argv[1:]
+    what = error.format_message()
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        if not context.as_json:
+            click.echo(what, err=True)
+            return ExitCode.USAGE
+        what = "a command is wanted"
+    ctx = getattr(error, "ctx", None)
+    path = ctx.command_path if ctx else "drctl"
+    return _tell(context, UsageError(what, hint=f"see '{path} --help'"))
 
 
 def _conclude(context: Context, code: int) -> None:

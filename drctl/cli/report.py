@@ -72,13 +72,15 @@ def show(context: Context, number: int | None, as_junit: bool, html: str | None)
 
 
 @command.command()
+@output_options
 @pass_context
 def key(context: Context) -> None:
     """Print the public key that evidence is verified with."""
     found = Proofs(context.wiring()).public_key()
     if found is None:
         raise KeyUnavailable("the plan names no key", hint="name one with 'evidence: {key: ...}'")
-    click.echo(evidence.public_pem(found), nl=False)
+    pem = evidence.public_pem(found)
+    context.result({"key": evidence.key_id(found), "pem": pem}, pem.rstrip("\n"))
 
 
 @command.command()

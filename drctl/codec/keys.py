@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from drctl.clock import Randomness
 from drctl.codec.recipients import PRIVATE_BYTES, PUBLIC_BYTES, Identity, Recipient
-from drctl.errors import KeyUnavailable
+from drctl.errors import KeyUnavailable, WrongPassphrase
 
 CREDENTIAL_FORMAT = "drctl writer credential 1"
 IDENTITY_FORMAT = "drctl identity 1"
@@ -143,7 +143,7 @@ def decode_identity(text: str, passphrase: str) -> Identity:
     try:
         private = AESGCM(key).decrypt(sealed[:12], sealed[12:], bound)
     except (InvalidTag, ValueError) as error:
-        raise KeyUnavailable(f"wrong passphrase for identity {name}") from error
+        raise WrongPassphrase(f"wrong passphrase for identity {name}") from error
     if len(private) != PRIVATE_BYTES:
         raise KeyUnavailable("the identity file is damaged")
     identity = Identity(name, private)

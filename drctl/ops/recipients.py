@@ -54,7 +54,7 @@ def align(
     sealed anew too: it ends after a look that finds all in line. Raises StorageError."""
     report.emit(Phase(f"sealing the sessions of {repository.where} to {_names(wanted)}"))
     result = Aligned(repository.where)
-    _make_keys(repository, wanted, result)
+    result.keys_made = make_keys(repository, wanted)
     _write_config(repository, wanted)
     for _ in range(_MOST_PASSES):
         if not _pass(repository, identities, wanted, pool, report, result):
@@ -68,12 +68,16 @@ def _names(recipients: Sequence[Recipient]) -> str:
     return ", ".join(r.name for r in recipients)
 
 
-def _make_keys(repository: Repository, wanted: Sequence[Recipient], result: Aligned) -> None:
+def make_keys(repository: Repository, wanted: Sequence[Recipient]) -> list[str]:
+    """The first step, which changes nothing for anybody else. Gives whose keys were not there.
+    Raises StorageError."""
+    made = []
     for recipient in wanted:
         name = key_name(recipient)
         if not _holds_key(repository.storage, name, recipient):
             put_key(repository.storage, repository.secrets, recipient)
-            result.keys_made.append(recipient.name)
+            made.append(recipient.name)
+    return made
 
 
 def _holds_key(storage: Storage, name: str, recipient: Recipient) -> bool:

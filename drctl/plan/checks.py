@@ -79,7 +79,19 @@ def _check_same_place(tree: Tree, repositories: dict[str, Any]) -> None:
         place = os.path.normpath(path) if isinstance(path, str) and path else _bucket(repository)
         if place and place in seen:
             tree.add(("repositories", name), f"the same place as '{seen[place]}'")
+        elif isinstance(path, str) and path:
+            _check_apart(tree, name, path, repositories)
         seen.setdefault(place, name)
+
+
+def _check_apart(tree: Tree, name: str, path: str, repositories: dict[str, Any]) -> None:
+    """What lies within another repository is taken for a part of it, and deleted with it."""
+    for other, repository in repositories.items():
+        outer = _mapping(repository).get("path")
+        if other == name or not isinstance(outer, str) or not outer:
+            continue
+        if os.path.normpath(path).startswith(os.path.join(os.path.normpath(outer), "")):
+            tree.add(("repositories", name), f"it lies within '{other}': name a place beside it")
 
 
 def _bucket(repository: Any) -> str:

@@ -11,6 +11,7 @@ from drctl.storage.s3 import S3
 from drctl.units import show_instant
 
 _NS = 10**9
+_UNVERSIONED = "null"  # the id of what was put while the bucket kept no versions
 
 
 class S3AsOf(S3):
@@ -76,6 +77,11 @@ class S3AsOf(S3):
                     name, at_ns = marker["Key"][len(self._prefix) :], _instant(marker)
                     if at_ns <= self._at_ns:
                         gone[name] = max(at_ns, gone.get(name, 0))
+        if found and all(version == _UNVERSIONED for _, version in found.values()):
+            raise StorageError(
+                f"{super().where}: the bucket keeps no versions, so nothing tells how it was",
+                hint="leave out --as-of; bucket versioning, once it is on, keeps what comes later",
+            )
         # Of a version and a deletion in one second nobody can tell the order: what may have been
         # there is shown.
         return {

@@ -123,9 +123,15 @@ echo more >live/second
 mount -o remount,ro repository
 expect {ExitCode.STORAGE} backup tree
 says 'read-only'
+cp keys/writer.key as-it-was
+expect {ExitCode.STORAGE} kit --to kit --yes
+[ ! -e kit ] || {{ echo "pages of a kit that opens nothing"; exit 94; }}
+cmp keys/writer.key as-it-was
 expect 0 restore tree --to back
 same before back
 mount -o remount,rw repository
+expect 0 kit --to kit --yes
+expect 0 kit test --kit kit
 expect 0 backup tree
 expect 0 verify --read-data 100
 """)

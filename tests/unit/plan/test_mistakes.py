@@ -148,6 +148,8 @@ def test_an_endpoint_is_an_address(mistakes, good, text) -> None:
         (("copy_of: local", "copy_of: lokal"), "9:50: repositories.offsite.copy_of: no repository"),
         (("copy_of: local", "copy_of: offsite"), "copy_of: 'offsite' leads back to itself"),
         (("path: offsite", "path: ./local/"), "9:3: repositories.offsite: the same place as"),
+        (("path: offsite", "path: local/packs"), "repositories.offsite: it lies within 'local'"),
+        (("path: local}", "path: ./offsite/x/}"), "repositories.local: it lies within 'offsite'"),
         (("path: local}", "path: local, copy_of: offsite}"), "7:1: repositories: all are copies"),
     ],
 )

@@ -1,0 +1,120 @@
+"""Slips of the hand: a word that is empty, a passphrase that is wrong, no such command."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import pytest
+from servers import ACCESS_KEY, SECRET_KEY
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("restore", "tree", "--to", "back", "--path", ""),
+        ("restore", "tree", "--to", ""),
+        ("restore", "tree", "--to", "back", "--from", ""),
+        ("ls", "tree", ""),
+        ("backup", ""),
+        ("kit", "--to", "", "--yes"),
+    ],
+)
+def test_an_empty_word_is_a_mistake_and_never_means_everything(bare, words) -> None:
+    assert "is a variable of the shell not set?" in bare.run(*words, code=2).stderr
+    assert sorted(p.name for p in bare.top.iterdir()) == ["home", "live", "plan.yaml"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("frob", "--json"), ("--json", "frob"), ("restore", "--json"), ("ls", "--no", "--json")],
+)
+def test_a_mistake_in_usage_is_one_document_too(bare, words) -> None:
+    error = json.loads(bare.run(*words, code=2).stdout)["error"]
+    assert error["exit_code"] == 2
+    assert (
+        error["hint"]
+        == f"see 'drctl{' ' + words[0] if words[0] in ('ls', 'restore') else ''} --help'"
+    )
+
+
+def test_the_help_of_the_command_is_named(bare) -> None:
+    assert "see 'drctl restore --help'" in bare.run("restore", code=2).stderr
+    alone = [sys.executable, "-m", "drctl"]
+    done = subprocess.run(alone, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Usage: drctl ")
+    assert "Bring back" in done.stderr
+
+
+def test_the_key_of_evidence_is_one_document(bare) -> None:
+    plan = (bare.top / "plan.yaml").read_text()
+    bare.plan(f"{plan}evidence: {{key: file:keys/evidence.key}}\n")
+    bare.run("init")
+    found = bare.json("report", "key")
+    assert found["pem"] == bare.run("report", "key").stdout
+    assert found["pem"] == (bare.top / "keys/evidence.key.pub").read_text()
+
+
+def test_an_identity_that_all_may_read_is_told(site) -> None:
+    site.run("backup", "tree")
+    (site.top / "keys/identity.key").chmod(0o644)
+    told = site.run("ls", "tree").stderr
+    assert f"chmod 600 {site.top}/keys/identity.key" in told
+
+
+def test_a_very_short_passphrase_is_told(bare) -> None:
+    bare.variables["DRCTL_PASSPHRASE"] = "horse"
+    assert "very short" in bare.run("init").stderr
+    bare.variables["DRCTL_NEW_PASSPHRASE"] = "four words of mine"
+    assert "very short" not in bare.run("key", "passphrase").stderr
+
+
+def typed_at_a_terminal(site, words: Sequence[str], lines: Sequence[str]) -> tuple[int, str]:
+    site.variables["DRCTL_PASSPHRASE"] = ""
+    ours, theirs = pty.openpty()
+    asking = subprocess.Popen(
+        site.argv(*words),
+        cwd=site.top,
+        env=site.environment(),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    for line in lines:
+        os.write(ours, line.encode() + b"\n")
+    said = b""
+    try:
+        while piece := os.read(ours, 4096):
+            said += piece
+    except OSError:
+        pass  # how a terminal says that the other side is gone
+    os.close(ours)
+    return asking.wait(), said.decode()
+
+
+@pytest.mark.parametrize(("typed", "code"), [("correct horse", 0), ("wrong, too", 7)])
+def test_a_wrong_passphrase_may_be_typed_again_twice(site, typed, code) -> None:
+    site.run("backup", "tree")
+    found, said = typed_at_a_terminal(site, ("ls", "tree"), ("wrong", "wrong again", typed))
+    assert found == code, said
+    assert said.count("type it again") == 2
+    assert ("a.txt" in said) == (code == 0)
+
+
+def test_the_past_of_a_bucket_without_versions_is_refused(bare, s3_server) -> None:
+    bucket = s3_server.new_bucket()
+    place = f'{{bucket: {bucket}, endpoint: "{s3_server.endpoint}"}}'
+    bare.plan((bare.top / "plan.yaml").read_text().replace("path: offsite,", f"s3: {place},"))
+    bare.variables |= {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+    bare.run("init")
+    bare.run("backup", "tree")
+    time.sleep(1.2)  # the storage tells seconds
+    now = datetime.now(UTC).isoformat()
+    told = bare.run("snapshots", "--from", "offsite", "--as-of", now, code=5).stderr
+    assert "keeps no versions" in told

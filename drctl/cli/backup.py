@@ -50,7 +50,9 @@ def command(context: Context, assets: tuple[str, ...], accept: bool) -> int:
             done += take(wiring, repository, name, pool, accept)
         except DrctlError as error:
             failed[name] = error
-            wiring.report.emit(Notice("warning", f"{name}: no snapshot: {error.what}"))
+            if len(wanted) > 1 or context.as_json:  # else it is told once, when the run ends
+                told = error.what.removeprefix(f"{name}: ")
+                wiring.warn(f"{name}: no snapshot: {told}")
     has_storage = not any(isinstance(error, StorageError) for error in failed.values())
     lagging = _copy(wiring, pool) if has_storage else {}
     document = {
@@ -136,9 +138,10 @@ def _conclude(
     if len(failed) == 1 and not done and not context.as_json:
         raise next(iter(failed.values()))
     if failed and not context.as_json:
+        click.echo(f"drctl: no snapshot of {', '.join(failed)}: see above", err=True)
         for name, error in failed.items():
-            click.echo(f"drctl: {name}: {error.what}", err=True)
-            click.echo(f"  {error.hint}" if error.hint else "", err=True, nl=bool(error.hint))
+            if error.hint:
+                click.echo(f"  {name}: {error.hint}", err=True)
     if failed:
         return next(iter(failed.values())).exit_code
     is_partial = lagging or any(result.problems for result in done)

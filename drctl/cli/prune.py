@@ -129,8 +129,9 @@ def _text(name: str, result: PruneResult, dry_run: bool, patience_ns: int) -> st
     would = "would be " if dry_run else ""
     would_go = "goes" if dry_run else "is in the trash"
     marked, deleted = len(result.marked.packs), result.deleted
+    stay = count(kept, "stays", "stay")
     lines = [
-        f"{name}: {count(len(gone), 'snapshot', 'snapshots')} {would}removed, {kept} stay",
+        f"{name}: {count(len(gone), 'snapshot', 'snapshots')} {would}removed, {stay}",
         f"  {would}marked: {count(marked, 'pack', 'packs')} and what belongs to them, "
         + show_bytes(result.marked_bytes),
         f"  {would}deleted: {count(deleted, 'object', 'objects')}, "

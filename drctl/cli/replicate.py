@@ -12,7 +12,7 @@ from drctl.cli.context import (
     pass_context,
 )
 from drctl.storage.local import Local
-from drctl.units import show_bytes
+from drctl.units import count, show_bytes
 
 
 @click.command()
@@ -52,7 +52,7 @@ def command(context: Context, to: str | None, proving: bool, repository: str | N
             "present": done.present,
             "mended": done.mended,
         }
-        copied = f"{done.objects} objects, {show_bytes(done.size_bytes)}"
+        copied = f"{count(done.objects, 'object', 'objects')}, {show_bytes(done.size_bytes)}"
         mended = f", {done.mended} of them damaged, and mended" if done.mended else ""
-        lines.append(f"{name}: copied {copied}; {done.present} were there{mended}")
+        lines.append(f"{name}: copied {copied}; {count(done.present, 'was', 'were')} there{mended}")
     context.result(document, "\n".join(lines) or "the plan has no copy to bring up to date")

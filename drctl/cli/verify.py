@@ -18,7 +18,7 @@ from drctl.cli.reading import source_of
 from drctl.errors import ExitCode, UsageError
 from drctl.ops.repair import Hands, RepairResult, repair
 from drctl.ops.verify import Effort, VerifyResult, rebuild_index, verify
-from drctl.units import show_bytes
+from drctl.units import count, show_bytes
 
 if TYPE_CHECKING:
     from drctl.codec.recipients import Identity
@@ -178,11 +178,12 @@ def _unseen(others: list[str]) -> list[str]:
 
 
 def _text(name: str, done: VerifyResult) -> list[str]:
-    looked = [f"{done.objects} objects read ({show_bytes(done.read_bytes)})"]
+    objects = count(done.objects, "object", "objects")
+    looked = [f"{objects} read ({show_bytes(done.read_bytes)})"]
     if done.depth != "scrub":
-        looked.append(f"{done.snapshots} snapshots")
+        looked.append(count(done.snapshots, "snapshot", "snapshots"))
     if done.depth == "content":
-        looked.append(f"{done.entries} entries")
+        looked.append(count(done.entries, "entry", "entries"))
     state = f"{len(done.wrong)} WRONG" if done.wrong else "all is well"
     told = f"{name}, {done.where}: {state}: {', '.join(looked)}; depth: {done.depth}"
     return [told, _CURE] if done.damaged else [told]

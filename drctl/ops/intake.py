@@ -87,15 +87,19 @@ class Intake:
         """What becomes of each item."""
         tally = self.tally
         for item, known in items:
-            if known is None:
-                tally.new += 1
-            elif item.signature and item.signature == known.signature and self._is_stored(known):
+            is_same = bool(item.signature) and known and item.signature == known.signature
+            if known and is_same and self._is_stored(known):
                 tally.unchanged += 1
                 yield known
                 continue
+            read = self._read(item)
+            if known is None:
+                tally.new += 1
+            elif read.entry == known.entry:
+                tally.unchanged += 1  # it was read again only to be safe
             else:
                 tally.changed += 1
-            yield self._read(item)
+            yield read
 
     def _is_stored(self, known: Remembered) -> bool:
         blobs = known.entry.blobs

@@ -12,6 +12,7 @@ from drctl.repository import catalog, names
 from drctl.repository.index import Index
 from drctl.repository.locks import LockBook
 from drctl.repository.repository import Repository
+from drctl.units import count
 
 
 def keep_locked(
@@ -26,7 +27,8 @@ def keep_locked(
     ]
     if not new:
         return 0
-    report.emit(Phase(f"locking what {len(new)} snapshots in {repository.where} need"))
+    told = count(len(new), "new snapshot needs", "new snapshots need")
+    report.emit(Phase(f"locking in {repository.where} what {told}"))
     packs = _packs(repository.load_index(lambda _: None, pool, only_present=True))
     always = always_needed(repository)
     for snapshot in new:
@@ -68,7 +70,7 @@ def _needs(
     needed = {names.SNAPSHOTS + snapshot.name, names.REFS + snapshot.refs}
     for session, runs in documents.decode_refs(plain).segments.items():
         needed.add(names.SESSIONS + session.hex())
-        for first, count in zip(runs[::2], runs[1::2], strict=True):
-            numbers = range(first, first + count)
+        for first, many in zip(runs[::2], runs[1::2], strict=True):
+            numbers = range(first, first + many)
             needed.update(pack for n in numbers if (pack := packs.get((session, n))))
     return needed

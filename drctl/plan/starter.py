@@ -1,5 +1,7 @@
 """The plan that `drctl init` writes where there is none."""
 
+from drctl.engines import KINDS
+
 _TEXT = """\
 # A drctl plan. 'drctl validate' checks it, 'drctl schema' helps your editor with it.
 version: 1
@@ -30,7 +32,8 @@ keys:
   credential: file:keys/writer.key
   identity: file:keys/identity.key
 
-# What is protected. Engines: files, sqlite, command.
+# What is protected. Engines:
+# {engines}.
 assets:
   data:
     files: {{paths: [data], exclude: ["*.tmp", ".cache/"]}}
@@ -47,4 +50,4 @@ assets:
 
 def starter(name: str) -> str:
     """The text, for a plan of this name."""
-    return _TEXT.format(name=name)
+    return _TEXT.format(name=name, engines=", ".join(KINDS))

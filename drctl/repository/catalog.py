@@ -190,7 +190,8 @@ def _newest(
     before = [s for s in found if usable_from(s) <= at_ns]
     if not before:
         raise UsageError(
-            f"no snapshot of {asset} is as old as the time asked for",
-            hint=f"the oldest is of {show_instant(found[0].consistent_at_ns)}",
+            f"no snapshot of {asset} is as old as {show_instant(at_ns)}",
+            hint=f"the oldest is of {show_instant(found[0].consistent_at_ns)}; a day alone means "
+            "its beginning",
         )
     return _newest_sound(before)

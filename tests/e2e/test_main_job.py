@@ -66,6 +66,14 @@ def test_an_unchanged_tree_is_neither_read_nor_stored_again(site) -> None:
     assert 0 < again["added_bytes"] < 10_000
 
 
+def test_what_is_read_again_to_be_safe_is_not_told_as_changed(site) -> None:
+    (site.top / "live/tree/just-now").write_text("young\n")
+    site.run("backup", "tree")
+    (site.top / "live/tree/just-now").write_text("young!\n")
+    again = site.json("backup", "tree")["snapshots"][0]
+    assert (again["new"], again["changed"], again["unchanged"]) == (0, 1, 9)
+
+
 def test_a_lost_state_costs_reading_but_stores_nothing_twice(site) -> None:
     site.run("backup", "tree")
     for path in (site.top / "state").rglob("tree.state"):

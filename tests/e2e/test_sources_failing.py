@@ -206,3 +206,12 @@ def test_the_command_of_a_killed_backup_is_ended_by_the_next_one(site, stop_at_e
     assert not born(pid)
     assert not list(kept.glob("*/wrong.scratch/*.pid"))
     assert "ended now" not in site.run("backup", "wrong").stderr
+
+
+def test_what_failed_among_others_is_told_once(site) -> None:
+    with_asset(site, "files: {paths: [live/none]}")
+    told = site.run("backup", "wrong", "base", code=ExitCode.SOURCE).stderr
+    assert told.count("live/none") == 1
+    assert "wrong: wrong" not in told
+    alone = site.run("backup", "wrong", code=ExitCode.SOURCE).stderr
+    assert alone.count("live/none") == 1

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 import pytest
 from servers import ACCESS_KEY, SECRET_KEY
 
+from drctl.engines import KINDS
+
 
 @pytest.mark.parametrize(
     "words",
@@ -118,3 +120,21 @@ def test_the_past_of_a_bucket_without_versions_is_refused(bare, s3_server) -> No
     now = datetime.now(UTC).isoformat()
     told = bare.run("snapshots", "--from", "offsite", "--as-of", now, code=5).stderr
     assert "keeps no versions" in told
+
+
+def test_a_day_without_snapshots_is_told_as_it_was_understood(site) -> None:
+    site.run("backup", "base")
+    told = site.run("ls", "base", "--at", "2001-02-03", code=2).stderr
+    assert "no snapshot of base is as old as 2001-02-03 00:00:00" in told
+    assert "a day alone means its beginning" in told
+
+
+def test_one_of_a_thing_is_told_as_one(site) -> None:
+    site.run("backup", "base")
+    assert ", 1 snapshot, 1 entry; " in site.run("verify").stdout
+
+
+def test_the_starter_plan_knows_every_engine(bare) -> None:
+    (bare.top / "plan.yaml").unlink()
+    bare.run("init")
+    assert ", ".join(KINDS) in (bare.top / "plan.yaml").read_text()

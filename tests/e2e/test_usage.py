@@ -77,6 +77,7 @@ def test_a_very_short_passphrase_is_told(bare) -> None:
 
 
 def typed_at_a_terminal(site, words: Sequence[str], lines: Sequence[str]) -> tuple[int, str]:
+    """Each line is typed when it is asked for: what came before that, a prompt throws away."""
     site.variables["DRCTL_PASSPHRASE"] = ""
     ours, theirs = pty.openpty()
     asking = subprocess.Popen(
@@ -86,14 +87,16 @@ def typed_at_a_terminal(site, words: Sequence[str], lines: Sequence[str]) -> tup
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
+        start_new_session=True,  # else it would ask at the terminal of whoever runs the tests
     )
     os.close(theirs)
-    for line in lines:
-        os.write(ours, line.encode() + b"\n")
-    said = b""
+    said, left = b"", [*lines]
     try:
         while piece := os.read(ours, 4096):
             said += piece
+            is_asked = said.count(b"Passphrase of ") > len(lines) - len(left)
+            if left and is_asked and said.endswith(b": "):
+                os.write(ours, left.pop(0).encode() + b"\n")
     except OSError:
         pass  # how a terminal says that the other side is gone
     os.close(ours)

@@ -107,7 +107,7 @@ def _begin(context: Context, home: str, given: dict[str, Any]) -> int:
     wiring.part(source)
     opened = open_with(context, wiring, source, identity)
     order = _order(opened, given, source, declared_ns)
-    _refuse_occupied(wiring, order)
+    _refuse_occupied(wiring, order, runs.last(home, wiring.clock))
     announcement = _announcement(wiring, order)
     if given["yes"]:
         wiring.report.emit(Notice("info", announcement))
@@ -180,8 +180,11 @@ def _place(wiring: Wiring, name: str, below: str | None, values: dict[str, str])
     return found
 
 
-def _refuse_occupied(wiring: Wiring, order: runs.Order) -> None:
+def _refuse_occupied(wiring: Wiring, order: runs.Order, before: Run | None) -> None:
     """Before anything is done: one that is refused half-way has fenced production already."""
+    again = ""
+    if before and not _why_final(wiring, before):
+        again = f"try {told(before)} again with --resume, or "
     occupied = [
         f"{name}: {asset['to']}"
         for name, asset in order["assets"].items()
@@ -190,8 +193,8 @@ def _refuse_occupied(wiring: Wiring, order: runs.Order) -> None:
     if occupied:
         raise TargetRefused(
             f"something is there already, and nothing is overwritten: {', '.join(occupied)}",
-            hint="move each away, say 'existing: set_aside' in its step, or give --to DIRECTORY; "
-            "nothing was begun",
+            hint=f"{again}move each away, say 'existing: set_aside' in its step, or give --to "
+            "DIRECTORY; nothing was begun",
         )
 
 

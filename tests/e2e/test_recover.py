@@ -180,6 +180,8 @@ def test_a_recovery_that_failed_is_tried_again_where_it_failed(bare) -> None:
     said = bare.run("recover", "--yes", "--to", bare.top / "new", code=10).stderr
     assert "--resume tries again what failed" in said
     assert acts(bare) == ["start", "ask", "stop"]
+    said = bare.run("recover", "--yes", "--to", bare.top / "new", code=9).stderr
+    assert "again with --resume" in said
     (bare.top / "go").touch()
     found = bare.json("recover", "--resume")
     assert found["ending"] == "done"

@@ -53,7 +53,7 @@ def alone(home: str) -> AbstractContextManager[None]:
 def unfinished(home: str, clock: Clock) -> Run | None:
     """The run that began last, where it did something and was left before its end. One that was
     begun anew in spite of it is not asked about again: whoever said so knew."""
-    run = _newest(home, clock)
+    run = last(home, clock)
     return run if run and run.has_begun and not run.has_ended else None
 
 
@@ -67,7 +67,7 @@ def begin(home: str, name: str, order: Order, clock: Clock) -> Run:
 
 def newest(home: str, clock: Clock) -> Run:
     """The run that began last. Raises UsageError when there was none."""
-    found = _newest(home, clock)
+    found = last(home, clock)
     if found is None:
         raise UsageError("there is no recovery here", hint="'drctl recover' begins one")
     return found
@@ -87,7 +87,8 @@ def end_what_was_left(run: Run) -> None:
                 os.killpg(event["pid"], signal.SIGKILL)
 
 
-def _newest(home: str, clock: Clock) -> Run | None:
+def last(home: str, clock: Clock) -> Run | None:
+    """The same; None when there was none."""
     return max(_all(home, clock), key=lambda run: run.name, default=None)
 
 

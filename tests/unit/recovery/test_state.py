@@ -1,6 +1,7 @@
 """A run under any order of starts, ends, crashes, resumes, approvals and cancellations."""
 
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from drctl.clock import SystemClock
 from drctl.errors import IntegrityError, StorageError
 from drctl.ops.recovery.graph import Graph, Step, graph
 from drctl.ops.recovery.journal import Journal
@@ -196,3 +198,23 @@ def test_a_journal_that_cannot_be_written_says_what_helps(tmp_path) -> None:
         Journal(str(tmp_path), Time(), "carry the drill out again").append("declared")
     assert "then carry the drill out again" in refused.value.hint
     assert "recover" not in refused.value.hint
+
+
+def test_whoever_looks_whether_a_run_is_held_keeps_nobody_from_holding_it(tmp_path) -> None:
+    journal, ended = Journal(str(tmp_path), SystemClock()), threading.Event()
+    looks = Journal(str(tmp_path), SystemClock())
+
+    def look() -> None:
+        while not ended.is_set():
+            looks.is_running()
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        for _ in range(300):
+            with journal.running():
+                assert looks.is_running()
+    finally:
+        ended.set()
+        looking.join()
+    assert not looks.is_running()

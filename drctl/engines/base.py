@@ -246,7 +246,8 @@ class Follower(Protocol):
     """Stores an asset's log in the repository while the database writes it."""
 
     def follow(self, ended: Callable[[], bool]) -> None:
-        """Until `ended` says so, which is asked several times a second. What came in is stored
+        """Until `ended` says so, which is asked several times a second. That it follows is told
+        once the database sends its log, not before. What came in is stored
         before it returns, however it ends. Raises SourceError, StorageError; it may be called
         again, and goes on where the stored log ends."""
         ...

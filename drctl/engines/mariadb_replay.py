@@ -66,12 +66,12 @@ def replay(datadir: str, position: Position, log: Log, around: Surroundings) -> 
     with _beside(datadir) as folder:
         around.report.emit(Phase("reading the binlog"))
         way = find_way(position, log, around.goal, folder)
-        _tell(way, around)
         if way.transactions:
             around.report.emit(
                 Phase(f"replaying {count(way.transactions, 'transaction', 'transactions')}")
             )
             _run(datadir, way)
+        _tell(way, around)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ go. What is stored ends with a whole event, so a new run goes on exactly there: 
 what we do not have, as long as its binlogs are not purged.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from drctl.codec.limits import LOG_PIECE_MAX_BYTES
@@ -48,7 +48,8 @@ class Follower:
             store = _Store(sink, self._around, parse_duration(self._settings.store_every))
             store.open(file, position)
             try:
-                for part in follow(server, file, position, replica_id(self._asset, identity)):
+                parts = follow(server, file, position, replica_id(self._asset, identity))
+                for part in self._telling(parts):
                     if ended():
                         return
                     store.take(part)
@@ -59,6 +60,13 @@ class Follower:
                 raise
             finally:
                 store.settle()
+
+    def _telling(self, parts: Iterator[Part]) -> Iterator[Part]:
+        """It follows once the server has sent something: that it is alive, at least."""
+        first = next(parts)
+        self._around.report.emit(Notice("info", f"{self._asset}: following its log"))
+        yield first
+        yield from parts
 
     def _mark(self) -> None:
         """That the marker cannot be written must not end the stream."""

@@ -27,15 +27,20 @@ def system_id(top: str) -> str:
             return str(struct.unpack("<Q", file.read(8))[0])
     except (OSError, struct.error) as error:
         raise SourceError(
-            f"{path}: there is no cluster here",
-            hint="PostgreSQL runs archive_command in its data directory; by hand: cd there first",
+            f"{top} is no PostgreSQL data directory: there is no cluster here",
+            hint="PostgreSQL runs its commands in PGDATA; by hand: cd there first",
         ) from error
 
 
 def push(path: str, top: str, open_log: Callable[[str], LogSink]) -> bool:
     """Store a file whole. False: it is stored already, with the same content. Raises SourceError
-    for one that is not whole, or stored with another content: a second archiver writes here."""
+    for what is no WAL or not whole, or stored with another content: a second archiver writes."""
     file = os.path.basename(path)
+    if not layout.ARCHIVED.fullmatch(file):
+        raise SourceError(
+            f"{file} is not the name of a WAL file: nothing was stored",
+            hint="archive_command gives it as %p: a segment, a .partial, a .history or a .backup",
+        )
     data, own = _read(path), system_id(top)
     if layout.SEGMENT.fullmatch(file):
         _check_segment(file, data, own)

@@ -1,5 +1,6 @@
 """Talking to a running PostgreSQL: connections, what it is, and its words as our errors."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -52,6 +53,23 @@ class Settings(BaseModel):
     slot: str = Field(
         default="drctl", pattern="^[a-z0-9_]{1,63}$", description="Slot that keeps WAL for it."
     )
+
+
+# Codes and words of a refusal, and what a tired person can do about it. A refused connection has no
+# code in libpq.
+_HINTS = (
+    ((), r'database ".*" does not exist',
+     "the server runs, and has no such database: set 'dbname' to one that is there"),
+    ((), r'role ".*" does not exist',
+     "the server runs, and has no such role: make it, or set 'database_role' to another"),
+    (("28P01", "28000"), "no password supplied|authentication",
+     "set 'password' in the plan to where it lies, and look at pg_hba.conf"),
+    (("42501",), "permission denied|must be",
+     "the role lacks a grant in the database {dbname}: docs/engines/postgres.md lists them"),
+    ((), "no pg_hba.conf entry", "pg_hba.conf must let the role in, for 'replication' too"),
+    (("53400",), "max_replication_slots|max_wal_senders",
+     "raise max_wal_senders and max_replication_slots in postgresql.conf"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +145,7 @@ class Client:
             with psycopg.connect(**parameters, autocommit=True) as connection:
                 yield connection
         except psycopg.Error as error:
-            raise self.error(error) from error
+            raise self.error(error, dbname) from error
 
     @contextmanager
     def replication(self) -> Iterator["pq.abc.PGconn"]:
@@ -168,23 +186,18 @@ class Client:
             )
         return found
 
-    def error(self, error: Exception) -> SourceError:
+    def error(self, error: Exception, dbname: str = "") -> SourceError:
         """The database's own words, and what helps."""
         state = getattr(error, "sqlstate", None) or ""
         text = str(error).strip()
-        return SourceError(f"{self.where}: {text}", hint=_hint(state, text))
+        hint = _hint(state, text, dbname or self.settings.dbname)
+        return SourceError(f"{self.where}: {text}", hint=hint)
 
 
-def _hint(state: str, text: str) -> str:
-    """What a tired person can do about it."""
-    if "no password supplied" in text or state in {"28P01", "28000"} or "authentication" in text:
-        return "set 'password' in the plan to where it lies, and look at pg_hba.conf"
-    if state == "42501" or "permission denied" in text or "must be" in text:
-        return "the role lacks a grant: docs/engines/postgres.md lists them"
-    if "no pg_hba.conf entry" in text:
-        return "pg_hba.conf must let the role in, for 'replication' too"
-    if state == "53400" or "max_replication_slots" in text or "max_wal_senders" in text:
-        return "raise max_wal_senders and max_replication_slots in postgresql.conf"
+def _hint(state: str, text: str, dbname: str) -> str:
+    for states, words, hint in _HINTS:
+        if state in states or re.search(words, text):
+            return hint.format(dbname=dbname)
     if not state:
         return "is it running, and are 'host' and 'port' right?"
     return "nothing was kept, and earlier snapshots stay"

@@ -30,6 +30,8 @@ _RELATION = re.compile(
 SEGMENT_PAGES = 131072  # of a relation's file: 1 GiB of 8 KiB pages
 SEGMENT = re.compile(r"[0-9A-F]{24}")
 HISTORY = re.compile(r"[0-9A-F]{8}\.history")
+# All that PostgreSQL archives.
+ARCHIVED = re.compile(r"[0-9A-F]{24}(\.partial|\.[0-9A-F]{8}\.backup)?|[0-9A-F]{8}\.history")
 
 
 def is_emptied(path: bytes) -> bool:

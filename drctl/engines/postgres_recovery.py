@@ -107,15 +107,21 @@ def assemble_as_it_is(log: Log, file: LogFile, segment_bytes: int) -> bytes:
     return as_it_is(log, file, lambda now: assemble(log, now, segment_bytes))[1]
 
 
-def reaches(top: str, segments: Iterable[str], major: int, goal_ns: int) -> bool:
-    """Whether the log holds a commit after an instant: then, and only then, can replay stop there;
-    otherwise PostgreSQL would refuse what it takes for a target that was missed."""
+def newest_commit(top: str, segments: Iterable[str], major: int) -> str:
+    """When the newest commit in the log was, as text; empty: there is none. Replay can stop at an
+    instant before it, and only there: PostgreSQL refuses what it takes for a target that was
+    missed. Raises TargetRefused."""
     reader = os.path.join(programs(major), "pg_waldump")
     for name in sorted(segments, key=lambda name: name[8:], reverse=True):
         newest = _newest_commit(reader, os.path.join(top, "pg_wal", name))
         if newest:
-            return newest > show_time(goal_ns).removesuffix("+00")
-    return False
+            return newest
+    return ""
+
+
+def is_before(at_ns: int, commit: str) -> bool:
+    """Whether an instant lies before a commit's time."""
+    return commit > show_time(at_ns).removesuffix("+00")
 
 
 def _newest_commit(reader: str, path: str) -> str:

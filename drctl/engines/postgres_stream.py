@@ -203,6 +203,7 @@ class _Run:
         result = self._wire.exec_(f"{query} TIMELINE {timeline}".encode())
         if result.status != pq.ExecStatus.COPY_BOTH:
             raise self._error("it does not send its WAL", result)
+        self._around.report.emit(Notice("info", f"{self._asset}: following its log"))
         self._open(at)
 
     def _open(self, at: int) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import pwd
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 from msgspec.structs import replace
 
@@ -206,22 +207,28 @@ class PostgresTarget:
             return list(pool.map(one, wanted))
 
     def _reachable(self, goal: Goal) -> Goal:
-        """A time after the last commit means all that there is."""
-        if goal.kind != "time" or self._plan is None:
+        """A time after the last commit means all that there is. How far that goes is told."""
+        if goal.kind not in {"time", "latest"} or self._plan is None:
             return goal
         named = [f.file for f in self._plan[2] if layout.SEGMENT.fullmatch(f.file)]
         named += [os.fsdecode(p[7:]) for p in self._seen if p.startswith(b"pg_wal/0")]
         segments = {name for name in named if layout.SEGMENT.fullmatch(name)}
         try:
-            if recovery.reaches(self._to, segments, major_at(self._to), int(goal.value)):
-                return goal
+            newest = recovery.newest_commit(self._to, segments, major_at(self._to))
         except TargetRefused as error:
-            text = f"{error.what}: so it is not known whether the log reaches that time"
-            self._around.report.emit(Notice("warning", text))
+            self._tell_log("warning", f"{error.what}: so it is not known how far the log reaches")
             return goal
-        text = "nothing was committed after that time in the log: all of it will be replayed"
-        self._around.report.emit(Notice("info", text))
+        if goal.kind == "time" and recovery.is_before(int(goal.value), newest):
+            return goal
+        if goal.kind == "time":
+            text = "nothing was committed after that time in the log: all of it will be replayed"
+            self._tell_log("info", text)
+        reach = f"its newest commit is of {newest}+00:00" if newest else "it holds no commit"
+        self._tell_log("info", f"the log is replayed when the server starts: {reach}")
         return Goal(timeline=goal.timeline)
+
+    def _tell_log(self, level: Literal["info", "warning"], text: str) -> None:
+        self._around.report.emit(Notice(level, text))
 
 
 def _owner(to: str) -> tuple[int, int] | None:

@@ -71,8 +71,8 @@ def stream(
     """Follow every asset until `ending` is asked for, each in a thread of its own. A signal that
     comes meanwhile asks for it; what came in by then is stored, and copied."""
     threads = [
-        threading.Thread(target=_keep_following, args=(*each, ending, clock, report), name=each[0])
-        for each in followers
+        threading.Thread(target=_keep_following, args=(follower, ending, clock, report), name=asset)
+        for asset, follower in followers
     ]
     if copying.copies:
         threads.append(threading.Thread(target=copying.keep_on, args=(ending, report)))
@@ -90,15 +90,12 @@ def stream(
         copying.once(report)
 
 
-def _keep_following(
-    asset: str, follower: Follower, ending: Ending, clock: Clock, report: Reporter
-) -> None:
+def _keep_following(follower: Follower, ending: Ending, clock: Clock, report: Reporter) -> None:
     """Again after every failure, later each time, and at once after a stretch that went well."""
     wait_seconds = _FIRST_SECONDS
     while not ending():
         began = clock.monotonic_seconds()
         try:
-            report.emit(Notice("info", f"{asset}: following its log"))
             follower.follow(ending)
         except DrctlError as error:
             hint = f" ({error.hint})" if error.hint else ""

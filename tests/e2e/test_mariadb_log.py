@@ -132,6 +132,7 @@ def test_a_restore_lands_exactly_at_any_second_and_at_any_transaction(kept, mari
         assert writer.confirmed_before(at_ns) <= len(rows) <= writer.begun_before(at_ns - 1), (
             second, done.stderr
         )  # fmt: skip
+    assert done.stderr.index("replaying") < done.stderr.index("the binlog is replayed up to")
     gtid = maria.ask("select binlog_gtid_pos(%s, %s)", *position(maria))[0][0]
     domain, server, sequence = str(gtid).split("-")
     one = int(sequence) - chance.randint(1, 100)

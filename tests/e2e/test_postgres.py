@@ -105,6 +105,17 @@ def test_nothing_but_its_address_is_needed(cluster, new_site) -> None:
         assert back.sql("select 1") == [(1,)]
 
 
+def test_each_refusal_of_the_server_tells_what_to_do_about_it(cluster, site_of) -> None:
+    cluster.sql("create role bare login")
+    cluster.sql("create database shop")
+    for settings, hint in (
+        ({"dbname": "nosuchdb"}, "set 'dbname' to one that is there"),
+        ({"database_role": "nobodyrole"}, "has no such role"),
+        ({"database_role": "bare", "dbname": "shop"}, "lacks a grant in the database shop"),
+    ):
+        assert hint in site_of(**settings).run("backup", code=4).stderr
+
+
 def test_what_did_not_change_is_neither_read_nor_stored_again(cluster, site_of) -> None:
     site = site_of(mode="local")
     cluster.sql("create table t as select generate_series(1, 20000) as id")

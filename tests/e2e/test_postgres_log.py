@@ -212,6 +212,18 @@ def test_ten_random_instants_are_met_exactly(stage_of) -> None:
         assert stage.rows_back("--at", at.isoformat()) == expected
 
 
+def test_following_is_told_once_it_is_true(stage_of) -> None:
+    stage = stage_of()
+    stage.follow()
+    second = stage.site.start("stream")
+    assert second.stderr
+    first_words = second.stderr.readline()
+    second.send_signal(signal.SIGTERM)
+    second.communicate(timeout=60)
+    assert "slot drctl is in use" in first_words
+    assert "orders: following its log" in stage.unfollow()
+
+
 def test_a_time_after_the_last_commit_means_all_there_is(stage_of) -> None:
     stage = stage_of()
     stage.site.run("backup")
@@ -243,6 +255,11 @@ def test_a_position_a_name_a_transaction_and_the_snapshot_alone_are_met(stage_of
     assert stage.rows_back("--until", "name:before-migration") == [1, 2]
     assert stage.rows_back("--until", f"transaction:{xid}") == [1, 2, 3]
     assert stage.rows_back() == [1, 2, 3, 4]
+    told = stage.site.run("restore", "orders", "--to", stage.site.top / "told").stderr
+    ((newest,),) = stage.cluster.sql("select max(pg_xact_commit_timestamp(xmin)) from load")
+    reached = re.search(r"its newest commit is of (\S+ \S+)", told)
+    assert reached
+    assert datetime.fromisoformat(reached[1]) >= newest
     away = str(stage.site.top / "away")
     done = stage.site.run("restore", "orders", "--to", away, "--until", "lsn:F/0", code=2)
     assert "does not reach" in done.stderr
@@ -469,6 +486,9 @@ def test_a_second_writer_of_one_timeline_is_refused(stage_of) -> None:
     push(stage, other)
     other.write_bytes(wal[:-100])
     assert "it is cut" in push(stage, other, code=4).stderr
+    other.rename(other.with_name("cut"))
+    assert "is not the name of a WAL file" in push(stage, other.with_name("cut"), code=4).stderr
+    assert not stage.pieces("cut")
 
 
 def push(stage: Stage, path: Path, code: int = 0) -> "subprocess.CompletedProcess[str]":

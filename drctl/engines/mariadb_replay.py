@@ -20,6 +20,7 @@ from drctl.engines.mariadb_server import private_server
 from drctl.errors import IntegrityError, StorageError, TargetRefused, UsageError
 from drctl.events import Notice, Phase
 from drctl.logpieces import LogFile
+from drctl.private import passing_directory
 from drctl.units import count, show_instant
 
 PACKAGE = "mariadb-client"
@@ -101,8 +102,26 @@ def _tell(way: Way, around: Surroundings) -> None:
 # -- the way --------------------------------------------------------------------------------------
 
 
-def find_way(position: Position, log: Log, goal: Goal, folder: str) -> Way:
-    """Fetch file after file until the goal is met, or the log ends."""
+def refuse_missing(position: Position, log: Log, goal: Goal) -> None:
+    """What is not to be reached is told before anything is written, where names let it fear so.
+    Raises as `replay` does."""
+    if goal.kind == "immediate":
+        return
+    if goal.kind not in {"latest", "time"} or _has_gap(position, files_of(log)):
+        with passing_directory() as folder:
+            find_way(position, log, goal, folder, keep=False)
+
+
+def _has_gap(position: Position, stored: dict[str, LogFile]) -> bool:
+    name = position.file
+    while (file := stored.get(name)) and file.whole:
+        name = binlog.next_name(name)
+    return any(other > name for other in stored) or bool(file and file.is_torn)
+
+
+def find_way(position: Position, log: Log, goal: Goal, folder: str, *, keep: bool = True) -> Way:
+    """Fetch file after file until the goal is met, or the log ends. Raises UsageError,
+    StorageError."""
     stored = files_of(log)
     wanted = _Wanted(goal, position)
     way = Way([], position.at, position.at)
@@ -115,6 +134,8 @@ def find_way(position: Position, log: Log, goal: Goal, folder: str) -> Way:
             break
         file, path = as_it_is(log, file, lambda now: _fetch(now, log, folder))
         _follow(path, begin, state, way, wanted)
+        if not keep:
+            os.unlink(path)
         if not file.whole and not wanted.met:
             _refuse_gap(name, file, stored, way)
             break

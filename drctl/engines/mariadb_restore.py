@@ -12,7 +12,7 @@ from drctl.engines.base import Surroundings, Writing
 from drctl.engines.child import exit_words, running
 from drctl.engines.mariadb_base import BACKUP, PACKAGE
 from drctl.engines.mariadb_client import program, program_version, series
-from drctl.engines.mariadb_replay import Position, replay
+from drctl.engines.mariadb_replay import Position, refuse_missing, replay
 from drctl.engines.mariadb_server import give_all
 from drctl.engines.tree_look import reason
 from drctl.engines.tree_write import TreeTarget
@@ -36,6 +36,8 @@ class BaseTarget:
 
     def prepare(self) -> None:
         self._tool()
+        if (log := self._around.log) and (position := Position.of(self._facts)):
+            refuse_missing(position, log, self._around.goal)
         self._tree.prepare()
 
     def _tool(self) -> str:

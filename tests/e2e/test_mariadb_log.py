@@ -290,6 +290,7 @@ def test_a_gap_before_the_newest_file_alone_is_never_the_end_of_the_log(kept, ma
     for to, *words in (("never",), ("neither", "--until", f"gtid:{lost}")):
         done = kept.run("restore", "shop", "--to", to, *words, code=5)
         assert f"the log has a gap: {file} is there up to byte" in done.stderr
+        assert not (kept.top / to).exists()
     _, found = restored(kept, "--until", f"gtid:{before}")
     with found as up:
         assert up.query("select max(id) from own.t") == (("1",),)
@@ -358,6 +359,7 @@ def test_a_goal_that_is_not_on_the_way_is_told(kept, maria, until, said) -> None
     with streaming(kept) as stream:
         stream.wait_until_stored(*position(maria))
     assert said in kept.run("restore", "shop", "--to", "back", "--until", until, code=2).stderr
+    assert not (kept.top / "back").exists()
 
 
 def test_binlogs_begun_anew_are_not_mixed_with_what_is_stored(kept, maria) -> None:

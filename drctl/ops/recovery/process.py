@@ -1,14 +1,15 @@
 """Programs that a recovery runs: with a time limit, their last words kept, nothing left of them."""
 
 import os
+import select
 import shutil
 import signal
 import subprocess
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import IO
 
 from drctl.ops.recovery.runner import Control, Outcome
 from drctl.signals import held_back
@@ -16,6 +17,8 @@ from drctl.signals import held_back
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER", "LOGNAME")
 _LAST_LINES = 20
 _LINE_BYTES = 500
+_PIPE_BYTES = 1 << 16  # what a pipe holds
+_MOST_PIECES = 16  # and what one holds at most, where root allows more
 _LOOK_SECONDS = 0.05
 _GRACE_SECONDS = 5.0
 
@@ -71,23 +74,24 @@ class _Run:
     def __init__(self, process: "subprocess.Popen[bytes]", control: Control) -> None:
         self._process = process
         self._control = control
-        self._words: deque[bytes] = deque(maxlen=_LAST_LINES)
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
-
-    def _listen(self) -> None:
-        assert self._process.stdout  # noqa: S101 - it was asked for
-        with self._process.stdout as output:
-            for line in output:
-                self._words.append(line[:_LINE_BYTES].rstrip(b"\n"))
+        self._heard = b""
+        assert process.stdout  # noqa: S101 - it was asked for
+        self._pipe = process.stdout
+        self._open = True
+        os.set_blocking(self._pipe.fileno(), False)
 
     def outcome(self) -> Outcome:
+        try:
+            return self._outcome()
+        finally:
+            self._let_go()
+
+    def _outcome(self) -> Outcome:
         status = self._wait()
         if status is None:
             why = self._control.over()
             self._end()
             return Outcome(ok=False, what=f"{why} and was killed{self._said()}")
-        self._listener.join(0.5)  # a server in the background keeps the pipe open
         if status:
             how = f"exit status {status}" if status > 0 else signal.Signals(-status).name
             return Outcome(ok=False, what=f"{how}{self._said()}")
@@ -96,9 +100,48 @@ class _Run:
     def _wait(self) -> int | None:
         """Its exit status; None when it had to end before."""
         while not self._control.over():
-            with suppress(subprocess.TimeoutExpired):
-                return self._process.wait(_LOOK_SECONDS)
+            self._listen(_LOOK_SECONDS)
+            status = self._process.poll()
+            if status is not None:
+                self._hear_out()
+                return status
         return None
+
+    def _listen(self, seconds: float) -> None:
+        """Hear what it says; no longer than this when it says nothing."""
+        if not self._open:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(seconds)
+            return
+        look = select.poll()
+        look.register(self._pipe, select.POLLIN)
+        if look.poll(seconds * 1000):
+            self._hear()
+
+    def _hear(self) -> bool:
+        """Take what lies in the pipe. False: nothing does."""
+        try:
+            said = os.read(self._pipe.fileno(), _PIPE_BYTES)
+        except BlockingIOError:
+            return False
+        self._open = bool(said)
+        self._heard = (self._heard + said)[-_PIPE_BYTES:]
+        return self._open
+
+    def _hear_out(self) -> None:
+        """Whatever a program that has ended said lies in the pipe, also where a server that it
+        left in the background holds the pipe open and goes on talking."""
+        for _ in range(_MOST_PIECES):
+            if not self._open or not self._hear():
+                return
+
+    def _let_go(self) -> None:
+        """What runs on in the background must not die of a pipe that nobody reads."""
+        if not self._open:
+            self._pipe.close()
+            return
+        os.set_blocking(self._pipe.fileno(), True)
+        threading.Thread(target=_read_away, args=(self._pipe,), daemon=True).start()
 
     def _end(self) -> None:
         for name in (signal.SIGTERM, signal.SIGKILL):
@@ -106,11 +149,19 @@ class _Run:
                 os.killpg(self._process.pid, name)
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_GRACE_SECONDS)
-        self._listener.join(0.5)
+        self._hear_out()
 
     def _text(self) -> str:
-        return b"\n".join(list(self._words)).decode("utf-8", "backslashreplace").strip()
+        lines = self._heard.rstrip(b"\n").split(b"\n")[-_LAST_LINES:]
+        kept = b"\n".join([line[:_LINE_BYTES] for line in lines])
+        return kept.decode("utf-8", "backslashreplace").strip()
 
     def _said(self) -> str:
         last = self._text().splitlines()[-1:]
         return f"; it said: {last[0]}" if last else "; it said nothing"
+
+
+def _read_away(pipe: IO[bytes]) -> None:
+    with pipe:
+        while os.read(pipe.fileno(), _PIPE_BYTES):
+            pass

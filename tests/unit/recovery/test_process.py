@@ -1,0 +1,70 @@
+"""Programs of a recovery: real ones, and what they said."""
+
+import os
+import signal
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from drctl.clock import SystemClock
+from drctl.ops.recovery.process import Programs
+from drctl.ops.recovery.runner import Control, Outcome
+
+
+@pytest.fixture
+def run(tmp_path):
+    """What runs a line of shell for at most so many seconds; what it leaves behind is ended."""
+    started: list[int] = []
+    programs = Programs(str(tmp_path), {}, told=started.append)
+    clock = SystemClock()
+
+    def outcome(line: str, seconds: float = 60.0) -> Outcome:
+        deadline = clock.monotonic_seconds() + seconds
+        control = Control(clock, deadline, threading.Event(), seconds)
+        return programs.run(("/bin/sh", "-c", line), {}, control)
+
+    yield outcome
+    for group in started:
+        with suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
+
+
+def _grows(path: Path) -> bool:
+    before = path.stat().st_size
+    end = time.monotonic() + 30
+    while path.stat().st_size == before and time.monotonic() < end:
+        time.sleep(0.02)
+    return path.stat().st_size > before
+
+
+def test_the_last_words_are_told_though_a_server_holds_the_pipe_open(run):
+    outcome = run("sleep 60 & echo up; echo and running")
+    assert outcome.ok
+    assert outcome.facts["said"] == "up\nand running"
+
+
+def test_a_server_left_in_the_background_does_not_die_of_a_pipe_that_nobody_reads(run, tmp_path):
+    noise = "while echo noise; do echo . >> beats; sleep 0.01; done"
+    assert run(f"({noise}) & sleep 0.2").ok
+    assert _grows(tmp_path / "beats")
+
+
+def test_what_failed_is_told_by_its_last_line_however_much_it_said(run):
+    outcome = run("seq 100000; echo the disk is gone >&2; exit 3")
+    assert not outcome.ok
+    assert outcome.what == "exit status 3; it said: the disk is gone"
+
+
+def test_a_program_that_closed_its_output_is_waited_for(run):
+    assert run("exec >&- 2>&-; sleep 0.3").ok
+
+
+def test_a_program_that_hangs_is_killed_with_all_that_it_started(run, tmp_path):
+    outcome = run("(while :; do echo . >> beats; sleep 0.01; done) & echo slow; sleep 60", 1.0)
+    assert outcome.what == "it did not end within 1.0s and was killed; it said: slow"
+    size = (tmp_path / "beats").stat().st_size
+    time.sleep(0.2)
+    assert (tmp_path / "beats").stat().st_size == size

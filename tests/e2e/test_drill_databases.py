@@ -2,9 +2,11 @@
 and what was broken on purpose, caught and named."""
 
 import os
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,6 +162,21 @@ def test_three_kinds_of_assets_are_drilled_together_and_proven(shop) -> None:
         assert checks[name]["on_empty"] == "failed"
     for name in ("orders: integrity", "carts: integrity", "uploads 1: compare"):
         assert checks[name]["on_damaged"] == "failed"
+
+
+def test_a_recovery_lets_servers_pass_through_what_another_step_made(shop) -> None:
+    with closing(sqlite3.connect(shop.site.top / "live/lite.db")) as database, database:
+        database.execute("create table t (id int)")
+    change(shop.site, "recovery:\n", "  lite: {sqlite: {path: live/lite.db}}\nrecovery:\n")
+    steps = "lite: {restore: lite, to: rec/lite.db}\n    orders: {restore: orders, to: rec/orders, "
+    change(shop.site, "orders: {restore: orders", f"{steps}after: [lite]")
+    change(shop.site, "carts: {restore: carts}", "carts: {restore: carts, to: rec/carts}")
+    change(shop.site, "uploads: {restore: uploads}", "uploads: {restore: uploads, to: rec/uploads}")
+    change(shop.site, "timeout: 2m", "timeout: 30s")
+    program(shop.site.top / "app", "#!/bin/sh\n")
+    shop.site.run("backup")
+    found = shop.site.json("recover", "--yes")
+    assert {s["step"]: s["status"] for s in found["steps"]}["orders.proof"] == "done"
 
 
 def test_checks_of_databases_that_cannot_fail_make_the_drill_invalid(shop) -> None:

@@ -4,6 +4,7 @@ Pure reckoning over names: a segment's name is its timeline, then its number; a 
 where each timeline left its parent.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from drctl.engines import postgres_layout as layout
@@ -80,7 +81,7 @@ def needed(
     last = max(found, default=base.reached)
     torn = last if any(file.is_torn for file in found.get(last, {}).values()) else None
     if last_lsn is not None:
-        _refuse_beyond(last_lsn, max(last, base.reached), base)
+        _refuse_beyond(last_lsn, _end(base, last, found.get(last, {}).values()), base)
         last = min(last, last_lsn // base.segment_bytes)
     chosen: list[LogFile] = []
     for number in range(base.reached, last + 1):
@@ -121,12 +122,19 @@ def _gap(
     )
 
 
-def _refuse_beyond(lsn: int, last: int, base: Base) -> None:
+def _end(base: Base, last: int, files: Iterable[LogFile]) -> int:
+    """Where the log ends; what the snapshot brings is whole."""
+    if last <= base.reached:
+        return (base.reached + 1) * base.segment_bytes
+    return last * base.segment_bytes + max(file.size for file in files)
+
+
+def _refuse_beyond(lsn: int, end: int, base: Base) -> None:
     if lsn < base.end:
         raise UsageError(
             "the snapshot is newer than that position", hint="name an older snapshot by its id"
         )
-    if lsn // base.segment_bytes > last:
+    if lsn > end:
         raise UsageError(
             "the log in the repository does not reach that position",
             hint="leave out --until to go as far as it reaches",

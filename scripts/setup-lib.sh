@@ -152,7 +152,7 @@ with_unpacked() {
   local directory=$1
   shift
   [ -d "$directory" ] || { "$@"; return; }
-  PATH="$directory/usr/bin:$directory/bin:$directory/usr/sbin:$PATH:$directory/usr/lib/postgresql/15/bin" \
+  PATH="$directory/usr/bin:$directory/bin:$directory/usr/sbin:$directory/sbin:$PATH:$directory/usr/lib/postgresql/15/bin" \
     LD_LIBRARY_PATH=$(joined "$directory"/{usr/lib,lib}/*-linux-*) "$@"
 }
 

@@ -147,13 +147,26 @@ joined() {
   printf '%s' "${found#:}"
 }
 
-# Runs a command that sees the programs and libraries which were unpacked in a directory, if any.
+# Runs a command that sees the programs which were unpacked in a directory, if any.
 with_unpacked() {
   local directory=$1
   shift
   [ -d "$directory" ] || { "$@"; return; }
-  PATH="$directory/usr/bin:$directory/bin:$directory/usr/sbin:$directory/sbin:$PATH:$directory/usr/lib/postgresql/15/bin" \
-    LD_LIBRARY_PATH=$(joined "$directory"/{usr/lib,lib}/*-linux-*) "$@"
+  PATH="$directory/usr/run:$PATH" "$@"
+}
+
+# Programs that were unpacked find their libraries by a variable, which whoever calls them would
+# have to hand on. drctl hands on very little, so each gets a caller of its own that sets it.
+wrap_unpacked() {
+  local directory=$1 libraries program wrapper
+  libraries=$(joined "$directory"/{usr/lib,lib}/*-linux-*)
+  mkdir -p -- "$directory/usr/run"
+  for program in "$directory"/{bin,sbin,usr/bin,usr/sbin,usr/lib/postgresql/15/bin}/*; do
+    [ -x "$program" ] || continue
+    wrapper=$directory/usr/run/${program##*/}
+    printf '#!/bin/sh\nLD_LIBRARY_PATH=%q exec %q "$@"\n' "$libraries" "$program" >"$wrapper"
+    chmod 755 -- "$wrapper"
+  done
 }
 
 with_tools() { with_unpacked "$tools" "$@"; }
@@ -188,6 +201,7 @@ unpack_as_user() {
   for deb in "$apt_root"/archives/*.deb; do
     quietly "unpacking $deb" dpkg -x "$deb" "$directory"
   done
+  wrap_unpacked "$directory"
   rm -rf -- "$apt_root"
 }
 

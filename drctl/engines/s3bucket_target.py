@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from msgspec.structs import replace
+
 from drctl.engines.base import Health, Surroundings, Target, Writing
 from drctl.engines.s3bucket_client import KEY, Bucket, connect, is_of_one_object
 from drctl.engines.s3bucket_place import S3Place
@@ -21,8 +23,25 @@ _TAKEN = "an object of this name came to be there meanwhile; it was left alone"
 def target(place: S3Place | None, to: str, _facts: dict[str, str], around: Surroundings) -> Target:
     """Restores below the directory `to`, or into s3://BUCKET/PREFIX."""
     if not to.startswith(_SCHEME):
-        return TreeTarget(to)
+        return _Directory(to)
     return BucketTarget(_bucket(place, to, around), to)
+
+
+class _Directory(TreeTarget):
+    """Objects have no owner: in a directory they belong to whoever restores them."""
+
+    def put_plain(self, entry: Entry) -> Problem | None:
+        return super().put_plain(_owned(entry))
+
+    def put_small(self, entry: Entry, content: bytes | memoryview) -> Problem | None:
+        return super().put_small(_owned(entry), content)
+
+    def open_large(self, entry: Entry) -> Writing:
+        return super().open_large(_owned(entry))
+
+
+def _owned(entry: Entry) -> Entry:
+    return replace(entry, uid=os.geteuid(), gid=os.getegid())
 
 
 def _bucket(place: S3Place | None, at: str, around: Surroundings) -> Bucket:

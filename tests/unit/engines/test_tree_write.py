@@ -146,6 +146,9 @@ def test_what_an_interrupted_restore_left_is_told_apart_and_goes_when_asked(tmp_
 
 
 def test_an_entry_may_have_the_name_of_the_mark(target, tmp_path) -> None:
-    assert target.put_small(Entry(MARK, FILE, 0o644, size=4), b"mine") is None
+    assert (
+        target.put_small(Entry(MARK, FILE, 0o644, os.geteuid(), os.getegid(), size=4), b"mine")
+        is None
+    )
     assert target.finish() == ()
     assert (tmp_path / "back" / os.fsdecode(MARK)).read_bytes() == b"mine"

@@ -11,6 +11,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
+from click.core import ParameterSource
 
 from drctl.cli.standard import say
 from drctl.errors import DrctlError, KeyUnavailable, NoPlan, UsageError, WrongPassphrase
@@ -303,11 +304,15 @@ def identity_option(function: _F) -> _F:
 
 
 def _refuse_empty(ctx: click.Context) -> None:
+    """Of what was given alone: a default may be nothing."""
     for parameter in ctx.command.params:
-        value = ctx.params.get(parameter.name or "")
+        name = parameter.name or ""
+        value = ctx.params.get(name)
+        if ctx.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+            continue
         if value == "" or (isinstance(value, tuple) and "" in value):
-            name = parameter.opts[0] if isinstance(parameter, click.Option) else "a word"
-            raise UsageError(f"{name} is empty", hint="is a variable of the shell not set?")
+            shown = parameter.opts[0] if isinstance(parameter, click.Option) else "a word"
+            raise UsageError(f"{shown} is empty", hint="is a variable of the shell not set?")
 
 
 def from_plan_option(function: _F) -> _F:

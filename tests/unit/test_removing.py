@@ -43,10 +43,11 @@ def test_a_tree_deeper_than_any_path_goes_and_nothing_else(tmp_path: Path) -> No
 
 
 def test_what_withstands_is_told_with_its_reason() -> None:
-    path = f"/proc/{os.getpid()}/fdinfo"  # nobody removes anything there
+    path = f"/proc/{os.getpid()}/ns"  # nobody removes anything there
     told = remove_all(path)
     assert told.startswith(f"{path} could not be removed: ")
-    assert "Operation not permitted" in told
+    denied = "Operation not permitted" if os.geteuid() == 0 else "Permission denied"
+    assert denied in told
     assert "more" in told
 
 

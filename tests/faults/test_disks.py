@@ -87,7 +87,7 @@ says 'the disk is full'
 expect 0 verify --read-data 100
 expect 0 restore tree --to back
 same before back
-mount -o remount,size=200m repository
+mount -t tmpfs -o remount,size=200m tmpfs repository
 expect 0 backup tree
 [ $(du -sm repository | cut -f1) -lt 72 ] || {{ echo "nothing is used again"; exit 95; }}
 expect 0 verify --read-data 100
@@ -108,7 +108,7 @@ says 'the repository is unharmed'
 rm live/second
 expect 0 backup tree
 rm -rf small/large
-mount -o remount,size=4m small
+mount -t tmpfs -o remount,size=4m tmpfs small
 expect {ExitCode.TARGET_REFUSED} restore tree --to small/many
 says 'No space left'
 expect 0 verify --read-data 100
@@ -120,7 +120,7 @@ same live back
 def test_a_disk_that_became_read_only_is_told_and_still_reads(place) -> None:
     place.run(f"""
 echo more >live/second
-mount -o remount,ro repository
+mount -t tmpfs -o remount,ro tmpfs repository
 expect {ExitCode.STORAGE} backup tree
 says 'read-only'
 cp keys/writer.key as-it-was
@@ -129,7 +129,7 @@ expect {ExitCode.STORAGE} kit --to kit --yes
 cmp keys/writer.key as-it-was
 expect 0 restore tree --to back
 same before back
-mount -o remount,rw repository
+mount -t tmpfs -o remount,rw tmpfs repository
 expect 0 kit --to kit --yes
 expect 0 kit test --kit kit
 expect 0 backup tree

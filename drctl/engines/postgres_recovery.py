@@ -125,11 +125,17 @@ def is_before(at_ns: int, commit: str) -> bool:
 
 
 def _newest_commit(reader: str, path: str) -> str:
-    """The newest time of a commit in a segment, as text; empty: there is none. That the end of the
-    last segment does not read is how a log ends."""
+    """The newest time of a commit in a segment, as text; empty: there is none."""
+    said = dumped(reader, "Transaction", [path])
+    return max(_COMMIT.findall(said), default="")
+
+
+def dumped(reader: str, kind: str, words: list[str]) -> str:
+    """What pg_waldump says of the records of a kind. That the end of the last segment does not
+    read is how a log ends. Raises TargetRefused."""
     try:
         done = subprocess.run(
-            [reader, "--rmgr=Transaction", path],
+            [reader, f"--rmgr={kind}", *words],
             capture_output=True,
             text=True,
             errors="replace",
@@ -141,7 +147,7 @@ def _newest_commit(reader: str, path: str) -> str:
             f"pg_waldump cannot be run: {error.strerror}",
             hint="it comes with the server's own programs",
         ) from error
-    return max(_COMMIT.findall(done.stdout), default="")
+    return done.stdout
 
 
 def major_of(private_facts: Mapping[str, str]) -> int:

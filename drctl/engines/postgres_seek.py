@@ -7,7 +7,6 @@ a time where the log has a gap, since only what lies before the gap can be repla
 
 import os
 import re
-import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -177,7 +176,8 @@ def _records(found: Way, around: Surroundings, reader: str) -> Iterator[re.Match
             for file in window:
                 _put(folder, file, found.base.segment_bytes, around.log)
             words = [os.path.join(folder, window[0].file), window[-1].file]
-            yield from filter(None, map(_RECORD.search, _dump(reader, kind, words)))
+            said = recovery.dumped(reader, kind, words)
+            yield from filter(None, map(_RECORD.search, said.splitlines()))
 
 
 def _windows(files: list[LogFile]) -> Iterator[list[LogFile]]:
@@ -194,22 +194,3 @@ def _put(folder: str, file: LogFile, segment_bytes: int, log: Log | None) -> Non
     assert log  # noqa: S101 - the files come from it
     with open(os.path.join(folder, file.file), "wb") as into:
         into.write(recovery.assemble_as_it_is(log, file, segment_bytes))
-
-
-def _dump(reader: str, kind: str, words: list[str]) -> list[str]:
-    """That the end of the last segment does not read is how a log ends."""
-    try:
-        done = subprocess.run(
-            [reader, f"--rmgr={kind}", *words],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            env={"TZ": "UTC", "LC_ALL": "C", "PATH": os.defpath},
-            check=False,
-        )
-    except OSError as error:
-        raise TargetRefused(
-            f"pg_waldump cannot be run: {error.strerror}",
-            hint="it comes with the server's own programs",
-        ) from error
-    return done.stdout.splitlines()

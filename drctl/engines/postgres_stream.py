@@ -17,7 +17,7 @@ from drctl.engines import postgres_layout as layout
 from drctl.engines.base import LogSink, Surroundings
 from drctl.engines.postgres_client import Client, Cluster, Settings, lsn_of, show_lsn, told
 from drctl.engines.postgres_probe import Marker
-from drctl.engines.postgres_wal import Forks, number_of, parse_history
+from drctl.engines.postgres_wal import Forks, number_of, parse_history, resume
 from drctl.errors import SourceError
 from drctl.events import Notice
 from drctl.logpieces import by_file
@@ -167,10 +167,19 @@ class _Run:
             first = forks[-1][1] if forks else restart
             return timeline, min(first - first % each, restart)
         newest = max(n for n in files if n.startswith(f"{mine[0]:08X}") and len(n) == 24)
-        at = number_of(newest, each) * each
-        if files[newest].whole:
-            return mine[0], at + each
-        return mine[0], at + files[newest].size - files[newest].size % LOG_PIECE_MAX_BYTES
+        size = each if files[newest].whole else files[newest].size
+        end = number_of(newest, each) * each + size
+        way = [*forks, (timeline, end)]
+        self._tell_left(mine[0], end, way)
+        return resume(mine[0], end - size % min(each, LOG_PIECE_MAX_BYTES), way, each)
+
+    def _tell_left(self, stored: int, end: int, way: Forks) -> None:
+        """A standby was promoted before it got all that is stored of the old server."""
+        if (left := dict(way)[stored]) < end:
+            what = f"the server left timeline {stored} at {show_lsn(left)}, before the end of what"
+            hint = f"it may lack commits that 'restore --timeline {stored}' brings"
+            notice = Notice("warning", f"{self._asset}: {what} is stored of it: {hint}")
+            self._around.report.emit(notice)
 
     def _identified(self) -> int:
         """The timeline that the server is on."""

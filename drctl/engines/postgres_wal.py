@@ -4,8 +4,9 @@ Pure reckoning over names: a segment's name is its timeline, then its number; a 
 where each timeline left its parent.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from drctl.engines import postgres_layout as layout
 from drctl.engines.postgres_client import lsn_of
@@ -41,6 +42,18 @@ def parse_history(text: str) -> Forks:
     return forks
 
 
+def resume(timeline: int, at: int, way: Forks, segment_bytes: int) -> tuple[int, int]:
+    """Where a server is to be followed from, by the timeline and position where the stored log
+    ends and the server's own way: the timelines that it came along and the one that it is on. A
+    standby may be promoted before it got all that was stored of the old server: then the stored log
+    goes beyond where that timeline was left, and the next one goes on from the begin of the segment
+    in which it was. Shapes: positions in bytes of the whole log."""
+    for (each, left), (after, _) in pairwise(way):
+        if each == timeline and at >= left:
+            timeline, at = after, left - left % segment_bytes
+    return timeline, at
+
+
 def pick_timeline(base: Base, wanted: str, histories: dict[int, Forks]) -> int:
     """The newest timeline that comes from the snapshot's own, or the one that was asked for. Raises
     UsageError for one that does not come from it."""
@@ -72,12 +85,7 @@ def needed(
     """The segments that replay along a timeline needs after the snapshot, up to the end of the log
     or to `last_lsn`. Where one is missing in the middle they end, and the gap is told: PostgreSQL
     would take it for the end of the log, and silently lose the rest."""
-    along = {base.timeline, timeline, *(t for t, _ in forks if t >= base.timeline)}
-    found: dict[int, dict[int, LogFile]] = {}
-    for name, file in files.items():
-        if layout.SEGMENT.fullmatch(name) and int(name[:8], 16) in along and file.size:
-            number = number_of(name, base.segment_bytes)
-            found.setdefault(number, {})[int(name[:8], 16)] = file
+    found = _numbered(base, files, timeline, forks)
     last = max(found, default=base.reached)
     torn = last if any(file.is_torn for file in found.get(last, {}).values()) else None
     if last_lsn is not None:
@@ -87,11 +95,24 @@ def needed(
     for number in range(base.reached, last + 1):
         here = found.get(number, {})
         chosen += list(here.values())
-        way = _timelines_at(number, base, timeline, forks)
         ends_here = number == last and number != torn
-        if number > base.reached and (gap := _gap(number, here, way, may_end=ends_here)):
+        if number > base.reached and (gap := _gap(number, here.values(), may_end=ends_here)):
             return chosen, gap
     return chosen, None
+
+
+def _numbered(
+    base: Base, files: dict[str, LogFile], timeline: int, forks: Forks
+) -> dict[int, dict[int, LogFile]]:
+    """The segments on the way, by number and timeline. What an old server wrote after its timeline
+    was left is not on it."""
+    found: dict[int, dict[int, LogFile]] = {}
+    for name, file in files.items():
+        if layout.SEGMENT.fullmatch(name) and file.size:
+            number, of = number_of(name, base.segment_bytes), int(name[:8], 16)
+            if of in _timelines_at(number, base, timeline, forks):
+                found.setdefault(number, {})[of] = file
+    return found
 
 
 def _timelines_at(number: int, base: Base, timeline: int, forks: Forks) -> set[int]:
@@ -106,11 +127,8 @@ def _timelines_at(number: int, base: Base, timeline: int, forks: Forks) -> set[i
     return found
 
 
-def _gap(
-    number: int, here: dict[int, LogFile], way: set[int], *, may_end: bool
-) -> StorageError | None:
+def _gap(number: int, usable: Collection[LogFile], *, may_end: bool) -> StorageError | None:
     """None: the segment is as it must be."""
-    usable = [file for timeline, file in here.items() if timeline in way]
     if any(file.whole for file in usable) or (usable and may_end):
         return None
     names = ", ".join(file.file for file in usable)

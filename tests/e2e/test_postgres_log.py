@@ -96,7 +96,7 @@ class Stage:
         end = time.monotonic() + 60
         while not self.cluster.sql("select 1 from pg_stat_replication where state = 'streaming'"):
             assert self.following.poll() is None, self.following.communicate()
-            assert time.monotonic() < end
+            assert time.monotonic() < end, self.unfollow()
             time.sleep(0.05)
 
     def unfollow(self) -> str:
@@ -433,41 +433,93 @@ def test_a_lost_slot_is_told_and_the_stream_goes_on(stage_of) -> None:
     assert len(stage.rows_back()) == load.committed
 
 
-def test_the_way_goes_on_over_a_promotion(stage_of) -> None:
+@pytest.fixture
+def standby_of() -> Iterator[Callable[[Stage], Cluster]]:
+    """Makes a standby that follows a stage's cluster, and has all of it by now."""
+    made: list[Cluster] = []
+
+    def make(stage: Stage) -> Cluster:
+        standby = Cluster(give(stage.site.top / "standby"))
+        subprocess.run(
+            [str(bindir() / "pg_basebackup"), "-D", str(standby.data), "-h",
+             str(stage.cluster.top), "-U", "drctl", "-R", "-X", "stream", "-c", "fast"],
+            check=True, capture_output=True, cwd="/", **identity(),
+        )  # fmt: skip
+        socket = f"unix_socket_directories={standby.top}"
+        standby.process = start(standby.data, standby.top, "-c", socket)
+        made.append(standby)
+        has_all(standby, stage)
+        return standby
+
+    yield make
+    for standby in made:
+        standby.stop()
+
+
+def has_all(standby: Cluster, stage: Stage) -> None:
+    at, end = stage.now_lsn(), time.monotonic() + 60
+    while standby.sql("select pg_last_wal_replay_lsn() >= %s::pg_lsn", at) != [(True,)]:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def take_over(standby: Cluster, stage: Stage) -> str:
+    """The primary is lost, the standby is promoted, and the stream follows that. Gives what it
+    said."""
+    stage.unfollow()
+    stage.cluster.kill()
+    standby.sql("select pg_promote()")
+    standby.sql("select pg_create_physical_replication_slot('drctl', true)")
+    standby.sql("insert into load values (1000000)")
+    stage.cluster = standby
+    stage.protect()
+    stage.follow()
+    stage.stored_to(stage.now_lsn())
+    return stage.unfollow()
+
+
+def test_the_way_goes_on_over_a_promotion(stage_of, standby_of) -> None:
     """A standby takes over; the stream follows it; a restore goes along both timelines."""
     stage = stage_of()
     stage.follow()
     stage.site.run("backup")
     with Load(stage.cluster) as load:
         load.wait_for(50)
-    standby = Cluster(give(stage.site.top / "standby"))
-    subprocess.run(
-        [str(bindir() / "pg_basebackup"), "-D", str(standby.data), "-h", str(stage.cluster.top),
-         "-U", "drctl", "-R", "-X", "stream", "-c", "fast"],
-        check=True, capture_output=True, cwd="/", **identity(),
-    )  # fmt: skip
-    standby.process = start(
-        standby.data, standby.top, "-c", f"unix_socket_directories={standby.top}"
-    )
-    try:
-        ((at,),) = stage.cluster.sql("select pg_current_wal_lsn()::text")
-        while standby.sql("select pg_last_wal_replay_lsn() >= %s::pg_lsn", at) != [(True,)]:
-            time.sleep(0.05)
-        stage.unfollow()
-        stage.cluster.kill()
-        standby.sql("select pg_promote()")
-        standby.sql("select pg_create_physical_replication_slot('drctl', true)")
-        standby.sql("insert into load values (1000000)")
-        stage.cluster = standby
-        stage.protect()
-        stage.follow()
-        stage.stored_to(stage.now_lsn())
-        stage.unfollow()
-        rows = stage.rows_back()
-        assert rows == [*range(1, load.committed + 1), 1000000]
-        assert stage.rows_back("--timeline", "current") == [*range(1, load.committed + 1)]
-    finally:
-        standby.stop()
+    take_over(standby_of(stage), stage)
+    assert stage.rows_back() == [*range(1, load.committed + 1), 1000000]
+    assert stage.rows_back("--timeline", "current") == [*range(1, load.committed + 1)]
+
+
+@pytest.mark.parametrize("closed_segments", [0, 2])
+def test_a_standby_may_take_over_that_lacks_what_was_stored(
+    stage_of, standby_of, closed_segments
+) -> None:
+    """Then the log of the lost primary goes on beyond where the standby left it: in the segment
+    that begins there, or in later ones. Either way is restored."""
+    stage = stage_of()
+    stage.follow()
+    stage.site.run("backup")
+    with Load(stage.cluster) as load:
+        load.wait_for(50)
+    standby = standby_of(stage)
+    stage.unfollow()
+    stage.cluster.sql("select pg_switch_wal()")
+    has_all(standby, stage)
+    standby.sql("alter system set primary_conninfo = ''")
+    standby.sql("select pg_reload_conf()")
+    while standby.sql("select 1 from pg_stat_wal_receiver"):
+        time.sleep(0.05)
+    stage.follow()
+    stage.cluster.sql("insert into load values (2000000)")
+    for _ in range(closed_segments):
+        stage.cluster.sql("insert into load select max(id) + 1 from load")
+        stage.cluster.sql("select pg_switch_wal()")
+    stage.stored_to(stage.now_lsn())
+    assert "it may lack commits that 'restore --timeline 1' brings" in take_over(standby, stage)
+    both = [*range(1, load.committed + 1)]
+    assert stage.rows_back() == [*both, 1000000]
+    lost = [*range(2000000, 2000001 + closed_segments)]
+    assert stage.rows_back("--timeline", "1") == [*both, *lost]
 
 
 def test_a_second_writer_of_one_timeline_is_refused(stage_of) -> None:

@@ -163,7 +163,8 @@ class Writing(Protocol):
 
 
 class Target(Protocol):
-    """Puts entries back. Calls come in entry order for everything but small files."""
+    """Puts entries back. What has no content comes in entry order. Large files come one at a time
+    in their order, and like small ones some way behind what has none."""
 
     def prepare(self) -> None:
         """Raises TargetRefused when something is there that restoring would destroy."""

@@ -1,8 +1,8 @@
 """The walk of a restore: snapshot -> entries -> reads by pack -> target -> finish.
 
 What can be restored is: damage to one entry is told and the others still come back, and the run
-then ends as an integrity error. Several threads read and write small files; large files are read
-ahead in the pool and written in order.
+then ends as an integrity error. Several threads read and write small files; they also read the
+pieces of large ones, which are written in order from here.
 """
 
 from collections import deque
@@ -14,18 +14,15 @@ from msgspec.structs import replace
 
 from drctl.clock import Clock
 from drctl.codec.entries import BlockInfo, Root
-from drctl.codec.limits import SMALL_BYTES
 from drctl.engines.base import Target
 from drctl.errors import IntegrityError
 from drctl.events import EntryProblem, Notice, Phase, Progress, Reporter
 from drctl.model import Entry, Kind, Problem, Snapshot
+from drctl.ops.restore_steps import Large, Step, fetched_ahead, steps
 from drctl.repository.reader import Reader, is_wanted
 from drctl.units import show_path
 
-_BATCH_BYTES = 2 << 20
-_BATCH_ENTRIES = 256
-_AHEAD = 8  # batches in flight
-_WINDOWS_AHEAD = 4  # of a large file, 4 MiB each
+_AHEAD = 8  # steps in the pool, of about 2 MiB each
 _TELL_EVERY_SECONDS = 0.1
 
 
@@ -53,7 +50,8 @@ class _Run:
     clock: Clock
     total_bytes: int
     total_entries: int
-    waiting: deque[Future[list["_Found"]]] = field(default_factory=deque)
+    waiting: deque[tuple[Step, Future["_Done"]]] = field(default_factory=deque)
+    open: Large | None = None
     problems: list[EntryProblem] = field(default_factory=list)
     damaged: int = 0
     entries: int = 0
@@ -71,6 +69,14 @@ class _Found:
     entry: Entry
     is_damage: bool = False
     is_back: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What the pool gives for a step."""
+
+    found: Sequence[_Found] = ()
+    content: Sequence[memoryview] = ()  # of a piece of a large file
 
 
 def restore(
@@ -130,32 +136,50 @@ def _chosen(run: _Run, root: Root, wanted: Sequence[bytes]) -> Iterator[Entry]:
 
 
 def _put_entries(run: _Run, entries: Iterator[Entry]) -> None:
-    """Small files go in batches to the pool, everything else in order from here."""
-    batch: list[Entry] = []
-    batch_bytes = 0
-    try:
-        for entry in entries:
-            run.entries += 1
-            run.size_bytes += entry.size
-            if not _has_content(entry):
-                _put_plain(run, entry)
-            elif entry.size <= SMALL_BYTES and not entry.indirect:
-                batch.append(entry)
-                batch_bytes += entry.size
-            else:
-                _put_large(run, entry)
-            if batch_bytes >= _BATCH_BYTES or len(batch) >= _BATCH_ENTRIES:
-                _submit(run, batch)
-                batch, batch_bytes = [], 0
-        _submit(run, batch)
-        _settle(run, 0)
-    finally:
-        for work in run.waiting:
-            work.cancel()
+    """What has content goes through the pool, everything else is made in order from here."""
+    with run.reader.ahead() as ahead:
+        try:
+            for step in fetched_ahead(run.reader, ahead, steps(run.reader, entries)):
+                if step.is_plain:
+                    _put_plain(run, step.entries[0])
+                    _count(run, step)
+                else:
+                    run.waiting.append((step, run.pool.submit(_work, run, step)))
+                    _settle(run, _AHEAD)
+                _tell(run)
+            _settle(run, 0)
+        finally:
+            for _, work in run.waiting:
+                work.cancel()
+            if run.open and run.open.writing:
+                run.open.writing.abort()
 
 
-def _has_content(entry: Entry) -> bool:
-    return entry.kind == Kind.FILE and not (entry.problem and not entry.blobs)
+def _work(run: _Run, step: Step) -> _Done:
+    """In the pool."""
+    if step.large is None:
+        return _Done(_put_batch(run, step))
+    if step.large.lost:
+        return _Done()
+    return _Done(content=run.reader.blobs(step.blobs(), step.coming))
+
+
+def _settle(run: _Run, most: int) -> None:
+    """Wait until at most `most` steps are under way, and conclude the others in their order."""
+    while len(run.waiting) > most:
+        step, work = run.waiting.popleft()
+        if step.large:
+            _put_piece(run, step, step.large, work)
+        else:
+            for found in work.result().found:
+                _tell_found(run, found)
+        _count(run, step)
+
+
+def _count(run: _Run, step: Step) -> None:
+    run.entries += len(step.entries)
+    if not step.large:  # else piece by piece
+        run.size_bytes += sum(entry.size for entry in step.entries)
 
 
 def _put_plain(run: _Run, entry: Entry) -> None:
@@ -173,35 +197,21 @@ def _put_plain(run: _Run, entry: Entry) -> None:
 # -- small files ----------------------------------------------------------------------------------
 
 
-def _submit(run: _Run, batch: list[Entry]) -> None:
-    if batch:
-        run.waiting.append(run.pool.submit(_put_batch, run.reader, run.target, batch))
-        _settle(run, _AHEAD)
-        _tell(run)
-
-
-def _settle(run: _Run, most: int) -> None:
-    """Wait until at most `most` batches are under way, and take what they found."""
-    while len(run.waiting) > most:
-        for found in run.waiting.popleft().result():
-            _tell_found(run, found)
-
-
-def _put_batch(reader: Reader, target: Target, batch: list[Entry]) -> list[_Found]:
+def _put_batch(run: _Run, step: Step) -> list[_Found]:
     """In the pool. When one blob of the batch is damaged, each entry is read by itself, so that
     only those that need it are lost."""
-    ids = [reader.leaves(entry) for entry in batch]
     try:
-        blobs = iter(reader.blobs([blob_id for own in ids for blob_id in own]))
+        blobs = iter(run.reader.blobs(step.blobs(), step.coming))
     except IntegrityError as error:
-        if len(batch) == 1:
-            return [_Found(Problem(batch[0].path, error.what), batch[0], is_damage=True)]
-        return [found for entry in batch for found in _put_batch(reader, target, [entry])]
+        if len(step.entries) == 1:
+            return [_Found(Problem(step.entries[0].path, error.what), step.entries[0], True)]
+        singles = zip(step.entries, step.ids, strict=True)
+        return [found for entry, ids in singles for found in _put_batch(run, Step([entry], [ids]))]
     found = []
-    for entry, own in zip(batch, ids, strict=True):
+    for entry, own in zip(step.entries, step.ids, strict=True):
         parts = [next(blobs) for _ in own]
         content = parts[0] if len(parts) == 1 else b"".join(parts)
-        found += _put_one(target, entry, content)
+        found += _put_one(run.target, entry, content)
     return found
 
 
@@ -232,46 +242,43 @@ def _was_not_whole(entry: Entry) -> Problem:
 # -- large files ----------------------------------------------------------------------------------
 
 
-def _put_large(run: _Run, entry: Entry) -> None:
-    """One file, read ahead in the pool."""
-    writing = run.target.open_large(entry)
+def _put_piece(run: _Run, step: Step, large: Large, work: Future[_Done]) -> None:
+    """The next piece of the one large file that is open; or its end."""
+    if large.writing is None and not large.lost:
+        large.writing = run.target.open_large(large.entry)
+        run.open = large
     try:
-        written = 0
-        for blob in _read_ahead(run, run.reader.leaves(entry)):
-            writing.write(blob)
-            written += len(blob)
-            _tell(run)
+        for blob in work.result().content:
+            _write(run, large, blob)
     except IntegrityError as error:
-        writing.abort()
-        _tell_found(run, _Found(Problem(entry.path, error.what), entry, is_damage=True))
+        large.lost = large.lost or error.what
+    if step.entries:
+        _close(run, large)
+
+
+def _write(run: _Run, large: Large, blob: memoryview) -> None:
+    if large.writing and not large.lost:
+        large.writing.write(blob)
+        large.written_bytes += len(blob)
+        run.size_bytes += len(blob)
+
+
+def _close(run: _Run, large: Large) -> None:
+    """All pieces have come, or one of them was lost."""
+    entry, run.open = large.entry, None
+    run.size_bytes += entry.size - large.written_bytes
+    if not large.lost and large.written_bytes != content_bytes(entry):
+        large.lost = _wrong_size(entry, large.written_bytes).what
+    if large.lost:
+        if large.writing:
+            large.writing.abort()
+        _tell_found(run, _Found(Problem(entry.path, large.lost), entry, is_damage=True))
         return
-    except BaseException:
-        writing.abort()
-        raise
-    if written != content_bytes(entry):
-        writing.abort()
-        _tell_found(run, _Found(_wrong_size(entry, written), entry, is_damage=True))
-        return
-    problem = writing.close()
+    problem = large.writing.close() if large.writing else None
     if problem:
         _tell_found(run, _Found(problem, entry))
     if entry.problem:
         _tell_problem(run, _was_not_whole(entry))
-
-
-def _read_ahead(run: _Run, ids: Sequence[bytes]) -> Iterator[memoryview]:
-    """The blobs in order, a few windows of them under way."""
-    windows: deque[Future[list[memoryview]]] = deque()
-    try:
-        for window in run.reader.windows(ids):
-            windows.append(run.pool.submit(run.reader.blobs, window))
-            if len(windows) > _WINDOWS_AHEAD:
-                yield from windows.popleft().result()
-        while windows:
-            yield from windows.popleft().result()
-    finally:
-        for work in windows:
-            work.cancel()
 
 
 # -- telling --------------------------------------------------------------------------------------

@@ -103,6 +103,10 @@ class Index:
             self._compression[ordinal],
         )
 
+    def stored_bytes(self, ordinal: int) -> int:
+        """How long a segment is in its pack."""
+        return self._stored[ordinal]
+
     def segment_ids(self) -> set[tuple[bytes, int]]:
         """(session, number) of every segment that lies in a pack."""
         names = self._session_names

@@ -7,6 +7,7 @@ stored together are mostly read together. Any thread may read.
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 
 from drctl.codec import entries, segment
 from drctl.codec.entries import BlockInfo, Root
@@ -16,15 +17,18 @@ from drctl.codec.table import Segment
 from drctl.errors import IntegrityError, KeyUnavailable, NotFound
 from drctl.model import ID_SIZE, Entry, sort_key
 from drctl.repository import names
+from drctl.repository.ahead import NOTHING, Ahead, Coming, Slice
 from drctl.repository.index import Index, Place
 from drctl.repository.repository import Repository
 from drctl.repository.segments import SegmentCache
 
 _CACHE_BYTES = 64 << 20
-_RUN_BYTES = 8 << 20  # at most so much in one request
-_GAP_BYTES = 64 << 10  # reading over a smaller gap is cheaper than asking twice
+_RUN_BYTES = 16 << 20  # at most so much in one request
+_GAP_BYTES = 256 << 10  # reading over a smaller gap is cheaper than asking twice
+Run = list[tuple[int, Place]]  # segments with their ordinals, neighbours in one pack
 Lost = Callable[[BlockInfo, IntegrityError], None]
-WINDOW_BLOBS_BYTES = 4 << 20
+WINDOW_BLOBS_BYTES = 2 << 20
+_BLOCKS_BYTES = 4 << 20  # of entries, read in one go
 
 
 class Reader:
@@ -41,10 +45,11 @@ class Reader:
 
     # -- blobs --------------------------------------------------------------------------------
 
-    def blobs(self, ids: Sequence[bytes]) -> list[memoryview]:
-        """The blobs, in the order asked for, each proven to be the one of its id."""
+    def blobs(self, ids: Sequence[bytes], coming: Coming = NOTHING) -> list[memoryview]:
+        """The blobs, in the order asked for, each proven to be the one of its id. `coming`: what
+        `begin` gave for them."""
         located = [self._locate(blob_id) for blob_id in ids]
-        plains = self._open(sorted({ordinal for ordinal, _, _ in located}))
+        plains = self._open(sorted({ordinal for ordinal, _, _ in located}), coming)
         blob_id_of = self.repository.secrets.blob_id
         found = []
         for blob_id, (ordinal, offset, length) in zip(ids, located, strict=True):
@@ -110,23 +115,32 @@ class Reader:
 
     # -- segments -----------------------------------------------------------------------------
 
-    def _open(self, ordinals: Sequence[int]) -> dict[int, bytes]:
+    def _open(self, ordinals: Sequence[int], coming: Coming) -> dict[int, bytes]:
         """The raw bytes of segments, each opened by one thread however many ask."""
         waiting, mine = self._segments.claim(ordinals)
         try:
-            for run in _runs((o, self._index.place(o)) for o in mine):
+            rest = [o for o in mine if o not in coming or not self._take(o, coming, mine)]
+            for run in _runs((o, self._index.place(o)) for o in rest):
                 self._fetch_run(run, mine)
         except BaseException as error:
             self._segments.fail(mine, error)
             raise
         return {ordinal: future.result() for ordinal, future in waiting.items()}
 
-    def _fetch_run(self, run: list[tuple[int, Place]], mine: dict[int, "Future[bytes]"]) -> None:
-        start = run[0][1].offset
-        end = run[-1][1].offset + run[-1][1].stored_bytes
-        name = self._name(run[0][1])
+    def _take(self, ordinal: int, coming: Coming, mine: dict[int, "Future[bytes]"]) -> bool:
+        """One that was asked for ahead, if it came."""
+        sealed = coming[ordinal].sealed()
+        if sealed is None:
+            return False
+        place = self._index.place(ordinal)
+        plain = self._decode(self._name(place), place, sealed)
+        self._segments.done(ordinal, mine[ordinal], plain)
+        return True
+
+    def _fetch_run(self, run: Run, mine: dict[int, "Future[bytes]"]) -> None:
+        name, start, length = self._range(run)
         try:
-            data = memoryview(self.repository.read(name, start, end - start))
+            data = memoryview(self.repository.read(name, start, length))
         except NotFound as error:
             raise IntegrityError(
                 f"{error.what}, though snapshots need it",
@@ -136,6 +150,12 @@ class Reader:
             at = place.offset - start
             plain = self._decode(name, place, data[at : at + place.stored_bytes])
             self._segments.done(ordinal, mine[ordinal], plain)
+
+    def _range(self, run: Run) -> tuple[str, int, int]:
+        """The object, offset and length that hold a run."""
+        first, last = run[0][1], run[-1][1]
+        length = last.offset + last.stored_bytes - first.offset
+        return self._name(first), first.offset, length
 
     def _decode(self, name: str, place: Place, sealed: memoryview) -> bytes:
         with self.repository.naming(name):
@@ -167,6 +187,29 @@ class Reader:
     def _name(self, place: Place) -> str:
         return names.named(names.PACKS, place.pack.hex())
 
+    # -- ahead --------------------------------------------------------------------------------
+
+    def ahead(self) -> Ahead:
+        """For what is said before it is needed."""
+        return Ahead(self.repository.read)
+
+    def missing(self, ids: Iterable[bytes]) -> dict[int, int]:
+        """The segments that must be read for these blobs and are not at hand: their ordinals, with
+        their stored sizes in bytes. A blob that is nowhere is told when it is asked for."""
+        ordinals = {self._index.ordinal(blob_id) for blob_id in ids}
+        ordinals.discard(-1)
+        absent = self._segments.absent(ordinals)
+        return {ordinal: self._index.stored_bytes(ordinal) for ordinal in absent}
+
+    def begin(self, ahead: Ahead, ordinals: Iterable[int]) -> Coming:
+        """Ask for segments now, neighbours together."""
+        coming: dict[int, Slice] = {}
+        for run in _runs((ordinal, self._index.place(ordinal)) for ordinal in ordinals):
+            start = run[0][1].offset
+            segments = ((o, place.offset - start, place.stored_bytes) for o, place in run)
+            coming |= ahead.begin(self._range(run), segments)
+        return coming
+
     # -- entries ------------------------------------------------------------------------------
 
     def root(self, ids: bytes) -> Root:
@@ -178,14 +221,26 @@ class Reader:
     ) -> Iterator[Entry]:
         """In order; with `wanted` only these paths and what lies below, reading few blocks. A block
         that is damaged is told to `lost`, where there is one, and the others still come."""
-        keys = [sort_key(block.first) for block in root.blocks]
-        for i, block in enumerate(root.blocks):
-            after = keys[i + 1] if i + 1 < len(keys) else None
-            if wanted and not any(_may_hold(path, keys[i], after) for path in wanted):
-                continue
+        for block in self._blocks(root, wanted):
             for entry in self._block_or_tell(block, lost):
                 if not wanted or is_wanted(entry.path, wanted):
                     yield entry
+
+    def _blocks(self, root: Root, wanted: Sequence[bytes]) -> Iterator[BlockInfo]:
+        """Those that may hold what is wanted; several are read in one go."""
+        keys = [sort_key(block.first) for block in root.blocks]
+        afters = [*keys[1:], None]
+        blocks = [
+            block
+            for block, key, after in zip(root.blocks, keys, afters, strict=True)
+            if not wanted or any(_may_hold(path, key, after) for path in wanted)
+        ]
+        first = 0
+        for group in self._groups((block.blob for block in blocks), _BLOCKS_BYTES):
+            with suppress(IntegrityError):  # told where the block itself is read
+                self.blobs(group)
+            yield from blocks[first : first + len(group)]
+            first += len(group)
 
     def _block_or_tell(self, block: BlockInfo, lost: Lost | None) -> list[Entry]:
         try:
@@ -208,13 +263,17 @@ class Reader:
         return [leaf for plain in self.blobs(ids) for leaf in split(bytes(plain))]
 
     def windows(self, ids: Sequence[bytes]) -> Iterator[list[bytes]]:
-        """The ids in groups worth a request: about 4 MiB of content each."""
+        """The ids in groups worth a thread's turn: about 2 MiB of content each."""
+        return self._groups(ids, WINDOW_BLOBS_BYTES)
+
+    def _groups(self, ids: Iterable[bytes], most_bytes: int) -> Iterator[list[bytes]]:
         group: list[bytes] = []
         size = 0
         for blob_id in ids:
             group.append(blob_id)
-            size += self._locate(blob_id)[2]
-            if size >= WINDOW_BLOBS_BYTES:
+            found = self._index.locate(blob_id)
+            size += found[2] if found else 0
+            if size >= most_bytes:
                 yield group
                 group, size = [], 0
         if group:
@@ -243,9 +302,9 @@ def _may_hold(path: bytes, first: bytes, after: bytes | None) -> bool:
     return first <= key or first.startswith(key + b"\0") or not key
 
 
-def _runs(places: Iterable[tuple[int, Place]]) -> Iterator[list[tuple[int, Place]]]:
+def _runs(places: Iterable[tuple[int, Place]]) -> Iterator[Run]:
     """Neighbours in one pack, close enough to be fetched together."""
-    run: list[tuple[int, Place]] = []
+    run: Run = []
     for ordinal, place in sorted(places, key=lambda found: (found[1].pack, found[1].offset)):
         if run and not _joins(run, place):
             yield run
@@ -255,7 +314,7 @@ def _runs(places: Iterable[tuple[int, Place]]) -> Iterator[list[tuple[int, Place
         yield run
 
 
-def _joins(run: list[tuple[int, Place]], place: Place) -> bool:
+def _joins(run: Run, place: Place) -> bool:
     first, last = run[0][1], run[-1][1]
     gap = place.offset - (last.offset + last.stored_bytes)
     length = place.offset + place.stored_bytes - first.offset

@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 
 
@@ -29,6 +29,11 @@ class SegmentCache:
                     self._futures[ordinal] = mine[ordinal] = Future()
                 asked[ordinal] = self._futures[ordinal]
         return asked, mine
+
+    def absent(self, ordinals: Iterable[int]) -> list[int]:
+        """Those that nobody has opened or is opening."""
+        with self._lock:
+            return [ordinal for ordinal in ordinals if ordinal not in self._futures]
 
     def done(self, ordinal: int, future: "Future[bytes]", plain: bytes) -> None:
         future.set_result(plain)

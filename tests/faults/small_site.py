@@ -4,7 +4,7 @@ import json
 import os
 import random
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -166,7 +166,9 @@ class Site:
         around = Around(repository, remembered, self.pool, SystemClock(), report or Silent())
         return backup(asset, around).snapshot
 
-    def restore(self, storage: Storage, name: str, target: object) -> RestoreResult:
+    def restore(
+        self, storage: Storage, name: str, target: object, wanted: Sequence[bytes] = ()
+    ) -> RestoreResult:
         """One snapshot, with nothing but an identity, as the command does it."""
         repository = lifecycle.open_as_reader(storage, IDENTITY, os.urandom)
         index = repository.load_index(lambda _: None, self.pool)
@@ -176,7 +178,7 @@ class Site:
             raise MissingSnapshot("; ".join(found.damaged) or f"snapshots/{name} is not listed")
         reader = Reader(repository, index, IDENTITY)
         return restore(
-            snapshot, reader, target, self.pool, SystemClock(), Silent()  # type: ignore[arg-type]
+            snapshot, reader, target, self.pool, SystemClock(), Silent(), wanted  # type: ignore[arg-type]
         )  # fmt: skip
 
     def restore_to(self, storage: Storage, name: str, to: Path) -> RestoreResult:

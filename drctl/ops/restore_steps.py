@@ -1,0 +1,119 @@
+"""What a restore does, step by step in the order of entries, and what is fetched ahead for it.
+
+Steps are made some way before they are taken, so that the storage is asked for long ranges while
+earlier ones are still being opened and written.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from drctl.codec.limits import SMALL_BYTES
+from drctl.engines.base import Writing
+from drctl.errors import IntegrityError
+from drctl.model import Entry, Kind
+from drctl.repository.ahead import Ahead, Coming
+from drctl.repository.reader import Reader, split
+
+_BATCH_BYTES = 2 << 20
+_BATCH_ENTRIES = 256
+_GROUP_BYTES = 8 << 20  # of stored segments, asked for together
+_GROUP_ENTRIES = 8192
+_GROUPS = 4  # asked for ahead of the one whose steps are being taken
+
+
+@dataclass(slots=True)
+class Large:
+    """A large file while it is put back. `lost`: why its content cannot be had."""
+
+    entry: Entry
+    writing: Writing | None = None
+    written_bytes: int = 0
+    lost: str = ""
+
+
+@dataclass(slots=True)
+class Step:
+    """Small files; or one entry without content; or a piece of a large file, whose last one is
+    empty and counts as its entry."""
+
+    entries: list[Entry] = field(default_factory=list)
+    ids: list[list[bytes]] = field(default_factory=list)  # of each small file, or of the piece
+    large: Large | None = None
+    coming: Coming = field(default_factory=dict)
+
+    @property
+    def is_plain(self) -> bool:
+        return not self.ids and self.large is None
+
+    def blobs(self) -> list[bytes]:
+        return [blob_id for own in self.ids for blob_id in own]
+
+
+def steps(reader: Reader, entries: Iterable[Entry]) -> Iterator[Step]:
+    """Small files in batches, which end before a large one: what was stored together is read
+    together. What has no content comes at once."""
+    batch, batch_bytes = Step(), 0
+    for entry in entries:
+        if not _has_content(entry):
+            yield Step([entry])
+            continue
+        is_large = entry.size > SMALL_BYTES or entry.indirect
+        if is_large or batch_bytes >= _BATCH_BYTES or len(batch.entries) >= _BATCH_ENTRIES:
+            yield from (batch,) if batch.entries else ()
+            batch, batch_bytes = Step(), 0
+        if is_large:
+            yield from _pieces(reader, entry)
+        else:
+            batch.entries.append(entry)
+            batch.ids.append(split(entry.blobs))
+            batch_bytes += entry.size
+    if batch.entries:
+        yield batch
+
+
+def _has_content(entry: Entry) -> bool:
+    return entry.kind == Kind.FILE and not (entry.problem and not entry.blobs)
+
+
+def _pieces(reader: Reader, entry: Entry) -> Iterator[Step]:
+    large = Large(entry)
+    try:
+        ids = reader.leaves(entry)
+    except IntegrityError as error:
+        large.lost = error.what
+    else:
+        for window in reader.windows(ids):
+            yield Step(ids=[window], large=large)
+    yield Step([entry], large=large)
+
+
+def fetched_ahead(reader: Reader, ahead: Ahead, taken: Iterable[Step]) -> Iterator[Step]:
+    """The same steps, in order, each with what is on its way for it."""
+    groups: deque[tuple[list[Step], Coming]] = deque()
+    for group, ordinals in _groups(reader, taken):
+        known = {o: found[o] for _, found in groups for o in ordinals if o in found}
+        coming = {**known, **reader.begin(ahead, ordinals - known.keys())}
+        for step in group:
+            step.coming = coming
+        groups.append((group, coming))
+        if len(groups) > _GROUPS:
+            yield from groups.popleft()[0]
+    while groups:
+        yield from groups.popleft()[0]
+
+
+def _groups(reader: Reader, taken: Iterable[Step]) -> Iterator[tuple[list[Step], set[int]]]:
+    """Steps that need about one long range, with the segments that must be read for them."""
+    group: list[Step] = []
+    missing: dict[int, int] = {}
+    entries = 0
+    for step in taken:
+        group.append(step)
+        missing |= reader.missing(step.blobs())
+        entries += max(1, len(step.entries))
+        if entries >= _GROUP_ENTRIES or sum(missing.values()) >= _GROUP_BYTES:
+            yield group, set(missing)
+            group, missing, entries = [], {}, 0
+    if group:
+        yield group, set(missing)

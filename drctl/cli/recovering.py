@@ -4,12 +4,12 @@ import json
 import os
 import shlex
 from collections.abc import Iterable, Mapping
-from urllib.parse import urlsplit
 
 from drctl.cli.goals import goal_of
 from drctl.cli.reading import Opened
 from drctl.engines import engine
 from drctl.engines.base import LATEST, Goal, Target
+from drctl.engines.s3bucket_place import server_of
 from drctl.events import Reporter
 from drctl.ops.recovery.isolation import Place as Denied
 from drctl.ops.recovery.judge import Tolerated
@@ -158,6 +158,5 @@ def _repository(wiring: Wiring, name: str, part: RepositoryPart) -> Denied:
     if part.path is not None:
         return Denied("path", os.path.join(wiring.loaded.base, part.path), label)
     assert part.s3 is not None  # noqa: S101 - the plan's checks saw to it
-    url = urlsplit(part.s3.endpoint or "https://s3.amazonaws.com")
-    port = url.port or (443 if url.scheme == "https" else 80)
-    return Denied("address", f"{url.hostname}:{port}", label)
+    host, port = server_of(part.s3)
+    return Denied("address", f"{host}:{port}", label)

@@ -5,13 +5,15 @@ import json
 import os
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from drctl.cli.context import Context
 from drctl.cli.findings import keep_document
 from drctl.cli.kits import TYPED
-from drctl.cli.recovering import live_paths
+from drctl.cli.recovering import denied, live_paths
 from drctl.cli.standard import say
+from drctl.engines.s3bucket_place import is_server_of, server_of
 from drctl.errors import ExitCode, UsageError
 from drctl.ops.recovery.box import Box, must_be_apart
 from drctl.ops.recovery.clean import Clean
@@ -72,8 +74,7 @@ def _carry_out(
         return code, output, None
     with open(found, encoding="utf-8") as file:
         document: dict[str, Any] = json.load(file)
-    network = "this host's network" if clean.has_network else "no network"
-    document["site_gone"] = {"in_view": gone.repository, "network": network}
+    document["site_gone"] = {"in_view": gone.repository, "network": _network(wiring, gone)}
     return code, output, document
 
 
@@ -88,7 +89,7 @@ def _environment(box: Box) -> dict[str, str]:
 
 
 def _clean(context: Context, wiring: Wiring, gone: Gone, box: Box) -> Clean:
-    """A bucket is reached over this host's network: there, its credentials are the kit's."""
+    """A bucket is reached through a door, with the credentials that are in the kit."""
     plan, base = wiring.loaded.plan, wiring.loaded.base
     shown = [(box.at(part), box.at(part)) for part in ("state", "home")]
     shown.append((box.at("empty"), base))  # where the plan lay: programs are run from there
@@ -96,12 +97,14 @@ def _clean(context: Context, wiring: Wiring, gone: Gone, box: Box) -> Clean:
         shown.append((os.path.realpath(path), f"{_KIT}/{number}"))
     if gone.part.directory:
         shown.append((box.at("target"), os.path.join(base, gone.part.directory)))
-    own = plan.repositories[gone.repository].path
-    if own:
-        place = os.path.join(base, own)
+    own = plan.repositories[gone.repository]
+    if own.path:
+        place = os.path.join(base, own.path)
         shown.append((os.path.realpath(place), place))
     shown.sort(key=lambda pair: len(pair[1]))  # what lies in another comes after it
-    return Clean(box.at("root"), shown, _hidden(wiring, gone), own is None)
+    leads_to = partial(is_server_of, own.s3) if own.s3 else None
+    hidden, addresses = _hidden(wiring, gone), _addresses(wiring, gone)
+    return Clean(box.at("root"), shown, hidden, addresses, leads_to)
 
 
 def _hidden(wiring: Wiring, gone: Gone) -> list[str]:
@@ -111,3 +114,22 @@ def _hidden(wiring: Wiring, gone: Gone) -> list[str]:
     keys = [wiring.credential_path()]
     paths = [*live_paths(wiring).values(), *(os.path.join(base, p) for p in others), *keys]
     return [path for path in paths if path]
+
+
+def _addresses(wiring: Wiring, gone: Gone) -> list[tuple[str, int]]:
+    """What is lost with it on the network: servers, and buckets elsewhere."""
+    own = wiring.loaded.plan.repositories[gone.repository].s3
+    found = []
+    for place in denied(wiring, wiring.loaded.plan.sites):
+        host, _, port = place.place.rpartition(":")
+        if place.kind == "address" and not (own and is_server_of(own, host, int(port))):
+            found.append((host, int(port)))
+    return found
+
+
+def _network(wiring: Wiring, gone: Gone) -> str:
+    own = wiring.loaded.plan.repositories[gone.repository].s3
+    if own is None:
+        return "no network"
+    host, port = server_of(own)
+    return f"no network but a door to its server, {host}:{port}"

@@ -2,6 +2,7 @@
 
 import re
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
@@ -44,3 +45,22 @@ class S3Place(BaseModel):
     credentials: S3Credentials = Field(
         default=S3Credentials(), description="Left out: the SDK's usual search."
     )
+
+
+_AMAZON = "s3.amazonaws.com"
+
+
+def server_of(place: S3Place) -> tuple[str, int]:
+    """Host and port at which a bucket is asked for."""
+    url = urlsplit(place.endpoint or f"https://{_AMAZON}")
+    return url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
+
+
+def is_server_of(place: S3Place, host: str, port: int) -> bool:
+    """Whether the SDK may ask there for this bucket. Amazon's servers are called by bucket and
+    region as well, and send to each other."""
+    host = host.lower()
+    if place.endpoint:
+        return (host, port) == server_of(place)
+    own = rf"({re.escape(place.bucket)}\.)?s3([.-][a-z0-9-]+)?\.amazonaws\.com(\.cn)?"
+    return port == server_of(place)[1] and re.fullmatch(own, host) is not None

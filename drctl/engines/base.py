@@ -162,9 +162,18 @@ class Writing(Protocol):
         ...
 
 
+@runtime_checkable
+class Scattered(Writing, Protocol):
+    """One that also takes its pieces in any order and from any thread, all of them this way."""
+
+    def write_at(self, offset: int, piece: bytes | memoryview) -> None:
+        """`offset`: in the content, which is the file without its holes."""
+        ...
+
+
 class Target(Protocol):
-    """Puts entries back. What has no content comes in entry order. Large files come one at a time
-    in their order, and like small ones some way behind what has none."""
+    """Puts entries back. What has no content comes in entry order, and large files are opened in
+    it, a few at a time."""
 
     def prepare(self) -> None:
         """Raises TargetRefused when something is there that restoring would destroy."""

@@ -300,13 +300,17 @@ class _LargeFile:
         self._entry = entry
         self._partial = partial
         self._descriptor = descriptor
-        self._rest = extents_of(entry)
+        self._written_bytes = 0
         self._unflushed_bytes = 0
 
     def write(self, piece: bytes | memoryview) -> None:
+        self.write_at(self._written_bytes, piece)
+        self._written_bytes += len(piece)
+
+    def write_at(self, offset: int, piece: bytes | memoryview) -> None:
         try:
-            self._rest = write_extents(self._descriptor, self._rest, memoryview(piece))
-            self._unflushed_bytes += len(piece)
+            write_extents(self._descriptor, extents_of(self._entry, offset), memoryview(piece))
+            self._unflushed_bytes += len(piece)  # threads that miss each other's do no harm
             if self._unflushed_bytes >= _FLUSH_BYTES:
                 self._begin_flush()
         except OSError as error:
@@ -330,22 +334,29 @@ class _LargeFile:
         self._target.drop(self._partial)
 
 
-def extents_of(entry: Entry) -> Extents:
-    """Where an entry's content belongs."""
+def extents_of(entry: Entry, skipped: int = 0) -> Extents:
+    """Where an entry's content belongs, without so many of its first bytes."""
     if not entry.extents:
-        return [(0, entry.size)]
-    return list(zip(entry.extents[::2], entry.extents[1::2], strict=True))
-
-
-def write_extents(descriptor: int, extents: Extents, piece: memoryview) -> Extents:
-    """Write a piece of content where it belongs. Gives what is left to be written."""
-    while piece and extents:
-        offset, length = extents[0]
-        done = os.pwrite(descriptor, piece[:length], offset)
-        piece = piece[done:]
-        rest = [(offset + done, length - done)] if done < length else []
-        extents = rest + extents[1:]
+        return [(skipped, max(0, entry.size - skipped))]
+    extents: Extents = []
+    for offset, length in zip(entry.extents[::2], entry.extents[1::2], strict=True):
+        passed = min(skipped, length)
+        skipped -= passed
+        if passed < length:
+            extents.append((offset + passed, length - passed))
     return extents
+
+
+def write_extents(descriptor: int, extents: Extents, piece: memoryview) -> None:
+    """Write a piece of content where it belongs, and nothing beyond."""
+    for offset, length in extents:
+        part, piece = piece[:length], piece[length:]
+        at = offset
+        while part:
+            done = os.pwrite(descriptor, part, at)
+            at, part = at + done, part[done:]
+        if not piece:
+            return
 
 
 def _link(source: int, first: bytes, above: int, name: bytes) -> None:

@@ -2,19 +2,19 @@
 
 What can be restored is: damage to one entry is told and the others still come back, and the run
 then ends as an integrity error. Several threads read and write small files; they also read the
-pieces of large ones, which are written in order from here.
+pieces of large ones, and write them where the target takes them in any order.
 """
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
 from drctl.clock import Clock
 from drctl.codec.entries import BlockInfo, Root
-from drctl.engines.base import Target
+from drctl.engines.base import Scattered, Target
 from drctl.errors import IntegrityError
 from drctl.events import EntryProblem, Notice, Phase, Progress, Reporter
 from drctl.model import Entry, Kind, Problem, Snapshot
@@ -51,7 +51,7 @@ class _Run:
     total_bytes: int
     total_entries: int
     waiting: deque[tuple[Step, Future["_Done"]]] = field(default_factory=deque)
-    open: Large | None = None
+    open: list[Large] = field(default_factory=list)
     problems: list[EntryProblem] = field(default_factory=list)
     damaged: int = 0
     entries: int = 0
@@ -76,7 +76,8 @@ class _Done:
     """What the pool gives for a step."""
 
     found: Sequence[_Found] = ()
-    content: Sequence[memoryview] = ()  # of a piece of a large file
+    content: Sequence[memoryview] = ()  # of a piece of a large file, to be written in order
+    written_bytes: int = 0  # of one that is written
 
 
 def restore(
@@ -144,6 +145,7 @@ def _put_entries(run: _Run, entries: Iterator[Entry]) -> None:
                     _put_plain(run, step.entries[0])
                     _count(run, step)
                 else:
+                    _open(run, step.large)
                     run.waiting.append((step, run.pool.submit(_work, run, step)))
                     _settle(run, _AHEAD)
                 _tell(run)
@@ -151,8 +153,9 @@ def _put_entries(run: _Run, entries: Iterator[Entry]) -> None:
         finally:
             for _, work in run.waiting:
                 work.cancel()
-            if run.open and run.open.writing:
-                run.open.writing.abort()
+            wait([work for _, work in run.waiting])  # none may write to what is closed here
+            for large in run.open:
+                _abort(large)
 
 
 def _work(run: _Run, step: Step) -> _Done:
@@ -161,7 +164,14 @@ def _work(run: _Run, step: Step) -> _Done:
         return _Done(_put_batch(run, step))
     if step.large.lost:
         return _Done()
-    return _Done(content=run.reader.blobs(step.blobs(), step.coming))
+    blobs = run.reader.blobs(step.blobs(), step.coming)
+    if not isinstance(step.large.writing, Scattered):
+        return _Done(content=blobs)
+    at = step.offset
+    for blob in blobs:
+        step.large.writing.write_at(at, blob)
+        at += len(blob)
+    return _Done(written_bytes=at - step.offset)
 
 
 def _settle(run: _Run, most: int) -> None:
@@ -242,36 +252,39 @@ def _was_not_whole(entry: Entry) -> Problem:
 # -- large files ----------------------------------------------------------------------------------
 
 
-def _put_piece(run: _Run, step: Step, large: Large, work: Future[_Done]) -> None:
-    """The next piece of the one large file that is open; or its end."""
-    if large.writing is None and not large.lost:
+def _open(run: _Run, large: Large | None) -> None:
+    """Before the first of its pieces."""
+    if large and large.writing is None and not large.lost:
         large.writing = run.target.open_large(large.entry)
-        run.open = large
+        run.open.append(large)
+
+
+def _put_piece(run: _Run, step: Step, large: Large, work: Future[_Done]) -> None:
+    """The next piece of a large file has come; or its end."""
     try:
-        for blob in work.result().content:
-            _write(run, large, blob)
+        done = work.result()
+        size_bytes = done.written_bytes + sum(map(len, done.content))
+        if large.writing and not large.lost:
+            for blob in done.content:
+                large.writing.write(blob)
+            large.written_bytes += size_bytes
+            run.size_bytes += size_bytes
     except IntegrityError as error:
         large.lost = large.lost or error.what
     if step.entries:
         _close(run, large)
 
 
-def _write(run: _Run, large: Large, blob: memoryview) -> None:
-    if large.writing and not large.lost:
-        large.writing.write(blob)
-        large.written_bytes += len(blob)
-        run.size_bytes += len(blob)
-
-
 def _close(run: _Run, large: Large) -> None:
     """All pieces have come, or one of them was lost."""
-    entry, run.open = large.entry, None
+    entry = large.entry
     run.size_bytes += entry.size - large.written_bytes
     if not large.lost and large.written_bytes != content_bytes(entry):
         large.lost = _wrong_size(entry, large.written_bytes).what
+    if large in run.open:
+        run.open.remove(large)
     if large.lost:
-        if large.writing:
-            large.writing.abort()
+        _abort(large)
         _tell_found(run, _Found(Problem(entry.path, large.lost), entry, is_damage=True))
         return
     problem = large.writing.close() if large.writing else None
@@ -279,6 +292,11 @@ def _close(run: _Run, large: Large) -> None:
         _tell_found(run, _Found(problem, entry))
     if entry.problem:
         _tell_problem(run, _was_not_whole(entry))
+
+
+def _abort(large: Large) -> None:
+    if large.writing:
+        large.writing.abort()
 
 
 # -- telling --------------------------------------------------------------------------------------

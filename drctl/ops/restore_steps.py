@@ -22,7 +22,7 @@ _GROUP_ENTRIES = 8192
 _GROUPS = 4  # asked for ahead of the one whose steps are being taken
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Large:
     """A large file while it is put back. `lost`: why its content cannot be had."""
 
@@ -40,6 +40,7 @@ class Step:
     entries: list[Entry] = field(default_factory=list)
     ids: list[list[bytes]] = field(default_factory=list)  # of each small file, or of the piece
     large: Large | None = None
+    offset: int = 0  # of the piece in the file's content
     coming: Coming = field(default_factory=dict)
 
     @property
@@ -83,8 +84,10 @@ def _pieces(reader: Reader, entry: Entry) -> Iterator[Step]:
     except IntegrityError as error:
         large.lost = error.what
     else:
-        for window in reader.windows(ids):
-            yield Step(ids=[window], large=large)
+        offset = 0
+        for window, size_bytes in reader.windows(ids):
+            yield Step(ids=[window], large=large, offset=offset)
+            offset += size_bytes
     yield Step([entry], large=large)
 
 

@@ -27,7 +27,7 @@ _RUN_BYTES = 16 << 20  # at most so much in one request
 _GAP_BYTES = 256 << 10  # reading over a smaller gap is cheaper than asking twice
 Run = list[tuple[int, Place]]  # segments with their ordinals, neighbours in one pack
 Lost = Callable[[BlockInfo, IntegrityError], None]
-WINDOW_BLOBS_BYTES = 2 << 20
+_WINDOW_BYTES = 2 << 20
 _BLOCKS_BYTES = 4 << 20  # of entries, read in one go
 
 
@@ -236,7 +236,7 @@ class Reader:
             if not wanted or any(_may_hold(path, key, after) for path in wanted)
         ]
         first = 0
-        for group in self._groups((block.blob for block in blocks), _BLOCKS_BYTES):
+        for group, _ in self._groups((block.blob for block in blocks), _BLOCKS_BYTES):
             with suppress(IntegrityError):  # told where the block itself is read
                 self.blobs(group)
             yield from blocks[first : first + len(group)]
@@ -262,11 +262,12 @@ class Reader:
             return ids
         return [leaf for plain in self.blobs(ids) for leaf in split(bytes(plain))]
 
-    def windows(self, ids: Sequence[bytes]) -> Iterator[list[bytes]]:
-        """The ids in groups worth a thread's turn: about 2 MiB of content each."""
-        return self._groups(ids, WINDOW_BLOBS_BYTES)
+    def windows(self, ids: Sequence[bytes]) -> Iterator[tuple[list[bytes], int]]:
+        """The ids in groups worth a thread's turn, each with the size of its content in bytes:
+        about 2 MiB. What is in no pack counts as nothing; it is told when it is asked for."""
+        return self._groups(ids, _WINDOW_BYTES)
 
-    def _groups(self, ids: Iterable[bytes], most_bytes: int) -> Iterator[list[bytes]]:
+    def _groups(self, ids: Iterable[bytes], most_bytes: int) -> Iterator[tuple[list[bytes], int]]:
         group: list[bytes] = []
         size = 0
         for blob_id in ids:
@@ -274,10 +275,10 @@ class Reader:
             found = self._index.locate(blob_id)
             size += found[2] if found else 0
             if size >= most_bytes:
-                yield group
+                yield group, size
                 group, size = [], 0
         if group:
-            yield group
+            yield group, size
 
 
 def _sizes(found: Segment) -> tuple[int, int, int, int]:

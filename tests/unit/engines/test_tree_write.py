@@ -129,6 +129,19 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+def test_pieces_of_a_sparse_file_come_in_any_order(target, tmp_path) -> None:
+    entry = Entry(b"sparse", FILE, 0o644, size=1 << 20, extents=(4096, 5, 1 << 19, 5))
+    writing = target.open_large(entry)
+    for offset, piece in ((8, b"er"), (10, b"beyond the end"), (0, b"firs"), (4, b"toth")):
+        writing.write_at(offset, piece)
+    assert writing.close() is None
+    target.finish()
+    data = (tmp_path / "back/sparse").read_bytes()
+    assert data[4096:4101] == b"first"
+    assert data[1 << 19 : (1 << 19) + 5] == b"other"
+    assert data.count(0) == (1 << 20) - 10
+
+
 def test_what_an_interrupted_restore_left_is_told_apart_and_goes_when_asked(tmp_path) -> None:
     there = tmp_path / "it's back"
     subprocess.run([sys.executable, "-c", KILLED, str(there)], check=False)

@@ -12,7 +12,9 @@ from pyfastcdc import FastCDC
 from drctl.codec.limits import CHUNK_AVERAGE_BYTES, CHUNK_MAX_BYTES, CHUNK_MIN_BYTES
 
 Piece = bytes | memoryview
+Span = tuple[Piece, int, int]  # what a blob is part of, where it begins there, and where it ends
 _WINDOW_BYTES = CHUNK_MAX_BYTES  # all that is under way should fit a processor's cache
+_BLOCKS_BYTES = 1 << 20
 _BORDER_BYTES = (CHUNK_AVERAGE_BYTES + CHUNK_MIN_BYTES, CHUNK_MAX_BYTES)  # enough mostly; always
 
 
@@ -24,12 +26,10 @@ class Chunker:
             CHUNK_AVERAGE_BYTES, min_size=CHUNK_MIN_BYTES, max_size=CHUNK_MAX_BYTES, seed=seed
         )
 
-    def cut(self, pieces: Iterable[Piece], block_bytes: int = 0) -> Iterator[Piece]:
-        """Blobs in order; together they are exactly the pieces. `block_bytes`: see Content."""
-        return _blocks(pieces, block_bytes) if block_bytes else self._by_content(pieces)
+    def cut(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        """Blobs in order; together they are exactly the pieces.
 
-    def _by_content(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
-        """Cuts a window at a time. A window's last chunk may have ended by the window's end alone,
+        Cuts a window at a time. A window's last chunk may have ended by the window's end alone,
         so it is cut anew with what follows: cuts depend on the content, not on the pieces. Only
         what lies around a border is copied."""
         rest: Piece = b""
@@ -75,7 +75,7 @@ class Chunker:
         return chunks, at
 
 
-def _gather(pieces: Iterable[Piece], least_bytes: int) -> Iterator[bytes]:
+def _gather(pieces: Iterable[Piece], least_bytes: int) -> Iterator[Piece]:
     """The same bytes in windows of at least `least_bytes`, but for the last."""
     held: list[Piece] = []
     size = 0
@@ -83,20 +83,21 @@ def _gather(pieces: Iterable[Piece], least_bytes: int) -> Iterator[bytes]:
         held.append(piece)
         size += len(piece)
         if size >= least_bytes:
-            yield b"".join(held)
+            yield held[0] if len(held) == 1 else b"".join(held)
             held, size = [], 0
     if held:
         yield b"".join(held)
 
 
-def _blocks(pieces: Iterable[Piece], block_bytes: int) -> Iterator[Piece]:
-    """Blocks of exactly `block_bytes`, but for the last."""
+def in_blocks(pieces: Iterable[Piece], block_bytes: int) -> Iterator[list[Span]]:
+    """Blocks of exactly `block_bytes`, but for the last, as parts of what they came in: about 1 MiB
+    at a time, or as much as a piece holds. Blocks that lie together are not copied apart."""
     rest: Piece = b""
-    for piece in pieces:
-        whole = memoryview(b"".join((rest, piece)) if rest else piece)
+    for piece in _gather(pieces, _BLOCKS_BYTES):
+        whole = b"".join((rest, piece)) if rest else piece
         end = len(whole) - len(whole) % block_bytes
-        for at in range(0, end, block_bytes):
-            yield whole[at : at + block_bytes]
-        rest = whole[end:]
+        if end:
+            yield [(whole, at, at + block_bytes) for at in range(0, end, block_bytes)]
+        rest = memoryview(whole)[end:]
     if rest:
-        yield rest
+        yield [(rest, 0, len(rest))]

@@ -4,7 +4,12 @@ The algorithm is that of src/include/storage/checksum_impl.h: 32 parallel FNV-1a
 page, its own checksum taken as zero, mixed with the block's number.
 """
 
+import os
 from typing import Any
+
+# Read when numpy is loaded: threads for linear algebra, which nobody here asks for, take time and
+# memory to start.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy
 

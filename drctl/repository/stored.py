@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
-from drctl.codec.chunker import Chunker, Piece
+from drctl.codec.chunker import Chunker, Piece, Span, in_blocks
 from drctl.codec.entries import BlockInfo, Root, blocks, encode_block, encode_root
 from drctl.codec.limits import INDIRECT_IDS
 from drctl.model import ID_SIZE, Entry
@@ -36,22 +36,24 @@ class ContentStore:
         """Content of any length, in bounded memory but for 32 bytes a blob. The pool names blobs
         while this thread reads and cuts the next ones."""
         leaves: list[bytes] = []
-        naming: deque[tuple[list[Piece], Future[list[bytes]]]] = deque()
-        for blobs in _windows(self._chunker.cut(pieces, block_bytes)):
-            naming.append((blobs, self._pool.submit(self._names, blobs)))
+        naming: deque[tuple[list[Span], Future[list[bytes]]]] = deque()
+        cut = in_blocks(pieces, block_bytes) if block_bytes else _windows(self._chunker.cut(pieces))
+        for spans in cut:
+            naming.append((spans, self._pool.submit(self._names, spans)))
             if len(naming) > _WINDOWS_AHEAD:
                 leaves += self._add_named(*naming.popleft())
         while naming:
             leaves += self._add_named(*naming.popleft())
         return self._listed(b"".join(leaves))
 
-    def _names(self, blobs: list[Piece]) -> list[bytes]:
-        return [self._writer.blob_id(blob) for blob in blobs]
+    def _names(self, spans: list[Span]) -> list[bytes]:
+        name = self._writer.blob_id
+        return [name(memoryview(whole)[start:end]) for whole, start, end in spans]
 
-    def _add_named(self, blobs: list[Piece], work: Future[list[bytes]]) -> list[bytes]:
-        ids = work.result()
-        for blob_id, blob in zip(ids, blobs, strict=True):
-            self._writer.add_named(blob_id, blob)
+    def _add_named(self, spans: list[Span], work: Future[list[bytes]]) -> list[bytes]:
+        ids, add = work.result(), self._writer.add_span
+        for blob_id, span in zip(ids, spans, strict=True):
+            add(blob_id, span)
         return ids
 
     def _listed(self, leaves: bytes) -> Stored:
@@ -85,12 +87,12 @@ class ContentStore:
         return b"".join([add(blob, tree=True) for blob in self._chunker.cut([plain])])
 
 
-def _windows(blobs: Iterable[Piece]) -> Iterator[list[Piece]]:
+def _windows(blobs: Iterable[Piece]) -> Iterator[list[Span]]:
     """Blobs in groups worth a task."""
-    group: list[Piece] = []
+    group: list[Span] = []
     size = 0
     for blob in blobs:
-        group.append(blob)
+        group.append((blob, 0, len(blob)))
         size += len(blob)
         if size >= _WINDOW_BYTES:
             yield group

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from drctl.codec import documents, pack, segment, table
+from drctl.codec.chunker import Span
 from drctl.codec.limits import PACK_TARGET_BYTES, SEGMENT_TARGET_BYTES
 from drctl.codec.seal import DataSeal
 from drctl.codec.table import PackTable, Segment
@@ -34,7 +35,7 @@ class _Gathering:
 
     ordinal: int
     number: int
-    blobs: list[Blob] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
     ids: list[tuple[bytes, int]] = field(default_factory=list)
     size_bytes: int = 0
 
@@ -84,23 +85,29 @@ class Writer:
     def add(self, blob: Blob, *, tree: bool = False) -> bytes:
         """Store a blob unless it is known. Gives its id. `blob` must not change any more."""
         blob_id = self.blob_id(blob)
-        self.add_named(blob_id, blob, tree=tree)
+        if not self.use(blob_id):
+            self._gather(blob_id, (blob, 0, len(blob)), tree=tree)
         return blob_id
 
     def blob_id(self, blob: Blob) -> bytes:
         """What a blob is called. Any thread may ask."""
         return self._repository.secrets.blob_id(blob)
 
-    def add_named(self, blob_id: bytes, blob: Blob, *, tree: bool = False) -> None:
-        """The same for a blob whose id was learnt before."""
+    def add_span(self, blob_id: bytes, span: Span) -> None:
+        """The same for a blob of the data whose id was learnt before."""
         if not self.use(blob_id):
-            self._gather(blob_id, blob, tree=tree)
+            self._gather(blob_id, span, tree=False)
 
-    def _gather(self, blob_id: bytes, blob: Blob, *, tree: bool) -> None:
+    def _gather(self, blob_id: bytes, span: Span, *, tree: bool) -> None:
+        """Blobs that lie side by side stay so: they are compressed where they are."""
         gathering = (self._tree if tree else self._data) or self._new_segment(tree=tree)
-        length = len(blob)
+        whole, start, end = span
+        length = end - start
         self._index.add_blob(blob_id, gathering.ordinal, gathering.size_bytes, length)
-        gathering.blobs.append(blob)
+        spans = gathering.spans
+        if spans and spans[-1][0] is whole and spans[-1][2] == start:
+            start = spans.pop()[1]
+        spans.append((whole, start, end))
         gathering.ids.append((blob_id, length))
         gathering.size_bytes += length
         self.new_blobs += 1
@@ -161,7 +168,8 @@ class Writer:
         else:
             self._data = None
         _, seal = self._open_session()
-        blobs, gathering.blobs = gathering.blobs, []
+        blobs = [memoryview(whole)[start:end] for whole, start, end in gathering.spans]
+        gathering.spans = []
         work = self._pool.submit(segment.encode, seal, gathering.number, blobs, self._level)
         self._sealing.append((gathering, work))
         self._drain_sealing(_SEGMENTS_AHEAD)

@@ -20,6 +20,8 @@ from drctl.repository.survey import Needs, PackUse, Survey
 from drctl.repository.trash import Mark
 from drctl.storage.base import Storage
 
+_SWEPT_NS = 7 * 24 * 3600 * 10**9  # after that, no run is expected to come late
+
 
 @dataclass(frozen=True, slots=True)
 class Effort:
@@ -77,6 +79,7 @@ def prune(
     report.emit(Phase(f"looking for what {repository.where} does not need"))
     result = PruneResult(repository.where)
     s = survey.look(repository, pool)
+    _tell_void(repository, s, report)
     result.verdicts = judge(_snapshots(s.snapshots), rule, s.held, s.seen_ns)
     going = [v.snapshot.name for v in result.verdicts if not v.stays]
     if not effort.dry_run:
@@ -90,7 +93,8 @@ def prune(
     else:
         _mark(repository, s, chosen, needs, effort, result)
         _sweep(repository, effort, pool, report, result)
-        _drop_damaged(repository, s.now_ns - effort.grace_ns)
+        _drop_old(repository.storage, names.DAMAGED, s.now_ns - effort.grace_ns)
+        _drop_old(repository.storage, names.SWEPT, s.now_ns - _SWEPT_NS)
     return result
 
 
@@ -99,6 +103,15 @@ def _snapshots(manifests: Mapping[str, object]) -> list[Snapshot]:
 
 
 # -- steps ----------------------------------------------------------------------------------------
+
+
+def _tell_void(repository: Repository, s: Survey, report: Reporter) -> None:
+    for digest in s.void:
+        what = (
+            f"{repository.where}: snapshot {digest[:8]} is not whole and goes: the run that wrote "
+            "it was taken for dead, and was ended before it saw that"
+        )
+        report.emit(Notice("warning", what))
 
 
 def _bring_back_held(repository: Repository, s: Survey, clock: Clock, report: Reporter) -> None:
@@ -205,11 +218,12 @@ def _wait(
     result.runs_in_the_way |= {sign.name: sign.shown_ns for sign in signs}
 
 
-def _drop_damaged(repository: Repository, old_ns: int) -> None:
-    """What a repair put aside, and nobody asked for within the grace period."""
-    for info in list(repository.storage.list(names.DAMAGED)):
+def _drop_old(storage: Storage, folder: str, old_ns: int) -> None:
+    """What a repair put aside, and nobody asked for within the grace period; and what sweeps noted
+    for runs that come late."""
+    for info in list(storage.list(folder)):
         if info.modified_ns <= old_ns:
-            repository.storage.delete(info.name)
+            storage.delete(info.name)
 
 
 # -- a dry run ------------------------------------------------------------------------------------

@@ -245,7 +245,9 @@ def sweep(repository: Repository, seen: Seen, patience_ns: int, pool: Executor) 
     if present is None:
         trash.end_sweep(repository.storage, seen.digest, own_id)
         return Swept()  # another collection was faster
-    done = _delete(repository, s, to_delete(s, present), pool)
+    going = to_delete(s, present)
+    trash.note_swept(repository, going.refs)
+    done = _delete(repository, s, going, pool)
     trash.remove_mark(repository.storage, seen.digest)
     return done
 

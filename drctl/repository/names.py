@@ -17,12 +17,13 @@ TRASHED, MARKS = "trash/snapshots/", "trash/marks/"
 SINCE, SWEEPING = "trash/since/", "trash/sweeping/"
 CLOCK = "trash/clock"
 DAMAGED = "trash/damaged/"
+SWEPT = "trash/swept/"  # which refs a sweep took
 
 PASSING = (RUNS, TRASH)  # no snapshot needs it: it is never locked
 
 # Whoever copies a repository copies in this order, so that the copy is valid at every instant.
 COPY_ORDER = (CONFIG, KEYS, SESSIONS, LOG, PACKS, INDEX, REFS, HOLDS, SNAPSHOTS, EVIDENCE)
-HASHED = (PACKS, INDEX, REFS, LOG, HOLDS, SNAPSHOTS, TRASHED, MARKS, EVIDENCE)
+HASHED = (PACKS, INDEX, REFS, LOG, HOLDS, SNAPSHOTS, TRASHED, MARKS, SWEPT, EVIDENCE)
 _ID = re.compile(r"(?:[0-9a-f]{32}){1,2}")
 
 

@@ -94,7 +94,7 @@ class Survey:
     snapshots: dict[str, Manifest]
     trashed: dict[str, Manifest]
     held: Mapping[str, str]
-    void: dict[str, Manifest] = field(default_factory=dict)  # they cannot be restored
+    void: dict[str, Manifest] = field(default_factory=dict)  # they never were whole
     knows_all_packs: bool = True  # none is damaged: nobody can tell whose session that needs
 
     @property
@@ -221,20 +221,32 @@ def _refs(
 
 
 def _require_refs(repository: Repository, found: Survey) -> None:
-    """A snapshot without refs: nobody can tell what it needs. One in the trash is what a sweep
-    left, and one without a root was committed by a run that was taken for dead and then killed at
-    once: neither can be restored, so neither counts."""
+    """A snapshot without refs: nobody can tell what it needs. One that was removed since it was
+    listed does not count. Nor does one that was committed by a run that was taken for dead and then
+    killed at once: a sweep took its refs, or it has no root. It never was whole."""
     lost = {d: m for d, m in found.snapshots.items() if m.refs not in found.refs}
     if not lost:
         return
+    swept = trash.swept_refs(repository)  # noted before they go, so after they were looked for
     index = repository.load_index(lambda _: None, only_present=True)
     for digest, manifest in lost.items():
-        if all(root in index for root in split(manifest.root)):
+        del found.snapshots[digest]
+        if not _is_there(repository, names.SNAPSHOTS + digest):
+            continue
+        if manifest.refs not in swept and all(root in index for root in split(manifest.root)):
             raise IntegrityError(
                 f"{repository.where}: the refs of snapshot {digest[:8]} are lost",
                 hint=_CURE.format(digest[:8]),
             )
-        found.void[digest] = found.snapshots.pop(digest)
+        found.void[digest] = manifest
+
+
+def _is_there(repository: Repository, name: str) -> bool:
+    try:
+        repository.storage.head(name)
+    except NotFound:
+        return False
+    return True
 
 
 def tables_of(repository: Repository, digests: Iterable[str]) -> Iterator[PackTable]:

@@ -103,16 +103,29 @@ def remove_mark(storage: Storage, digest: str) -> None:
         storage.delete(info.name)
 
 
-def read_mark(repository: Repository, digest: str) -> Mark | None:
+def note_swept(repository: Repository, refs: tuple[str, ...]) -> None:
+    """A sweep is about to delete refs. Whoever finds a snapshot without them knows then that its
+    run came too late and was killed, and that nothing was lost."""
+    if refs:
+        repository.put_meta(names.SWEPT, MARK_MAGIC, msgspec.msgpack.encode(Mark(refs=refs)))
+
+
+def swept_refs(repository: Repository) -> frozenset[str]:
+    """Those that sweeps took of late. Raises IntegrityError."""
+    marks = _marks(repository, names.SWEPT).values()
+    return frozenset(digest for mark in marks for digest in mark.refs)
+
+
+def read_mark(repository: Repository, digest: str, folder: str = names.MARKS) -> Mark | None:
     """None: it is gone meanwhile. Raises IntegrityError."""
     try:
-        plain = repository.get_meta(names.MARKS, MARK_MAGIC, digest)
+        plain = repository.get_meta(folder, MARK_MAGIC, digest)
         return msgspec.msgpack.decode(plain, type=Mark)
     except NotFound:
         return None
     except UNREADABLE as error:
         raise IntegrityError(
-            f"{repository.where}: {names.MARKS}{digest} does not decode: {error}"
+            f"{repository.where}: {folder}{digest} does not decode: {error}"
         ) from error
 
 
@@ -143,10 +156,10 @@ def seen(repository: Repository) -> list[Seen]:
     return sorted(found, key=lambda s: s.since_ns or 0)
 
 
-def _marks(repository: Repository) -> dict[str, Mark]:
+def _marks(repository: Repository, folder: str = names.MARKS) -> dict[str, Mark]:
     """By digest. One that goes meanwhile is left out."""
-    digests = sorted(listed(repository.storage, names.MARKS))
-    read = ((digest, read_mark(repository, digest)) for digest in digests)
+    digests = sorted(listed(repository.storage, folder))
+    read = ((digest, read_mark(repository, digest, folder)) for digest in digests)
     return {digest: mark for digest, mark in read if mark is not None}
 
 

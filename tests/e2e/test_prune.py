@@ -102,7 +102,8 @@ def test_a_prune_that_is_killed_again_and_again_harms_nothing(
     assert len(site.snapshots()) == 2
     assert site.json("verify", "--read-data", "100")["wrong"] == []
     assert restored(site, site.snapshots()[1]["id"], differences) == ""
-    assert leftover(site.top / "local/trash") <= {"clock"}
+    noted = leftover(site.top / "local/trash/swept")  # for a week, should a run come late
+    assert leftover(site.top / "local/trash") - noted <= {"clock"}
 
 
 def test_a_copy_with_a_shorter_memory_is_given_what_it_keeps(site, differences) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from typing import Any
 
+from drctl.errors import DrctlError, IntegrityError
 from drctl.storage.base import Buffer, ObjectInfo, Storage
 
 
@@ -81,6 +82,13 @@ class Actor:
             self._may_go.release()
             self._has_stopped.acquire()
         self._thread.join()
+
+
+def must_be_understood(actor: Actor) -> None:
+    """It may have come too late, or be killed. It must not speak of damage: there is none."""
+    understood = isinstance(actor.error, DrctlError | Killed | None)
+    if not understood or isinstance(actor.error, IntegrityError):
+        raise actor.error
 
 
 class Stepped:

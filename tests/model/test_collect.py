@@ -15,12 +15,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from stepped import Actor, AtOnce, Killed, Stepped
+from stepped import Actor, AtOnce, Stepped, must_be_understood
 from test_repository import Source, Tree
 
 from drctl.codec.keys import WriterCredential, new_secrets
 from drctl.codec.recipients import new_identity
-from drctl.errors import DrctlError
 from drctl.events import Silent
 from drctl.ops.backup import Around, Asset, backup
 from drctl.ops.prune import Effort, prune
@@ -165,7 +164,7 @@ class CollectMachine(RuleBasedStateMachine):
     def finish(self, which: int) -> None:
         actor = self.actors.pop(which % len(self.actors))
         actor.finish()
-        self._must_be_understood(actor)
+        must_be_understood(actor)
 
     @rule(seconds=st.sampled_from([1, 3600, DAY, 5 * DAY]))
     def time_passes(self, seconds: int) -> None:
@@ -176,11 +175,7 @@ class CollectMachine(RuleBasedStateMachine):
     @invariant()
     def no_actor_ends_in_a_bug(self) -> None:
         for actor in getattr(self, "actors", ()):
-            self._must_be_understood(actor)
-
-    def _must_be_understood(self, actor: Actor) -> None:
-        if actor.error and not isinstance(actor.error, DrctlError | Killed):
-            raise actor.error
+            must_be_understood(actor)
 
     @invariant()
     def every_listed_snapshot_reads_back(self) -> None:
@@ -203,7 +198,7 @@ class CollectMachine(RuleBasedStateMachine):
         """All come to their end; then a run takes away what nothing needs, and nothing else."""
         for actor in self.actors:
             actor.finish()
-            self._must_be_understood(actor)
+            must_be_understood(actor)
         self.every_listed_snapshot_reads_back()
         self.storage_time.seconds += 30 * DAY
         repository = lifecycle.open_as_writer(self.storage, self.credential, self.randomness)

@@ -13,13 +13,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from stepped import Actor, AtOnce, Killed, Stepped
+from stepped import Actor, AtOnce, Stepped, must_be_understood
 from test_collect import DAY, Time
 from test_repository import Source, Tree
 
 from drctl.codec.keys import WriterCredential, new_secrets
 from drctl.codec.recipients import new_identity
-from drctl.errors import DrctlError
 from drctl.events import Silent
 from drctl.ops.backup import Around, Asset, backup
 from drctl.ops.copying import bring_up_to_date
@@ -211,8 +210,7 @@ def story(
     world.must_read_back()
     other.finish()
     for actor in (one, other):
-        if actor.error and not isinstance(actor.error, DrctlError | Killed):
-            raise actor.error
+        must_be_understood(actor)
     world.must_read_back()
     world.time.seconds += 3 * DAY
     prunes(0, 0)(world, world.open())

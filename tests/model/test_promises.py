@@ -35,7 +35,7 @@ from drctl.ops.backup import Around, Asset, backup
 from drctl.ops.copying import bring_up_to_date
 from drctl.ops.prune import Effort, prune
 from drctl.ops.undelete import undelete
-from drctl.repository import catalog, holds, names, trash
+from drctl.repository import catalog, collect, holds, names, rewrite, survey, trash
 from drctl.repository.log import LogWriter, session_of
 from drctl.repository.repository import Repository
 from drctl.repository.retention import Rule
@@ -321,6 +321,45 @@ def collected(world: World, times: int = 2) -> None:
     for _ in range(times):
         world.time.seconds += 3 * DAY
         prunes(0, 0)(world, world.open())
+
+
+def test_of_two_sweeps_that_count_on_each_other_s_packs_one_gives_way(world: World) -> None:
+    """Each pack is there twice. One collector marks the old ones, another, who looked before that,
+    the new ones. The first has looked and is about to delete when the second begins to look: it
+    must know the first one's mark, though that goes before the second has looked at everything."""
+    start = world.clone()
+    old, new = packed_twice(start)
+    first = trash.put_mark(start.open(), Mark(packs=old))
+    steps = steps_until(start, sweeps(first), lambda here: len(packs_of(here)) < len(old + new))
+    for calls in range(1, 60):
+        here = start.clone()
+        sweeping = begin(here, sweeps(first))
+        sweeping.step(steps - 1)
+        second = trash.put_mark(here.open(), Mark(packs=new))
+        late = begin(here, sweeps(second))
+        late.step(calls)
+        sweeping.finish()
+        late.finish()
+        assert not sweeping.error
+        assert not late.error
+        here.must_read_back()
+
+
+def packed_twice(world: World) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """As a rewriting does it. Gives the names of the old packs and of the new ones."""
+    repository, old = world.open(), found(world, names.PACKS)
+    s = survey.look(repository, AtOnce())
+    made = rewrite.rewrite(repository, s.packs.values(), Needs(s.refs.values()))
+    rewrite.put_index(repository, made)
+    return tuple(old), tuple(table.name.hex() for table in made)
+
+
+def sweeps(digest: str) -> Work:
+    def work(world: World, repository: Repository) -> None:
+        (seen,) = (seen for seen in trash.seen(repository) if seen.digest == digest)
+        collect.sweep(repository, seen, 0, AtOnce())
+
+    return work
 
 
 def test_what_visible_refs_need_is_kept_before_there_is_a_manifest(world: World) -> None:

@@ -229,7 +229,7 @@ class Reader:
     def _blocks(self, root: Root, wanted: Sequence[bytes]) -> Iterator[BlockInfo]:
         """Those that may hold what is wanted; several are read in one go."""
         keys = [sort_key(block.first) for block in root.blocks]
-        afters = [*keys[1:], None]
+        afters = [*keys, None][1:]
         blocks = [
             block
             for block, key, after in zip(root.blocks, keys, afters, strict=True)

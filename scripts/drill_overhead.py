@@ -49,12 +49,14 @@ class Place:
 
     def __init__(self, top: Path) -> None:
         self.top = top
+        self.variables: dict[str, str] = {}
 
-    def drctl(self, *words: str) -> Any:
+    def drctl(self, *words: str, codes: tuple[int, ...] = (0,)) -> Any:
         environment = {
             **os.environ,
             "DRCTL_PASSPHRASE": "overhead",
             "DRCTL_STATE_DIR": str(self.top / "state"),
+            **self.variables,
         }
         argv = [sys.executable, "-m", "drctl", "--plan", str(self.top / "plan.yaml"), "--json"]
         done = subprocess.run(
@@ -65,7 +67,7 @@ class Place:
             stderr=subprocess.DEVNULL,
             check=False,
         )
-        if done.returncode:
+        if done.returncode not in codes:
             sys.exit(f"drctl {' '.join(words)}: exit {done.returncode}: {done.stdout.decode()}")
         return json.loads(done.stdout)
 

@@ -1,11 +1,10 @@
 """Writers and collectors whose clocks are a day apart: only the storage's own clock counts."""
 
-import shutil
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from faked import clock
 
 PAUSING = "cat live/big; test -e go || touch ready; while test -e ready; do sleep 0.05; done"
 PLAN = f"""\
@@ -24,14 +23,8 @@ A, B = bytes(range(256)) * 8000, b"another\n"
 
 
 def with_clock(site, offset: str):
-    """The same host with a clock of its own. Files keep the times that the file system gives them,
-    as those on another machine do."""
-    faketime = shutil.which("faketime")
-    assert faketime, "faketime is missing: scripts/test fetches it"
-    (library,) = Path(faketime).parents[1].glob("lib/*/faketime/libfaketimeMT.so.1")
-    fake = {"LD_PRELOAD": str(library), "FAKETIME": offset, "NO_FAKE_STAT": "1"}
-    fake["FAKETIME_DONT_FAKE_MONOTONIC"] = "1"
-    return replace(site, variables={**site.variables, **fake})
+    """The same host with a clock of its own."""
+    return replace(site, variables={**site.variables, **clock(offset)})
 
 
 @pytest.fixture

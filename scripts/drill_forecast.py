@@ -24,7 +24,7 @@ drills:
   away: {{from: offsite}}
 evidence: {{key: "file:keys/evidence.key"}}
 """
-FIRST = datetime(2027, 3, 1, 12, tzinfo=UTC)
+FIRST = datetime(2027, 3, 1, tzinfo=UTC)
 FILE_BYTES = 1 << 20
 
 
@@ -33,27 +33,34 @@ class Growing(Place):
 
     def __init__(self, top: Path, rto: float, mib: int) -> None:
         super().__init__(top)
-        self._mib = mib
+        self._mib, self._day = mib, 0
         (top / "live").mkdir(parents=True)
         (top / "plan.yaml").write_text(PLAN.format(rto=rto))
         self.drctl("init")
 
     def on(self, day: int) -> None:
-        """It is noon of that day, and what came until then is there."""
-        self.variables = clock(f"@{FIRST + timedelta(days=day):%Y-%m-%d %H:%M:%S}")
+        """It is that day, and what came until then is there."""
+        self._day = day
         for number in range((day + 1) * self._mib):
             path = self.top / "live" / f"{number:06d}"
             if not path.exists():
                 half = FILE_BYTES // 2
                 path.write_bytes(os.urandom(half) + b"much the same\n" * (half // 14))
 
+    def _at(self, hour: int) -> None:
+        """When each command begins, until another hour is told."""
+        now = FIRST + timedelta(days=self._day, hours=hour)
+        self.variables = clock(f"@{now:%Y-%m-%d %H:%M:%S}")
+
     def saved(self) -> int:
         """The bytes of a new backup."""
+        self._at(12)
         (made,) = self.drctl("backup")["snapshots"]
         return int(made["size_bytes"])
 
     def rta(self) -> float:
         """The machine's seconds of a drill, whether or not it kept the objective."""
+        self._at(13)
         os.sync()
         return float(self.drctl("drill", "away", codes=(0, 10))["timing"]["machine_seconds"])
 

@@ -27,10 +27,11 @@ def test_the_forecast_of_real_drills_is_what_arithmetic_says(bare) -> None:
     for day in range(4):
         (bare.top / f"live/data/{day}").write_bytes(os.urandom(A_DAY))
         now = FIRST + timedelta(days=day)
-        bare.variables |= clock(f"@{now:%Y-%m-%d %H:%M:%S}")
+        bare.variables |= clock(f"@{now:%Y-%m-%d %H:%M:%S}")  # when each command begins
         if not day:
             bare.run("init")
         (made,) = bare.json("backup")["snapshots"]
+        bare.variables |= clock(f"@{now:%Y-%m-%d} 13:00:00")
         found = bare.json("drill", "near")
         drilled.append((made["size_bytes"], found["timing"]["machine_seconds"]))
         sizes.append((day, made["size_bytes"]))

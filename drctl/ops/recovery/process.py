@@ -1,5 +1,11 @@
-"""Programs that a recovery runs: with a time limit, their last words kept, nothing left of them."""
+"""Programs that a recovery runs: with a time limit, their last words kept, nothing left of them.
 
+A program begins only once whoever is told of it knows its process: until then it waits behind a
+gate, a shell that reads a line and becomes the program. A drctl that is killed before it wrote down
+what it started leaves nothing behind: the gate sees the end of its input, and ends.
+"""
+
+import errno
 import os
 import select
 import shutil
@@ -21,6 +27,7 @@ _PIPE_BYTES = 1 << 16  # what a pipe holds
 _MOST_PIECES = 16  # and what one holds at most, where root allows more
 _LOOK_SECONDS = 0.05
 _GRACE_SECONDS = 5.0
+_GATE = ("/bin/sh", "-c", 'read -r _ && exec "$@" </dev/null', "sh")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,30 +41,41 @@ class Programs:
 
     def run(self, words: tuple[str, ...], also: Mapping[str, str], control: Control) -> Outcome:
         """Exit status 0 is right. What it said last is told."""
-        argv = (*self.front(self.base), _program(words[0], self.base), *words[1:])
+        front, program = self.front(self.base), _program(words[0], self.base)
+        why = "" if front else _why_not(program)
+        if why:
+            return Outcome(ok=False, what=f"{words[0]}: cannot be run: {why}")
         environment = {n: v for n, v in os.environ.items() if n in PASSED_ON}
         environment |= {**self.variables, **also}
-        try:
-            with held_back():
-                process = _start(argv, self.base, environment)
-        except OSError as error:
-            return Outcome(ok=False, what=f"{words[0]}: cannot be run: {error.strerror}")
-        self.told(process.pid)
+        process = _start((*front, program, *words[1:]), self.base, environment)
+        assert process.stdin  # noqa: S101 - it was asked for
+        with suppress(BrokenPipeError), process.stdin:
+            self.told(process.pid)
+            process.stdin.write(b"\n")
         return _Run(process, control).outcome()
 
 
 def _start(
     argv: tuple[str, ...], base: str, environment: dict[str, str]
 ) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        argv,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        cwd=base,
-        env=environment,
-        start_new_session=True,
-    )
+    """Behind the gate: a line lets it begin, the end of its input ends it."""
+    with held_back():
+        return subprocess.Popen(
+            (*_GATE, *argv),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=base,
+            env=environment,
+            start_new_session=True,
+        )
+
+
+def _why_not(program: str) -> str:
+    """Why it cannot be run, before only a shell would tell; empty where it can."""
+    if shutil.which(program):
+        return ""
+    return os.strerror(errno.EACCES if os.path.exists(program) else errno.ENOENT)
 
 
 def _program(name: str, base: str) -> str:

@@ -154,7 +154,7 @@ class Runner:
     def _work(self, step: Step, *, is_undo: bool) -> None:
         deadline = self._clock.monotonic_seconds() + step.timeout_seconds
         event = threading.Event() if is_undo else self._cancelled
-        attempt = self._state()[step.name].attempts
+        attempt = self._state()[step.name].tries
         control = Control(self._clock, deadline, event, step.timeout_seconds, attempt)
         work = _Work(step, control, is_undo)
         self._working[step.name] = work
@@ -203,9 +203,9 @@ class Runner:
         self._tell(f"{name}: {said}" if outcome.ok else f"{name}: FAILED: {said}", not outcome.ok)
 
     def _is_tried_again(self, step: Step, outcome: Outcome) -> bool:
-        attempts = self._state()[step.name].attempts
+        tries = self._state()[step.name].tries
         is_over = outcome.ok or outcome.final or self._cancelled.is_set()
-        return not is_over and attempts <= step.retries
+        return not is_over and tries <= step.retries
 
     def _give_up_the_deaf(self) -> None:
         for work in list(self._working.values()):

@@ -7,6 +7,8 @@ A step that runs when drctl is killed is `waiting` again once a resume has said 
 out anew. An approval runs from the moment it is asked for until a person answers; nobody but a
 person ends it, and a resume asks for it again only when nobody has answered.
 
+Whoever resumes a run gives each step all its retries again, and nobody waits before the first.
+
 A run that failed goes on, too, when a resume says so: what failed or was undone is to be done then,
 and a refused approval is asked for again.
 """
@@ -25,8 +27,9 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class StepState:
-    """`attempts` that were begun; `what` the last one said; `by` who answered an approval.
-    `asked_ns` is when it first could begin, `ended_ns` when it was over, 0 before."""
+    """`attempts` that were begun in all, and `tries`, those of them since the run began or was
+    resumed; `what` the last one said; `by` who answered an approval. `asked_ns` is when it first
+    could begin, `ended_ns` when it was over, 0 before."""
 
     status: Status = "waiting"
     attempts: int = 0
@@ -37,6 +40,7 @@ class StepState:
     by: str = ""
     is_approved: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
+    tries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +121,15 @@ def _go_on(state: State) -> State:
 def _again(step: StepState) -> StepState:
     if step.status not in {"failed", "undone"}:
         return step
-    return replace(step, status="waiting", ended_ns=0, by="", is_approved=False)
+    return replace(step, status="waiting", tries=0, ended_ns=0, by="", is_approved=False)
 
 
 def _resumed(step: StepState) -> StepState:
     if step.status == "undoing":
         return replace(step, status="done")  # undone again: it may have been half done
-    return replace(step, status="waiting") if step.status == "running" else step
+    if step.status not in {"running", "waiting"}:
+        return step
+    return replace(step, status="waiting", tries=0)
 
 
 def _started(step: StepState, event: Event) -> StepState:
@@ -134,6 +140,7 @@ def _started(step: StepState, event: Event) -> StepState:
         step,
         status="running",
         attempts=step.attempts + 1,
+        tries=step.tries + 1,
         asked_ns=step.asked_ns or at_ns,
         began_ns=at_ns,
     )

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -10,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from drctl.clock import SystemClock
+from drctl.errors import StorageError
+from drctl.ops.recovery.box import processes_in
 from drctl.ops.recovery.process import Programs
 from drctl.ops.recovery.runner import Control, Outcome
 
@@ -68,3 +72,48 @@ def test_a_program_that_hangs_is_killed_with_all_that_it_started(run, tmp_path):
     size = (tmp_path / "beats").stat().st_size
     time.sleep(0.2)
     assert (tmp_path / "beats").stat().st_size == size
+
+
+KILLED = """
+import os, sys, threading
+from drctl.clock import SystemClock
+from drctl.errors import StorageError
+from drctl.ops.recovery.box import processes_in
+from drctl.ops.recovery.process import Programs
+from drctl.ops.recovery.runner import Control
+programs = Programs(sys.argv[1], {"MARK": sys.argv[1]}, told=lambda pid: os.kill(os.getpid(), 9))
+programs.run(("sh", "-c", "touch began"), {}, Control(SystemClock(), 1e9, threading.Event(), 1e9))
+"""
+
+
+def test_a_drctl_that_is_killed_before_it_wrote_down_what_it_started_leaves_nothing(tmp_path):
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    end = time.monotonic() + 30
+    while list(processes_in(str(tmp_path))) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not list(processes_in(str(tmp_path)))
+    assert not (tmp_path / "began").exists()
+
+
+def test_what_could_not_be_written_down_does_not_begin(tmp_path):
+    def told(_: int) -> None:
+        raise StorageError("the disk is full")
+
+    control = Control(SystemClock(), 1e9, threading.Event(), 1e9)
+    with pytest.raises(StorageError):
+        Programs(str(tmp_path), {}, told=told).run(("sh", "-c", "touch began"), {}, control)
+    time.sleep(0.2)
+    assert not (tmp_path / "began").exists()
+
+
+def test_what_cannot_be_run_is_told_by_its_reason(tmp_path):
+    (tmp_path / "text").write_text("no program")
+    control = Control(SystemClock(), 1e9, threading.Event(), 1e9)
+    programs = Programs(str(tmp_path), {})
+    said = [programs.run((name,), {}, control).what for name in ("./none", "./text", "no-such")]
+    assert said == [
+        "./none: cannot be run: No such file or directory",
+        "./text: cannot be run: Permission denied",
+        "no-such: cannot be run: No such file or directory",
+    ]

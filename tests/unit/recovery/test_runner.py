@@ -78,6 +78,14 @@ def test_a_step_is_tried_again_as_often_as_the_plan_says(run, acts) -> None:
     assert acts.began["a"] == 3
 
 
+def test_whoever_resumes_gives_a_step_all_its_retries_again(run, acts) -> None:
+    acts.acts["a"] = lambda _: Outcome(acts.began["a"] > 5, "no luck")
+    assert run(step("a", retries=2)).ending == "failed"
+    state = run(step("a", retries=2), resume=True)
+    assert state.ending == "done"
+    assert (state["a"].attempts, state["a"].tries) == (6, 3)
+
+
 def test_a_failure_stops_the_steps_that_follow_and_says_what_it_was(run, acts) -> None:
     acts.acts["a"] = lambda _: Outcome(False, "broke")
     state = run(step("a", retries=1), step("b", "a"))

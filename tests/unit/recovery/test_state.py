@@ -99,7 +99,7 @@ class Run(RuleBasedStateMachine):
             if not at.by:
                 return  # nobody but a person ends it
             ok = at.is_approved
-        if not ok and at.attempts <= self.graph[name].retries:
+        if not ok and at.tries <= self.graph[name].retries:
             self.journal.append("tried", step=name, what="no")
         else:
             self.journal.append("over", step=name, ok=ok, what="so")
@@ -132,6 +132,9 @@ class Run(RuleBasedStateMachine):
         before = self.state()
         self.journal.append("resumed", by="Ada")
         assert not self.running()
+        for name, at in self.state().steps.items():
+            assert at.attempts == before[name].attempts
+            assert at.status != "waiting" or at.tries == 0
         if before.ending == "failed" and not why_final(before):
             assert not self.state().ending
             self.done_once -= {n for n, s in before.steps.items() if s.status == "undone"}
@@ -149,6 +152,7 @@ class Run(RuleBasedStateMachine):
         self.done_once |= {n for n, s in state.steps.items() if s.status == "done"}
         for step in self.graph.steps:
             at = state[step.name]
+            assert at.tries <= min(at.attempts, step.retries + 1)
             assert step.kind != "approval" or at.status != "done" or at.by == "Ada"
 
     @invariant()

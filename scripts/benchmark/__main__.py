@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmark import load, measure, report
 from benchmark.answers import answers
 from benchmark.data import Large, Many, Own, Tree
+from benchmark.ending import end_when_told, ending_with_us
 from benchmark.mydata import MariaDB
 from benchmark.online import STEPS, Contest
 from benchmark.pgdata import Postgres, Running
@@ -53,7 +54,7 @@ def data_of(name: str, options: argparse.Namespace) -> Tree | Postgres | Own | M
 
 
 def start_s3(work: Path, delay_ms: float, stack: ExitStack) -> S3:
-    """SeaweedFS, and the proxy before it. Both end with the run."""
+    """SeaweedFS, and the proxy before it. Both end with the run, however that ends."""
     folder = work / "s3"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -69,9 +70,9 @@ def start_s3(work: Path, delay_ms: float, stack: ExitStack) -> S3:
              "127.0.0.1", str(folder / "count")]  # fmt: skip
     for command in (argv, proxy) if delay_ms else (argv,):
         log = stack.enter_context((folder / f"{command[0].rpartition('/')[2]}.log").open("wb"))
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+        process = subprocess.Popen(ending_with_us(command), stdout=log, stderr=log)
         stack.callback(process.wait)
-        stack.callback(process.terminate)
+        stack.callback(process.kill)  # what it stored is thrown away
     endpoint = f"http://127.0.0.1:{18334 if delay_ms else 18333}"
     wait_for(endpoint)
     return S3(endpoint, ACCESS, SECRET, folder / "count")
@@ -170,6 +171,7 @@ def prove(before: Path, after: Path) -> None:
 
 def main() -> None:
     options = arguments()
+    end_when_told()
     options.work.mkdir(parents=True, exist_ok=True)
     if options.answers:
         answers(options.work / "answers")

@@ -1,6 +1,7 @@
 """Starts one command and says what it took: `launch.py RESULT COMMAND...`.
 
-A process of its own, and small: what a child's memory peaks at counts from its parent's.
+A process of its own, and small: what a child's memory peaks at counts from its parent's. The
+command ends with it.
 """
 
 import json
@@ -13,7 +14,7 @@ def main(result: str, argv: list[str]) -> int:
     began = time.monotonic()
     child = os.fork()
     if not child:
-        os.execvp(argv[0], argv)  # noqa: S606 - the command that is measured
+        os.execvp("setpriv", ["setpriv", "--pdeathsig", "KILL", "--", *argv])  # noqa: S606 - the command that is measured
     _, status, used = os.wait4(child, 0)
     wall = time.monotonic() - began
     with open(result, "w", encoding="utf-8") as file:

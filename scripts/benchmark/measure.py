@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmark.ending import ending_with_us
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -28,7 +30,7 @@ def run(argv: Sequence[str], environment: Mapping[str, str], log: Path) -> Sampl
     launch = [sys.executable, "-IS", str(Path(__file__).with_name("launch.py")), str(result)]
     with log.open("ab") as out:
         status = subprocess.call(
-            [*launch, *argv],
+            ending_with_us([*launch, *argv]),
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=out,

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmark.data import settle
+from benchmark.ending import ending_with_us
 
 _TABLES = 4
 _ROW = "md5(seq), sha2(seq * 7, 256), repeat(char(97 + seq % 26), 60), rand(seq) * 1000000"
@@ -23,14 +24,15 @@ class MariaDB:
         self.path = top / "mariadb"
         self.socket = top / "mariadb-socket" / "socket"
         self._rows = rows
-        self._user = ["--user=mysql"] if os.geteuid() == 0 else []
+        self._user = "mysql" if os.geteuid() == 0 else ""
 
     def make(self) -> None:
         if self.path.exists():
             return
         partial = self.path.with_name("mariadb.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        words = ["--auth-root-authentication-method=normal", "--skip-test-db", *self._user]
+        words = ["--auth-root-authentication-method=normal", "--skip-test-db"]
+        words += [f"--user={self._user}"] if self._user else []
         argv = ["mariadb-install-db", "--no-defaults", f"--datadir={partial}", *words]
         subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
         with self.serving(partial):
@@ -71,7 +73,7 @@ class MariaDB:
         words = [f"--datadir={path}", f"--socket={self.socket}", log]
         words += ["--skip-networking", "--log-bin=binlog", "--binlog-format=ROW", "--server-id=7"]
         words += ["--sync-binlog=1", "--innodb-buffer-pool-size=512M"]
-        argv = ["mariadbd", "--no-defaults", *words, *self._user]
+        argv = ending_with_us(["mariadbd", "--no-defaults", *words], self._user)
         process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             self._wait(process)

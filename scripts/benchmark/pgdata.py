@@ -2,12 +2,15 @@
 
 import os
 import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from benchmark.data import settle
+from benchmark.ending import ending_with_us
 
 _BIN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 PORT, ROLE = "5439", "postgres"
@@ -53,13 +56,26 @@ class Postgres:
         """While it runs, on a socket."""
         self.socket.mkdir(exist_ok=True)
         self.socket.chmod(0o777)
-        options = f"-k {self.socket} -p {PORT} {self.options}"
-        log = str(self.socket / "log")
-        self.run("pg_ctl", "-D", str(path), "-w", "-s", "-l", log, "-o", options, "start")
+        options = f"-k {self.socket} -p {PORT} {self.options}".split()
+        argv = self.argv("postgres", "-D", str(path), *options)
+        with (self.socket / "log").open("ab") as log:
+            process = subprocess.Popen(argv, cwd="/", stdout=log, stderr=log)
         try:
+            self._wait(process)
             yield
         finally:
-            self.run("pg_ctl", "-D", str(path), "-w", "-s", "-m", "fast", "stop")
+            process.send_signal(signal.SIGINT)  # a fast shutdown
+            process.wait()
+
+    def _wait(self, process: "subprocess.Popen[bytes]") -> None:
+        ask = self.argv("pg_isready", "-q", *self._where())
+        for _ in range(300):
+            if subprocess.run(ask, cwd="/", check=False).returncode == 0:
+                return
+            if process.poll() is not None:
+                break
+            time.sleep(0.1)
+        raise SystemExit(f"bench: PostgreSQL does not answer; see {self.socket}/log")
 
     def pgbench(self, *words: str) -> str:
         return self.run("pgbench", *self._where(), *words)
@@ -88,11 +104,7 @@ class Postgres:
         """As the user that the server belongs to: root is none that it takes."""
         if not _BIN:
             raise SystemExit("bench: PostgreSQL is not installed; on Debian: postgresql")
-        argv = [str(_BIN[-1] / program), *words]
-        if self._user:
-            argv = ["setpriv", f"--reuid={self._user}", f"--regid={self._user}",
-                    "--init-groups", *argv]  # fmt: skip
-        return argv
+        return ending_with_us([str(_BIN[-1] / program), *words], self._user)
 
 
 class Running(Postgres):

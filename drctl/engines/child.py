@@ -56,12 +56,20 @@ class Child:
 
     @property
     def words(self) -> str:
-        """The last lines that it said."""
+        """The last lines that it said: all that it said, once it has ended."""
+        self._hear_out()
         return "\n".join(self._words).strip()
 
     @property
     def last_line(self) -> str:
+        self._hear_out()
         return self._words[-1] if self._words else ""
+
+    def _hear_out(self) -> None:
+        """What one that has ended said last may still lie in the pipe."""
+        is_listener = threading.current_thread() is self._thread
+        if self._process.returncode is not None and not is_listener:
+            self._thread.join(_GRACE_SECONDS)
 
     def poll(self) -> int | None:
         """Its exit status, or None while it runs."""
@@ -76,7 +84,7 @@ class Child:
                 self._wait_for(seconds)
             self._look(0)
             self._reap()
-        self._thread.join(_GRACE_SECONDS)
+        self._hear_out()
         return self._process.wait()
 
     def _wait_for(self, seconds: float) -> None:
@@ -110,7 +118,7 @@ class Child:
             with suppress(TimeoutError):
                 self._wait_for(_GRACE_SECONDS)
             self._reap()
-        self._thread.join(_GRACE_SECONDS)
+        self._hear_out()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe:
                 pipe.close()

@@ -20,6 +20,7 @@ def check(tree: Tree) -> None:
             _check_place(tree, path, repository)
             _check_site(tree, path, repository, sites)
             _check_copy(tree, path, repositories)
+            _check_limits(tree, path, repository)
     _check_primary(tree, repositories)
     _check_same_place(tree, repositories)
     for name, asset in _mapping(root.get("assets")).items():
@@ -65,6 +66,13 @@ def _check_copy(tree: Tree, path: Path, repositories: dict[str, Any]) -> None:
             return
         seen.append(original)
         original = _mapping(repositories[original]).get("copy_of")
+
+
+def _check_limits(tree: Tree, path: Path, repository: dict[str, Any]) -> None:
+    """A limit that limits nothing is half of one: what was meant is missing."""
+    limits = repository.get("throttle")
+    if isinstance(limits, dict) and not any(limits.values()):
+        tree.add((*path, "throttle"), "it limits nothing: say 'write', 'read' or both")
 
 
 def _check_primary(tree: Tree, repositories: dict[str, Any]) -> None:

@@ -60,9 +60,12 @@ def _steps(plan: Plan) -> Told:
         if name not in waited_for and _holds(step, some_restore_is):
             path = ("recovery", "steps", name)
             yield path, f"nothing waits for it: let a step that needs it say after: [{name}]"
+        path = ("recovery", "steps", name)
         if step.approval and step.when == ("drill",):
-            path = ("recovery", "steps", name)
             yield path, "nobody is asked in a drill: leave it out, or name another mode"
+        elif step.approval and step.timeout is None:
+            limit = plan.recovery.defaults.timeout
+            yield path, f"without an answer within {limit} it has failed: give it a 'timeout'"
 
 
 def _holds(step: StepPart, some_restore_is_waited_for: bool) -> bool:

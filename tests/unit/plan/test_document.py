@@ -114,6 +114,7 @@ recovery:
   steps:
     hold: {wait: 1s}
     ask: {approval: boss, when: [drill]}
+    agree: {approval: boss}
     base: {restore: base}
 checks:
   - {asset: base, sql: "select count(*) from t", expect: {min: 0}}
@@ -137,4 +138,4 @@ def test_no_finding_is_left_out_of_the_document(findings) -> None:
     told = all_told(findings)
     silent = [line for line in told if not any(finding in line for finding in FINDINGS)]
     assert silent == []
-    assert len(FINDINGS) == 22
+    assert len(FINDINGS) == 23

@@ -150,6 +150,10 @@ def test_an_endpoint_is_an_address(mistakes, good, text) -> None:
         (("path: offsite", "path: ./local/"), "9:3: repositories.offsite: the same place as"),
         (("path: offsite", "path: local/packs"), "repositories.offsite: it lies within 'local'"),
         (("path: local}", "path: ./offsite/x/}"), "repositories.local: it lies within 'offsite'"),
+        (
+            ("path: offsite", "throttle: {}, path: offsite"),
+            "9:26: repositories.offsite.throttle: it limits nothing: say 'write', 'read' or both",
+        ),
         (("path: local}", "path: local, copy_of: offsite}"), "7:1: repositories: all are copies"),
     ],
 )

@@ -129,6 +129,11 @@ def test_an_asset_is_restored_once(mistakes, whole) -> None:
         ("{from: offsite, deny_sites: [here],", "{from: local,", "it stands where the data is"),
         ("    well:", "    ask: {approval: boss}\n    well:", "nothing waits for it"),
         ("    well:", "    ask: {approval: boss, when: [drill]}\n    well:", "nobody is asked"),
+        (
+            "    well:",
+            "    ask: {approval: boss, when: [planned]}\n    well:",
+            "without an answer within 1h it has failed: give it a 'timeout'",
+        ),
         ("restore: tree, after", "wait: 1s, after", "no step of 'recovery' brings it back"),
     ],
 )

@@ -47,9 +47,9 @@ def command(context: Context) -> int:
     """Show for each asset and repository how old its newest recovery point is against the
     objective, how far copies are behind, when drills were, and what is to be done.
 
-    Needs the writer credential only. Exit code 10 when an objective is missed or nobody can tell,
-    an asset has no snapshot or the last drill failed, 11 when a repository cannot be asked, 5 when
-    none can, 6 when a snapshot does not read, or one or a key is lost.
+    Needs the writer credential only. Exit code 10 when an objective is missed or nobody can tell, a
+    log has a gap, an asset has no snapshot or the last drill failed, 11 when a repository cannot be
+    asked, 5 when none can, 6 when a snapshot does not read, or one or a key is lost.
     """
     wiring, pool = context.wiring(), context.pool()
     found = _look(wiring, pool)
@@ -94,7 +94,7 @@ def _code(found: _Found) -> int:
         return ExitCode.INTEGRITY
     gone = {one.name for one in unreached}
     told = [s for s in found.standings if s.repository not in gone]
-    missed = any(s.verdict in {"missed", "unknown"} for s in told)
+    missed = any(s.verdict in {"missed", "unknown"} or s.gap for s in told)
     if missed or _never_saved(found) or _drills_missed(found):
         return ExitCode.OBJECTIVE_MISSED
     return ExitCode.PARTIAL if unreached else ExitCode.DONE

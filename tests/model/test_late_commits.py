@@ -9,6 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from promises import collected, found, has_more, steps_until, until
 from stepped import Actor, AtOnce, must_be_understood
 from test_collect import DAY, Time
 from test_interleavings import (  # noqa: F401
@@ -22,7 +23,6 @@ from test_interleavings import (  # noqa: F401
     small_packs,
     world,
 )
-from test_promises import collected, found, has_more, steps_until, until
 
 from drctl.errors import IntegrityError
 from drctl.events import Event, Notice

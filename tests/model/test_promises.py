@@ -3,13 +3,26 @@ fails. They are exact stories where tests/model/test_interleavings.py tries all 
 
 # ruff: noqa: F811 - fixtures are imported, and asked for by name
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from promises import (
+    back_up_database,
+    collected,
+    found,
+    has_more,
+    hold,
+    log_files,
+    log_sessions,
+    packs_of,
+    steps_until,
+    until,
+    with_log,
+    writer_of,
+)
 from stepped import Actor, AtOnce, Stepped
 from test_collect import DAY, Time
 from test_interleavings import (  # noqa: F401
@@ -25,40 +38,18 @@ from test_interleavings import (  # noqa: F401
     undeletes,
     world,
 )
-from test_repository import Source, Tree
 
 from drctl.codec import documents
-from drctl.codec.logpiece import stream_id
 from drctl.errors import DrctlError, IntegrityError, StorageError
 from drctl.events import Silent
-from drctl.ops.backup import Around, Asset, backup
 from drctl.ops.copying import bring_up_to_date
 from drctl.ops.prune import Effort, prune
 from drctl.ops.undelete import undelete
-from drctl.repository import catalog, collect, holds, names, rewrite, survey, trash
-from drctl.repository.log import LogWriter, session_of
+from drctl.repository import catalog, collect, names, rewrite, survey, trash
 from drctl.repository.repository import Repository
 from drctl.repository.retention import Rule
-from drctl.repository.state import StateFile
 from drctl.repository.survey import Needs, tables_of
 from drctl.repository.trash import Mark
-from drctl.storage.base import ObjectInfo
-
-
-def found(world: World, folder: str) -> list[str]:
-    return sorted(names.digest_of(info.name) for info in world.storage.list(folder))
-
-
-def until(actor: Actor, is_so: Callable[[], object]) -> None:
-    """Let it go on to the first instant at which something is so."""
-    while not actor.is_done and not is_so():
-        actor.step()
-    assert not actor.is_done
-
-
-def hold(world: World, digest: str) -> None:
-    holds.put(world.open(), digest, "the auditor wants it", 0)
-
 
 # -- sessions -------------------------------------------------------------------------------------
 
@@ -224,103 +215,7 @@ def test_a_removed_snapshot_of_which_something_is_gone_is_not_brought_back(world
 # -- what is needed -------------------------------------------------------------------------------
 
 
-def with_log(world: World) -> None:
-    """Two snapshots of a database whose log is stored from file 1 to file 5."""
-    writer = LogWriter(world.open(), stream_id(world.open().secrets, "db", "7"))
-    for file in "12345":
-        writer.append(file, 0, file.encode(), whole=True)
-    for first in "42":
-        back_up_database(world, world.open(), writer.stream, first)
-
-
-def back_up_database(world: World, repository: Repository, stream: str, first: str) -> None:
-    """One whose restore goes on with the log from a file on."""
-    tree: Tree = {b"%s" % first.encode(): bytes(900)}
-    source = Source(tree)
-    source.facts = {"log_stream": stream, "log_first": first}
-    source.consistent_at_ns = world.time.now_ns()
-    tag = str(len(world.trees))
-    world.trees[tag] = tree
-    state = StateFile(str(world.folder / "none" / tag))
-    around = Around(repository, state, AtOnce(), Time(), Silent())
-    backup(Asset(f"db {first}", "files", source, level=1, tags=(tag,)), around)
-
-
-def log_files(world: World) -> list[str]:
-    return sorted(info.name.split("/")[2][0] for info in world.storage.list(names.LOG))
-
-
-def test_a_log_is_kept_from_what_the_oldest_snapshot_needs(world: World) -> None:
-    here = world.clone()
-    with_log(here)
-    for _ in range(2):
-        here.time.seconds += 3 * DAY
-        prunes(0, 0)(here, here.open())
-    assert log_files(here) == ["2", "3", "4", "5"]
-
-
-@pytest.mark.parametrize("days", [0, 3], ids=["is marked", "is gone"])
-def test_a_run_taken_for_dead_does_not_commit_when_its_log_goes(world: World, days: int) -> None:
-    here = world.clone()
-    stream = writer_of(here, "12345").stream
-    before = set(found(here, names.REFS))
-    run = begin(here, lambda w, repository: back_up_database(w, repository, stream, "2"))
-    until(run, lambda: set(found(here, names.REFS)) - before)
-    back_up_database(here, here.open(), stream, "4")
-    for _ in range(2):
-        here.time.seconds += days * DAY
-        prunes(0 if days else DAY, 0, keep=9)(here, here.open())
-    for sign in found(here, names.WRITING):
-        here.storage.delete(names.WRITING + sign)
-    run.finish()
-    assert isinstance(run.error, StorageError)
-    assert log_files(here) == (["4", "5"] if days else list("12345"))
-
-
-def test_a_run_taken_for_dead_commits_when_its_log_is_there_or_has_not_come_yet(
-    world: World,
-) -> None:
-    for files, first in (("12345", "2"), ("12345", "6"), ("", "1")):
-        here = world.clone()
-        stream = writer_of(here, files).stream
-        before = set(found(here, names.REFS))
-
-        def work(w: World, repository: Repository, s: str = stream, f: str = first) -> None:
-            back_up_database(w, repository, s, f)
-
-        run = begin(here, work)
-        until(run, lambda h=here, b=before: set(found(h, names.REFS)) - b)
-        for sign in found(here, names.WRITING):
-            here.storage.delete(names.WRITING + sign)
-        run.finish()
-        assert run.error is None
-
-
 # -- a run that is late ----------------------------------------------------------------------------
-
-
-def steps_until(world: World, work: Work, is_so: Callable[[World], object]) -> int:
-    """How many calls a work makes up to the one that makes something so."""
-    here = world.clone()
-    actor, steps = begin(here, work), 0
-    while not is_so(here):
-        actor.step()
-        steps += 1
-        assert not actor.is_done
-    actor.kill()
-    return steps
-
-
-def has_more(world: World, folder: str) -> Callable[[World], object]:
-    before = set(found(world, folder))
-    return lambda here: set(found(here, folder)) - before
-
-
-def collected(world: World, times: int = 2) -> None:
-    """Days pass, and somebody marks and sweeps who takes everybody for dead."""
-    for _ in range(times):
-        world.time.seconds += 3 * DAY
-        prunes(0, 0)(world, world.open())
 
 
 def test_of_two_sweeps_that_count_on_each_other_s_packs_one_gives_way(world: World) -> None:
@@ -466,121 +361,6 @@ def must_miss_nothing(world: World) -> None:
     for digest in found(world, names.TRASHED):
         manifest = catalog.manifest(repository, digest, names.TRASHED)
         assert manifest.refs in found(world, names.REFS)
-
-
-def packs_of(world: World) -> list[ObjectInfo]:
-    return list(world.storage.list(names.PACKS))
-
-
-# -- sessions of logs -----------------------------------------------------------------------------
-
-
-def writer_of(world: World, files: str, repository: Repository | None = None) -> LogWriter:
-    opened = repository or world.open()
-    made = LogWriter(opened, stream_id(opened.secrets, "db", "7"))
-    for file in files:
-        made.append(file, 0, file.encode(), whole=True)
-    return made
-
-
-def log_sessions(world: World) -> set[str]:
-    """Those that stored pieces need."""
-    return {session_of("", info.name) for info in world.storage.list(names.LOG)}
-
-
-def pruned_for_good(world: World) -> None:
-    for _ in range(2):
-        world.time.seconds += 3 * DAY
-        prunes(0, 0, keep=9)(world, world.open())
-
-
-def test_a_log_s_session_goes_with_the_last_piece_that_needs_it(world: World) -> None:
-    here = world.clone()
-    stream = writer_of(here, "123").stream
-    outlived = log_sessions(here)
-    writer_of(here, "45")
-    back_up_database(here, here.open(), stream, "4")
-    pruned_for_good(here)
-    assert log_files(here) == ["4", "5"]
-    assert not outlived & set(found(here, names.SESSIONS))
-    assert log_sessions(here) <= set(found(here, names.SESSIONS))
-
-
-def test_a_session_whose_pieces_were_replaced_goes_and_a_young_one_stays(world: World) -> None:
-    here = world.clone()
-    writer_of(here, "").append("1", 0, b"the beg")
-    needless = log_sessions(here)
-    writer_of(here, "").append("1", 0, b"the beginning", whole=True)
-    writer_of(here, "").clean("1")
-    prunes(DAY, 0, keep=9)(here, here.open())
-    assert not needless & {n for seen in trash.seen(here.open()) for n in seen.mark.sessions}
-    pruned_for_good(here)
-    assert not needless & set(found(here, names.SESSIONS))
-    assert log_sessions(here) <= set(found(here, names.SESSIONS))
-
-
-def test_a_session_that_refs_name_waits_for_its_pack_to_come_back(world: World) -> None:
-    here = world.clone()
-    for info in list(here.storage.list(names.PACKS)):
-        here.storage.delete(info.name)
-    before = found(here, names.SESSIONS)
-    pruned_for_good(here)
-    assert found(here, names.SESSIONS) == before
-
-
-def test_no_session_goes_while_a_pack_does_not_tell_what_it_needs(world: World) -> None:
-    here = marked(world)
-    writer_of(here, "").append("1", 0, b"x")
-    for info in list(here.storage.list(names.LOG)):
-        here.storage.delete(info.name)
-    before = found(here, names.SESSIONS)
-    here.storage.put(names.hashed(names.PACKS, b"damaged"), bytes(99))
-    pruned_for_good(here)
-    assert found(here, names.SESSIONS) == before
-
-
-def test_no_order_of_a_log_writer_and_a_sweep_leaves_a_piece_that_nobody_opens(
-    world: World,
-) -> None:
-    start = world.clone()
-    with_log_outlived(start)
-    going = log_sessions(start)
-    sweep = prunes(0, 0, keep=9)
-    announced = steps_until(start, sweep, lambda here: found(here, names.SWEEPING))
-    gone = steps_until(start, sweep, lambda here: not going & set(found(here, names.SESSIONS)))
-    for calls in range(announced, gone + 2, 2):
-        for paused_at in (1, 4, 1000):
-            here = world.clone()
-            with_log_outlived(here)
-            writer = LATE.pop()
-            pruning = begin(here, prunes(0, 0, keep=9))
-            writing = Actor("log", lambda actor, w=writer, h=here: append_through(w, h, actor))
-            pruning.step(calls)
-            writing.step(paused_at)
-            pruning.finish()
-            writing.finish()
-            assert writing.error is None
-            assert log_files(here)[-2:] == ["6", "7"]
-            assert log_sessions(here) <= set(found(here, names.SESSIONS)), (paused_at, calls)
-
-
-LATE: list[LogWriter] = []
-
-
-def with_log_outlived(world: World) -> None:
-    """A writer that lives on, and all of whose pieces are marked."""
-    LATE.append(writer_of(world, "12345"))
-    back_up_database(world, world.open(), LATE[-1].stream, "6")
-    world.time.seconds += 3 * DAY
-    prunes(DAY, 0, keep=9)(world, world.open())
-    world.time.seconds += 3 * DAY
-
-
-def append_through(writer: LogWriter, world: World, actor: Actor) -> None:
-    """The same writer, seen at each of its calls."""
-    writer._repository.storage = Stepped(world.storage, actor)
-    for file in "67":
-        writer.append(file, 0, file.encode(), whole=True)
 
 
 # -- copies ---------------------------------------------------------------------------------------

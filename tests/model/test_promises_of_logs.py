@@ -1,0 +1,172 @@
+"""Each step of the removing protocol that keeps logs and their sessions does something: without it,
+one of these fails."""
+
+# ruff: noqa: F811 - fixtures are imported, and asked for by name
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from promises import (
+    back_up_database,
+    found,
+    log_files,
+    log_sessions,
+    pruned_for_good,
+    steps_until,
+    until,
+    with_log,
+    writer_of,
+)
+from stepped import Actor, Stepped
+from test_collect import DAY
+from test_interleavings import (  # noqa: F401
+    World,
+    begin,
+    marked,
+    prunes,
+    small_packs,
+    world,
+)
+
+from drctl.errors import StorageError
+from drctl.repository import names, trash
+from drctl.repository.log import LogWriter
+from drctl.repository.repository import Repository
+
+
+def test_a_log_is_kept_from_what_the_oldest_snapshot_needs(world: World) -> None:
+    here = world.clone()
+    with_log(here)
+    for _ in range(2):
+        here.time.seconds += 3 * DAY
+        prunes(0, 0)(here, here.open())
+    assert log_files(here) == ["2", "3", "4", "5"]
+
+
+@pytest.mark.parametrize("days", [0, 3], ids=["is marked", "is gone"])
+def test_a_run_taken_for_dead_does_not_commit_when_its_log_goes(world: World, days: int) -> None:
+    here = world.clone()
+    stream = writer_of(here, "12345").stream
+    before = set(found(here, names.REFS))
+    run = begin(here, lambda w, repository: back_up_database(w, repository, stream, "2"))
+    until(run, lambda: set(found(here, names.REFS)) - before)
+    back_up_database(here, here.open(), stream, "4")
+    for _ in range(2):
+        here.time.seconds += days * DAY
+        prunes(0 if days else DAY, 0, keep=9)(here, here.open())
+    for sign in found(here, names.WRITING):
+        here.storage.delete(names.WRITING + sign)
+    run.finish()
+    assert isinstance(run.error, StorageError)
+    assert log_files(here) == (["4", "5"] if days else list("12345"))
+
+
+def test_a_run_taken_for_dead_commits_when_its_log_is_there_or_has_not_come_yet(
+    world: World,
+) -> None:
+    for files, first in (("12345", "2"), ("12345", "6"), ("", "1")):
+        here = world.clone()
+        stream = writer_of(here, files).stream
+        before = set(found(here, names.REFS))
+
+        def work(w: World, repository: Repository, s: str = stream, f: str = first) -> None:
+            back_up_database(w, repository, s, f)
+
+        run = begin(here, work)
+        until(run, lambda h=here, b=before: set(found(h, names.REFS)) - b)
+        for sign in found(here, names.WRITING):
+            here.storage.delete(names.WRITING + sign)
+        run.finish()
+        assert run.error is None
+
+
+def test_a_log_s_session_goes_with_the_last_piece_that_needs_it(world: World) -> None:
+    here = world.clone()
+    stream = writer_of(here, "123").stream
+    outlived = log_sessions(here)
+    writer_of(here, "45")
+    back_up_database(here, here.open(), stream, "4")
+    pruned_for_good(here)
+    assert log_files(here) == ["4", "5"]
+    assert not outlived & set(found(here, names.SESSIONS))
+    assert log_sessions(here) <= set(found(here, names.SESSIONS))
+
+
+def test_a_session_whose_pieces_were_replaced_goes_and_a_young_one_stays(world: World) -> None:
+    here = world.clone()
+    writer_of(here, "").append("1", 0, b"the beg")
+    needless = log_sessions(here)
+    writer_of(here, "").append("1", 0, b"the beginning", whole=True)
+    writer_of(here, "").clean("1")
+    prunes(DAY, 0, keep=9)(here, here.open())
+    assert not needless & {n for seen in trash.seen(here.open()) for n in seen.mark.sessions}
+    pruned_for_good(here)
+    assert not needless & set(found(here, names.SESSIONS))
+    assert log_sessions(here) <= set(found(here, names.SESSIONS))
+
+
+def test_a_session_that_refs_name_waits_for_its_pack_to_come_back(world: World) -> None:
+    here = world.clone()
+    for info in list(here.storage.list(names.PACKS)):
+        here.storage.delete(info.name)
+    before = found(here, names.SESSIONS)
+    pruned_for_good(here)
+    assert found(here, names.SESSIONS) == before
+
+
+def test_no_session_goes_while_a_pack_does_not_tell_what_it_needs(world: World) -> None:
+    here = marked(world)
+    writer_of(here, "").append("1", 0, b"x")
+    for info in list(here.storage.list(names.LOG)):
+        here.storage.delete(info.name)
+    before = found(here, names.SESSIONS)
+    here.storage.put(names.hashed(names.PACKS, b"damaged"), bytes(99))
+    pruned_for_good(here)
+    assert found(here, names.SESSIONS) == before
+
+
+def test_no_order_of_a_log_writer_and_a_sweep_leaves_a_piece_that_nobody_opens(
+    world: World,
+) -> None:
+    start = world.clone()
+    with_log_outlived(start)
+    going = log_sessions(start)
+    sweep = prunes(0, 0, keep=9)
+    announced = steps_until(start, sweep, lambda here: found(here, names.SWEEPING))
+    gone = steps_until(start, sweep, lambda here: not going & set(found(here, names.SESSIONS)))
+    for calls in range(announced, gone + 2, 2):
+        for paused_at in (1, 4, 1000):
+            here = world.clone()
+            with_log_outlived(here)
+            writer = LATE.pop()
+            pruning = begin(here, prunes(0, 0, keep=9))
+            writing = Actor("log", lambda actor, w=writer, h=here: append_through(w, h, actor))
+            pruning.step(calls)
+            writing.step(paused_at)
+            pruning.finish()
+            writing.finish()
+            assert writing.error is None
+            assert log_files(here)[-2:] == ["6", "7"]
+            assert log_sessions(here) <= set(found(here, names.SESSIONS)), (paused_at, calls)
+
+
+LATE: list[LogWriter] = []
+
+
+def with_log_outlived(world: World) -> None:
+    """A writer that lives on, and all of whose pieces are marked."""
+    LATE.append(writer_of(world, "12345"))
+    back_up_database(world, world.open(), LATE[-1].stream, "6")
+    world.time.seconds += 3 * DAY
+    prunes(DAY, 0, keep=9)(world, world.open())
+    world.time.seconds += 3 * DAY
+
+
+def append_through(writer: LogWriter, world: World, actor: Actor) -> None:
+    """The same writer, seen at each of its calls."""
+    writer._repository.storage = Stepped(world.storage, actor)
+    for file in "67":
+        writer.append(file, 0, file.encode(), whole=True)

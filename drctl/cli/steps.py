@@ -56,10 +56,16 @@ def _step(
         env=part.env,
         undo=tuple(fill(word, values) for word in part.undo or ()),
         when=part.when,
-        timeout_seconds=parse_duration(part.timeout or defaults.timeout),
+        timeout_seconds=_limit_seconds(part, defaults.timeout),
         retries=defaults.retries if part.retries is None else part.retries,
         on_failure=part.on_failure,
     )
+
+
+def _limit_seconds(part: StepPart, default: str) -> float:
+    """A wait ends by itself: it is never too long for the time that steps are given."""
+    own = parse_duration(part.timeout or default)
+    return own + parse_duration(part.wait) if part.wait else own
 
 
 def _kind(part: StepPart) -> tuple[Kind, tuple[str, ...]]:

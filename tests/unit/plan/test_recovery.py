@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from drctl.cli.steps import steps_of
+
 STEPS = """\
 recovery:
   parameters: {zone: example.com}
@@ -140,3 +142,9 @@ def test_an_asset_is_restored_once(mistakes, whole) -> None:
 def test_what_recovery_forbids_is_found(findings, whole, before, after, told) -> None:
     assert before in whole
     assert any(told in line for line in findings(whole.replace(before, after)))
+
+
+def test_a_wait_is_not_ended_by_the_time_that_steps_are_given(load, whole) -> None:
+    plan = load(whole.replace("    well:", "    pause: {wait: 2h, after: [app]}\n    well:")).plan
+    assert plan.recovery.defaults.timeout == "1h"
+    assert steps_of(plan, "drill", {}, {})["pause"].timeout_seconds > 2 * 3600

@@ -44,12 +44,31 @@ def make_files(top: Path) -> None:
         (folder / f"{number:05d}").write_bytes(data)
 
 
+# Runs drctl as a person does, and leaves the CPU seconds that its process took while it restored,
+# with all that its other threads did meanwhile.
+COUNTED = """
+import sys, time
+from drctl.ops import restore as module
+plain, path = module.restore, sys.argv.pop(1)
+def counted(*given):
+    began = time.process_time()
+    done = plain(*given)
+    with open(path, "w") as file:
+        file.write(str(time.process_time() - began))
+    return done
+module.restore = counted
+from drctl.cli.main import main
+main()
+"""
+
+
 class Place:
     """A plan and its repositories in a directory."""
 
     def __init__(self, top: Path) -> None:
         self.top = top
         self.variables: dict[str, str] = {}
+        self.program: tuple[str, ...] = ("-m", "drctl")
 
     def drctl(self, *words: str, codes: tuple[int, ...] = (0,)) -> Any:
         environment = {
@@ -58,7 +77,7 @@ class Place:
             "DRCTL_STATE_DIR": str(self.top / "state"),
             **self.variables,
         }
-        argv = [sys.executable, "-m", "drctl", "--plan", str(self.top / "plan.yaml"), "--json"]
+        argv = [sys.executable, *self.program, "--plan", str(self.top / "plan.yaml"), "--json"]
         done = subprocess.run(
             [*argv, *words],
             env=environment,
@@ -93,15 +112,34 @@ class Place:
         return float(self.drctl("drill", "away")["timing"]["restore_seconds"])
 
 
+class Counting(Place):
+    """The same in CPU seconds, which tell something while others use the machine, too."""
+
+    def __init__(self, top: Path) -> None:
+        super().__init__(top)
+        self._told = top / "cpu-seconds"
+        self.program = ("-c", COUNTED, str(self._told))
+
+    def plain(self) -> float:
+        super().plain()
+        return float(self._told.read_text())
+
+    def drill(self) -> float:
+        super().drill()
+        return float(self._told.read_text())
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--prepare", action="store_true")
+    parser.add_argument("--cpu", action="store_true")
     given = parser.parse_args()
-    place = Place(given.work.resolve())
-    place.top.mkdir(parents=True, exist_ok=True)
-    place.prepare()
+    top = given.work.resolve()
+    top.mkdir(parents=True, exist_ok=True)
+    Place(top).prepare()
+    place = Counting(top) if given.cpu else Place(top)
     if given.prepare:
         return 0
     began = time.monotonic()

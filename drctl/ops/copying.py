@@ -9,7 +9,7 @@ from drctl.events import Notice, Reporter
 from drctl.ops.leaving import ALL, Leaving, leave
 from drctl.ops.replicate import ReplicateResult, refuse_another, replicate
 from drctl.repository import catalog, names, runs
-from drctl.repository.committing import Need, take_back_unless_whole
+from drctl.repository.committing import need_of, take_back_unless_whole
 from drctl.repository.repository import Repository
 from drctl.repository.retention import Rule
 from drctl.repository.runs import Run
@@ -80,5 +80,5 @@ def _look_back(
         needs = {}
         for digest in map(names.digest_of, done.snapshots):
             manifest = (leaving.snapshots or {}).get(digest)
-            needs[digest] = Need((manifest or catalog.manifest(repository, digest)).refs)
+            needs[digest] = need_of(manifest or catalog.manifest(repository, digest))
         take_back_unless_whole(repository, run, needs)

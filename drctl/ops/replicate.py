@@ -16,8 +16,10 @@ from drctl.events import Notice, Phase, Progress, Reporter
 from drctl.logpieces import superseded
 from drctl.ops.leaving import ALL, Leaving
 from drctl.ops.transfer import copied, damage_of, spread
-from drctl.repository import log, names
+from drctl.repository import keyring, lifecycle, log, names
 from drctl.storage.base import ObjectInfo, Storage
+
+_REMAKE = "'drctl verify --repair', where the writer credential is, makes it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class _Done:
     mended: int = 0
     snapshots: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
+    keyless: str = ""  # that a recipient cannot open the copy
 
 
 def replicate(
@@ -74,10 +77,38 @@ def replicate(
         for info, damage in copied(source, copy, missing, pool):
             _note(done, info, damage, report)
             done.mended += info.name in damaged and not damage
+        if folder == names.KEYS:
+            done.keyless = _keyless(source, copy, listed[folder], there, report)
     _conclude(done.damaged)
+    _refuse_keyless(done.keyless)
     return ReplicateResult(
         done.objects, done.size_bytes, done.present, tuple(done.snapshots), done.mended
     )
+
+
+def _keyless(
+    source: Storage,
+    copy: Storage,
+    listed: Iterable[ObjectInfo],
+    there: Iterable[ObjectInfo],
+    report: Reporter,
+) -> str:
+    """A key that the original lost is told. Gives what to say of one that the copy lacks, too."""
+    try:
+        claimed = lifecycle.claimed_by(source)
+    except (StorageError, IntegrityError):
+        return ""  # whom it is for, nobody knows; that the config is damaged is told in its turn
+    lost = keyring.lost(claimed, [info.name for info in listed])
+    for recipient in lost:
+        what = f"{keyring.told_lost(source.where, recipient)}; {_REMAKE}"
+        report.emit(Notice("warning", what))
+    neither = keyring.lost(lost, [info.name for info in there])
+    return keyring.told_lost(copy.where, neither[0]) if neither else ""
+
+
+def _refuse_keyless(what: str) -> None:
+    if what:
+        raise IntegrityError(what, hint=f"all else was copied; {_REMAKE}, then replicate again")
 
 
 def _damaged(copy: Storage, there: Iterable[ObjectInfo], pool: Executor) -> dict[str, str]:

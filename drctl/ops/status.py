@@ -1,6 +1,6 @@
 """Where each asset stands: what could be brought back, from where, and how old it would be.
 
-It reads listings and manifests only, so it needs the writer credential and no more.
+It reads listings, manifests and the newest refs, so it needs the writer credential and no more.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +15,7 @@ from drctl.ops import logway
 from drctl.ops.copying import at_copy
 from drctl.ops.leaving import ALL, leave
 from drctl.ops.logway import Way
+from drctl.ops.openable import lost_sessions
 from drctl.repository import catalog, keyring, names
 from drctl.repository.catalog import Catalog
 from drctl.repository.repository import Repository
@@ -87,11 +88,12 @@ def look(
         found = catalog.load(repository, pool)
         folders = pool.map(lambda f: list(repository.storage.list(f)), names.COPY_ORDER)
         objects = {info.name: info for folder in folders for info in folder}
+        sealed = lost_sessions(repository, found, objects.keys(), pool)
     except (StorageError, IntegrityError) as error:
         return Seen(name, original, trouble=error.what)
     lost = keyring.lost(repository.claimed, objects)
-    wrong = tuple(keyring.told_lost(name, recipient) for recipient in lost)
-    return Seen(name, original, repository, found, objects, wrong=wrong)
+    keyless = (keyring.told_lost(name, recipient) for recipient in lost)
+    return Seen(name, original, repository, found, objects, wrong=(*keyless, *sealed))
 
 
 def standings(

@@ -24,11 +24,16 @@ class Need:
     log_first: str = ""
 
 
+def need_of(manifest: Manifest) -> Need:
+    """What it tells of itself."""
+    facts = manifest.facts
+    return Need(manifest.refs, facts.get("log_stream", ""), facts.get("log_first", ""))
+
+
 def commit(repository: Repository, run: Run, manifest: Manifest) -> Snapshot:
     """Write the manifest, whose refs are there. Raises StorageError when the run was taken for dead
     meanwhile and something that it needs was removed: then there is no snapshot."""
-    facts = manifest.facts
-    need = Need(manifest.refs, facts.get("log_stream", ""), facts.get("log_first", ""))
+    need = need_of(manifest)
     require(repository, run, need)
     snapshot = catalog.commit(repository, manifest)
     take_back_unless_whole(repository, run, {snapshot.name: need})

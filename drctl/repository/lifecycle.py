@@ -10,7 +10,7 @@ from drctl.codec.recipients import Identity, Recipient
 from drctl.errors import IntegrityError, KeyUnavailable, NotFound, StorageError
 from drctl.repository import keyring, names
 from drctl.repository.repository import Repository
-from drctl.storage.base import Storage
+from drctl.storage.base import Storage, is_there
 
 
 def create(storage: Storage, credential: WriterCredential, randomness: Randomness) -> Repository:
@@ -41,11 +41,7 @@ def _refuse_another(storage: Storage, repository_id: bytes) -> None:
 
 def exists(storage: Storage) -> bool:
     """Whether there is a repository. Raises StorageError."""
-    try:
-        storage.head(names.CONFIG)
-    except NotFound:
-        return False
-    return True
+    return is_there(storage, names.CONFIG)
 
 
 def is_in_use(storage: Storage) -> bool:

@@ -21,7 +21,7 @@ from drctl.errors import AlreadyExists, IntegrityError, KeyUnavailable, NotFound
 from drctl.logpieces import LogPiece, by_file, superseded
 from drctl.repository import names, trash
 from drctl.repository.repository import Repository
-from drctl.storage.base import Buffer, Storage
+from drctl.storage.base import Buffer, Storage, is_there
 
 _TRIES = 3
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
@@ -100,11 +100,7 @@ class LogWriter:
         """Marks are looked at first: one that is gone by then has taken the session with it."""
         if session in trash.condemned(self._repository).sessions:
             return False
-        try:
-            self._repository.storage.head(names.SESSIONS + session.hex())
-        except NotFound:
-            return False
-        return True
+        return is_there(self._repository.storage, names.SESSIONS + session.hex())
 
     def _next_number(self) -> tuple[tuple[bytes, DataSeal], int]:
         """A run that stores nothing makes no session; a number is never given twice."""

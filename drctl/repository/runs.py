@@ -13,10 +13,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from drctl.clock import Clock, Randomness
-from drctl.errors import NotFound, StorageError, StorageFault
+from drctl.errors import StorageError, StorageFault
 from drctl.events import Event, Reporter
 from drctl.repository import names
-from drctl.storage.base import Storage
+from drctl.storage.base import Storage, is_there
 
 _SHOW_EVERY_SECONDS = 600.0
 
@@ -55,11 +55,7 @@ class Run:
 
     def stands(self) -> bool:
         """Whether nobody took this run for dead."""
-        try:
-            self._storage.head(self._name)
-        except NotFound:
-            return False
-        return True
+        return is_there(self._storage, self._name)
 
     def end(self) -> None:
         """Take the sign away."""

@@ -18,7 +18,7 @@ from drctl.repository import catalog, holds, names, trash
 from drctl.repository.log import piece
 from drctl.repository.reader import split
 from drctl.repository.repository import Repository
-from drctl.storage.base import ObjectInfo
+from drctl.storage.base import ObjectInfo, is_there
 
 SegmentId = tuple[bytes, int]  # session, number
 _CURE = (
@@ -231,7 +231,7 @@ def _require_refs(repository: Repository, found: Survey) -> None:
     index = repository.load_index(lambda _: None, only_present=True)
     for digest, manifest in lost.items():
         del found.snapshots[digest]
-        if not _is_there(repository, names.SNAPSHOTS + digest):
+        if not is_there(repository.storage, names.SNAPSHOTS + digest):
             continue
         if manifest.refs not in swept and all(root in index for root in split(manifest.root)):
             raise IntegrityError(
@@ -239,14 +239,6 @@ def _require_refs(repository: Repository, found: Survey) -> None:
                 hint=_CURE.format(digest[:8]),
             )
         found.void[digest] = manifest
-
-
-def _is_there(repository: Repository, name: str) -> bool:
-    try:
-        repository.storage.head(name)
-    except NotFound:
-        return False
-    return True
 
 
 def tables_of(repository: Repository, digests: Iterable[str]) -> Iterator[PackTable]:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from drctl.errors import NotFound
+
 Buffer = bytes | bytearray | memoryview
 
 
@@ -63,3 +65,12 @@ class Storage(Protocol):
     def close(self) -> None:
         """Give back connections. Nothing is buffered, so nothing can be lost here."""
         ...
+
+
+def is_there(storage: Storage, name: str) -> bool:
+    """Whether there is an object of that name. Raises StorageError."""
+    try:
+        storage.head(name)
+    except NotFound:
+        return False
+    return True

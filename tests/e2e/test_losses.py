@@ -65,13 +65,33 @@ def test_a_backup_stores_nothing_that_nobody_could_open(keyless, site) -> None:
     keyless.run("verify", "--keyless")
 
 
+def test_a_replication_tells_of_keys_that_the_original_lost(site) -> None:
+    """The copy, which has them, is sound; one that is made now could not be opened."""
+    host = without_passphrase(site)
+    (key,) = (site.top / "local/keys").iterdir()
+    key.rename(site.top / "away")
+    told = host.run("replicate")
+    assert f"keys/{key.name} is missing: without it first cannot open" in told.stderr
+    assert "verify --repair" in told.stderr
+    shutil.rmtree(site.top / "offsite")
+    told = host.run("replicate", "--to", "offsite", code=6)
+    assert f"offsite: keys/{key.name} is missing: without it first cannot open" in told.stderr
+    assert len(list((site.top / "offsite/snapshots").iterdir())) == 1  # all else was copied
+    host.run("verify", "--repair")
+    assert "missing" not in host.run("replicate").stderr
+    site.run("restore", "tree", "--from", "offsite", "--to", site.top / "back")
+
+
 def test_lost_sessions_are_told_by_who_cannot_read(site) -> None:
     host = without_passphrase(site)
     (session,) = (p for p in (site.top / "local/sessions").rglob("*") if p.is_file())
     session.unlink()
     told = host.run("verify", code=6)
     assert session.name in told.stderr
-    assert "mended: sessions/" in host.run("verify", "--repair").stdout
+    (to_do,) = host.json("status", code=6)["to_do"]
+    assert session.name in to_do["what"]
+    assert "mended: sessions/" in host.run(*to_do["command"].split()[1:]).stdout
+    assert host.json("status")["to_do"] == []
     assert Path(session).exists()
 
 

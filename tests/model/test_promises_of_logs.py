@@ -2,6 +2,7 @@
 one of these fails."""
 
 # ruff: noqa: F811 - fixtures are imported, and asked for by name
+import random
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from promises import (
     back_up_database,
     found,
+    has_more,
     log_files,
     log_sessions,
     pruned_for_good,
@@ -27,12 +29,13 @@ from test_interleavings import (  # noqa: F401
     begin,
     marked,
     prunes,
+    replicates,
     small_packs,
     world,
 )
 
 from drctl.errors import StorageError
-from drctl.repository import names, trash
+from drctl.repository import catalog, names, trash
 from drctl.repository.log import LogWriter
 from drctl.repository.repository import Repository
 
@@ -62,6 +65,40 @@ def test_a_run_taken_for_dead_does_not_commit_when_its_log_goes(world: World, da
     run.finish()
     assert isinstance(run.error, StorageError)
     assert log_files(here) == (["4", "5"] if days else list("12345"))
+
+
+def test_a_replication_taken_for_dead_takes_back_a_snapshot_whose_log_is_cut(world: World) -> None:
+    """At the copy nobody knew that the log was needed from file 2 on. The next one brings both."""
+    source = world.clone()
+    with_log(source)
+    copy = source.clone()
+    copy.before, copy.randomness = source, random.Random(12).randbytes
+    lose_all_of_the_older(copy)
+    steps = steps_until(copy, replicates, has_more(copy, names.SNAPSHOTS))
+    run = begin(copy, replicates)
+    run.step(steps - 1)
+    for days in (0, 2):  # its refs are too young to be marked, but the log is needed by none
+        copy.time.seconds += days * DAY
+        prunes(DAY, 0)(copy, copy.open())
+    assert log_files(copy) == ["4", "5"]
+    run.finish()
+    assert isinstance(run.error, StorageError)
+    copy.must_read_back()
+    replicates(copy, copy.open())
+    assert found(copy, names.SNAPSHOTS) == found(source, names.SNAPSHOTS)
+    assert log_files(copy) == ["2", "3", "4", "5"]
+
+
+def lose_all_of_the_older(copy: World) -> None:
+    """Of the two of `with_log`, the one that needs the log from file 2 on, and this log."""
+    for digest in found(copy, names.SNAPSHOTS):
+        manifest = catalog.manifest(copy.open(), digest)
+        if manifest.facts.get("log_first") == "2":
+            copy.storage.delete(names.SNAPSHOTS + digest)
+            copy.storage.delete(names.REFS + manifest.refs)
+    for info in list(copy.storage.list(names.LOG)):
+        if info.name.split("/")[2][0] < "4":
+            copy.storage.delete(info.name)
 
 
 def test_a_run_taken_for_dead_commits_when_its_log_is_there_or_has_not_come_yet(

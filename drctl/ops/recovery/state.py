@@ -120,7 +120,7 @@ def _go_on(state: State) -> State:
 
 def _again(step: StepState) -> StepState:
     if step.status not in {"failed", "undone"}:
-        return step
+        return _resumed(step)
     return replace(step, status="waiting", tries=0, ended_ns=0, by="", is_approved=False)
 
 

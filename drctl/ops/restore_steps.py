@@ -17,9 +17,10 @@ from drctl.repository.reader import Reader, split
 
 _BATCH_BYTES = 2 << 20
 _BATCH_ENTRIES = 256
-_GROUP_BYTES = 8 << 20  # of stored segments, asked for together
+_BATCH_SEGMENTS = 16  # each is in memory whole while one of its blobs is
+_GROUP_BYTES = 4 << 20  # of stored segments, asked for together
 _GROUP_ENTRIES = 8192
-_GROUPS = 4  # asked for ahead of the one whose steps are being taken
+_GROUPS = 6  # asked for ahead of the one whose steps are being taken
 
 
 @dataclass(slots=True, eq=False)
@@ -41,6 +42,7 @@ class Step:
     ids: list[list[bytes]] = field(default_factory=list)  # of each small file, or of the piece
     large: Large | None = None
     offset: int = 0  # of the piece in the file's content
+    segments: set[int] = field(default_factory=set)  # in which the blobs lie
     coming: Coming = field(default_factory=dict)
 
     @property
@@ -60,17 +62,23 @@ def steps(reader: Reader, entries: Iterable[Entry]) -> Iterator[Step]:
             yield Step([entry])
             continue
         is_large = entry.size > SMALL_BYTES or entry.indirect
-        if is_large or batch_bytes >= _BATCH_BYTES or len(batch.entries) >= _BATCH_ENTRIES:
+        if is_large or batch_bytes >= _BATCH_BYTES or _is_full(batch):
             yield from (batch,) if batch.entries else ()
             batch, batch_bytes = Step(), 0
         if is_large:
             yield from _pieces(reader, entry)
         else:
+            ids = split(entry.blobs)
             batch.entries.append(entry)
-            batch.ids.append(split(entry.blobs))
+            batch.ids.append(ids)
+            batch.segments |= reader.segments(ids)
             batch_bytes += entry.size
     if batch.entries:
         yield batch
+
+
+def _is_full(batch: Step) -> bool:
+    return len(batch.entries) >= _BATCH_ENTRIES or len(batch.segments) >= _BATCH_SEGMENTS
 
 
 def _has_content(entry: Entry) -> bool:
@@ -86,7 +94,8 @@ def _pieces(reader: Reader, entry: Entry) -> Iterator[Step]:
     else:
         offset = 0
         for window, size_bytes in reader.windows(ids):
-            yield Step(ids=[window], large=large, offset=offset)
+            segments = reader.segments(window)
+            yield Step(ids=[window], large=large, offset=offset, segments=segments)
             offset += size_bytes
     yield Step([entry], large=large)
 
@@ -113,7 +122,7 @@ def _groups(reader: Reader, taken: Iterable[Step]) -> Iterator[tuple[list[Step],
     entries = 0
     for step in taken:
         group.append(step)
-        missing |= reader.missing(step.blobs())
+        missing |= reader.missing(step.segments)
         entries += max(1, len(step.entries))
         if entries >= _GROUP_ENTRIES or sum(missing.values()) >= _GROUP_BYTES:
             yield group, set(missing)

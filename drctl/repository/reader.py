@@ -22,8 +22,8 @@ from drctl.repository.index import Index, Place
 from drctl.repository.repository import Repository
 from drctl.repository.segments import SegmentCache
 
-_CACHE_BYTES = 64 << 20
-_RUN_BYTES = 16 << 20  # at most so much in one request
+_CACHE_BYTES = 32 << 20
+_RUN_BYTES = 8 << 20  # at most so much in one request
 _GAP_BYTES = 256 << 10  # reading over a smaller gap is cheaper than asking twice
 Run = list[tuple[int, Place]]  # segments with their ordinals, neighbours in one pack
 Lost = Callable[[BlockInfo, IntegrityError], None]
@@ -193,12 +193,14 @@ class Reader:
         """For what is said before it is needed."""
         return Ahead(self.repository.read)
 
-    def missing(self, ids: Iterable[bytes]) -> dict[int, int]:
-        """The segments that must be read for these blobs and are not at hand: their ordinals, with
-        their stored sizes in bytes. A blob that is nowhere is told when it is asked for."""
-        ordinals = {self._index.ordinal(blob_id) for blob_id in ids}
-        ordinals.discard(-1)
-        absent = self._segments.absent(ordinals)
+    def segments(self, ids: Iterable[bytes]) -> set[int]:
+        """The ordinals of the segments in which these blobs lie. A blob that is nowhere is told
+        when it is asked for."""
+        return {ordinal for ordinal in map(self._index.ordinal, ids) if ordinal >= 0}
+
+    def missing(self, segments: Iterable[int]) -> dict[int, int]:
+        """Those that are not at hand, with their stored sizes in bytes."""
+        absent = self._segments.absent(segments)
         return {ordinal: self._index.stored_bytes(ordinal) for ordinal in absent}
 
     def begin(self, ahead: Ahead, ordinals: Iterable[int]) -> Coming:

@@ -2,6 +2,7 @@
 
 import argparse
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -62,23 +63,42 @@ def start_s3(work: Path, delay_ms: float, stack: ExitStack) -> S3:
         f'{{"identities": [{{"name": "bench", "credentials": [{{"accessKey": "{ACCESS}",'
         f'"secretKey": "{SECRET}"}}], "actions": ["Admin", "Read", "Write", "List"]}}]}}'
     )
-    ports = ["-master.port=19333", "-volume.port=18080", "-filer.port=18888", "-s3.port=18333"]
+    first, port, far = free_ports()
+    names = ("master", "volume", "filer", "s3")
+    ports = [f"-{name}.port={first + i}" for i, name in enumerate(names)]
     argv = ["weed", "server", f"-dir={folder}", "-ip=127.0.0.1", *ports, "-filer", "-s3",
+            "-s3.port.iceberg=0", "-s3.port.lance=0",  # these would be the same for all
             f"-s3.config={folder}/s3.json", "-volume.max=60",
             "-master.volumeSizeLimitMB=1000"]  # fmt: skip
-    proxy = [sys.executable, "-m", "benchmark.proxy", "18334", "18333", str(delay_ms),
+    proxy = [sys.executable, "-m", "benchmark.proxy", str(far), str(port), str(delay_ms),
              "127.0.0.1", str(folder / "count")]  # fmt: skip
     for command in (argv, proxy) if delay_ms else (argv,):
         log = stack.enter_context((folder / f"{command[0].rpartition('/')[2]}.log").open("wb"))
         process = subprocess.Popen(ending_with_us(command), stdout=log, stderr=log)
         stack.callback(process.wait)
         stack.callback(process.kill)  # what it stored is thrown away
-    endpoint = f"http://127.0.0.1:{18334 if delay_ms else 18333}"
-    wait_for(endpoint)
+    endpoint = f"http://127.0.0.1:{far if delay_ms else port}"
+    wait_for(endpoint, folder)
     return S3(endpoint, ACCESS, SECRET, folder / "count")
 
 
-def wait_for(endpoint: str) -> None:
+def free_ports() -> tuple[int, int, int]:
+    """The first of four for the server, of which the last is S3's; that one; the proxy's. The
+    server also listens ten thousand above each."""
+    for first in range(18300, 20000, 10):
+        with ExitStack() as stack:
+            try:
+                for i in range(5):
+                    for port in (first + i, first + i + 10_000):
+                        listener = stack.enter_context(socket.socket())
+                        listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first, first + 3, first + 4
+    raise SystemExit("bench: no free ports for an S3 server")
+
+
+def wait_for(endpoint: str, folder: Path) -> None:
     for _ in range(300):
         try:
             urllib.request.urlopen(endpoint, timeout=5)  # noqa: S310 - our own server
@@ -88,7 +108,7 @@ def wait_for(endpoint: str) -> None:
             time.sleep(0.2)
         else:
             return
-    raise SystemExit("bench: the S3 server does not answer")
+    raise SystemExit(f"bench: the S3 server does not answer; see {folder}")
 
 
 def bench(

@@ -93,7 +93,7 @@ def free_ports() -> tuple[int, int, int]:
                         listener = stack.enter_context(socket.socket())
                         listener.bind(("127.0.0.1", port))
             except OSError:
-                continue
+                continue  # somebody has one of them
             return first, first + 3, first + 4
     raise SystemExit("bench: no free ports for an S3 server")
 

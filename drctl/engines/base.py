@@ -371,4 +371,6 @@ class Engine:
     choose: Callable[..., int | None] | None = None
     hollow: Callable[..., None] | None = None
     extraction: Extraction | None = None
+    # The value of its setting `mode` with which the point is reached only while it is read.
+    late_mode: str = ""
     copies_at_once: bool = False  # it copies in one go, which a limit on reading would not reach

@@ -8,6 +8,7 @@ from drctl.engines.mariadb_client import Access, Settings
 from drctl.engines.mariadb_dump import DumpSource
 from drctl.engines.mariadb_loaded import hollow
 from drctl.engines.mariadb_marker import Marker
+from drctl.engines.mariadb_piped import PipedSource
 from drctl.engines.mariadb_probe import Probe
 from drctl.engines.mariadb_replay import choose
 from drctl.engines.mariadb_restore import BaseTarget
@@ -25,7 +26,9 @@ class Source:
 
     def open(self) -> AbstractContextManager[Capture]:
         access = Access(self._settings, self._around)
-        kind = DumpSource if self._settings.dump else BaseSource
+        if self._settings.dump:
+            return DumpSource(access, self._asset, self._around).open()
+        kind = PipedSource if self._settings.mode == "pipe" else BaseSource
         return kind(access, self._asset, self._around).open()
 
 
@@ -44,6 +47,8 @@ ENGINE = Engine(
     Probe,
     Marker,
     follower=Follower,
+    in_order=False,
+    late_mode="pipe",
     has_log=True,
     choose=choose,
     hollow=hollow,

@@ -43,6 +43,11 @@ class Settings(BaseModel):
         default=None, description="Whom drctl logs in as. Left out: the user that runs drctl."
     )
     password: SecretRef | None = Field(default=None, description="Reference to the password.")
+    mode: str = Field(
+        default="copy",
+        pattern="^(copy|pipe)$",
+        description="copy: files first, then stored. pipe: stored as they are read.",
+    )
     dump: Flag = Field(
         default=False, description="A logical dump, to move between versions, not the files."
     )

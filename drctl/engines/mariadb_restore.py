@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from drctl.engines.base import Surroundings, Writing
 from drctl.engines.child import exit_words, running
-from drctl.engines.mariadb_base import BACKUP, PACKAGE
 from drctl.engines.mariadb_client import program, program_version, series
+from drctl.engines.mariadb_looked import BACKUP, PACKAGE
 from drctl.engines.mariadb_replay import Position, refuse_missing, replay
 from drctl.engines.mariadb_server import give_all
 from drctl.engines.tree_look import reason

@@ -144,6 +144,16 @@ def _check_groups(tree: Tree, groups: dict[str, Any], assets: dict[str, Any]) ->
                 tree.add(where, f"'{asset}' is in group '{seen[asset]}' already")
             else:
                 seen[str(asset)] = name
+                _check_point(tree, where, _mapping(assets.get(str(asset))))
+
+
+def _check_point(tree: Tree, where: Path, asset: dict[str, Any]) -> None:
+    """The instants of a group are compared before any of its assets is read."""
+    for kind in KINDS:
+        mode = _mapping(asset.get(kind)).get("mode")
+        if mode and mode == engine(kind).late_mode:
+            why = "reaches its instant only at its end, so it cannot be in a group"
+            tree.add(where, f"'mode: {mode}' of {kind} {why}: remove 'mode'")
 
 
 def _check_recipients(tree: Tree, recipients: Any) -> None:

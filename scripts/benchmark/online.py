@@ -12,10 +12,20 @@ from pathlib import Path
 from benchmark import measure, report
 from benchmark.mydata import MariaDB
 from benchmark.pgdata import Running
-from benchmark.rivals import DrctlMariadb, DrctlPostgres, Online, PgBackRest, Pipe
+from benchmark.rivals import (
+    DrctlMariadb,
+    DrctlMariadbCopy,
+    DrctlPostgres,
+    Online,
+    PgBackRest,
+    Pipe,
+)
 
 STEPS = ("full", "after the load", "restore")
-_TOOLS = {"pgcluster": (DrctlPostgres, PgBackRest), "mariadb": (DrctlMariadb, Pipe)}
+_TOOLS = {
+    "pgcluster": (DrctlPostgres, PgBackRest),
+    "mariadb": (DrctlMariadb, DrctlMariadbCopy, Pipe),
+}
 
 
 class Contest:

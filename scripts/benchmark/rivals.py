@@ -89,11 +89,20 @@ class PgBackRest(Online):
 
 
 class DrctlMariadb(Drctl, Online):
-    """mariadb-backup into the state directory, then from there into the repository."""
+    """What mariadb-backup reads goes straight into the repository."""
+
+    mode = "pipe"
 
     def __init__(self, work: Path, data: Path, socket: Path) -> None:
         super().__init__(work, data, socket)
-        self.asset = f"mariadb: {{{{host: {socket}, user: root}}}}"
+        self.asset = f"mariadb: {{{{host: {socket}, user: root, mode: {self.mode}}}}}"
+
+
+class DrctlMariadbCopy(DrctlMariadb):
+    """mariadb-backup into the state directory, then from there into the repository."""
+
+    name = "drctl, copy"
+    mode = "copy"
 
 
 _COPY = """\

@@ -212,3 +212,13 @@ def test_mistaken_groups_are_told(grouped) -> None:
     assert "no asset 'nothing'; assets: alone, base, tree" in told
     assert "an asset is called so, too" in told
     assert "'base' is in group 'state' already" in told
+
+
+def test_a_source_that_reaches_its_instant_late_is_refused_in_a_group(grouped) -> None:
+    grouped.plan(
+        PLAN.format(more="", members="base, shop", skew="20s").replace(
+            "assets:\n", "assets:\n  shop: {mariadb: {mode: pipe}, schedule: daily}\n", 1
+        )
+    )
+    told = grouped.run("validate", code=3).stderr
+    assert "'mode: pipe' of mariadb reaches its instant only at its end" in told

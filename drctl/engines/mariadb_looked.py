@@ -1,0 +1,196 @@
+"""What a base is told by the server before it is copied, and by mariadb-backup about the copy."""
+
+import json
+import os
+import pwd
+import re
+import shutil
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from drctl.engines.base import Surroundings
+from drctl.engines.mariadb_client import ask, identity_of, program, program_version, series
+from drctl.errors import SourceError
+from drctl.events import Notice
+
+if TYPE_CHECKING:
+    from pymysql.connections import Connection
+
+BLOCK_BYTES = 32 * 1024  # a multiple of InnoDB's pages; its largest are two blocks
+BACKUP = ("mariadb-backup", "mariabackup")
+PACKAGE = "mariadb-backup"
+HELD = re.compile(r"Acquired locks for BACKUP STAGE BLOCK_COMMIT")
+# From here on the server holds something back until mariadb-backup is done.
+LOCKING = re.compile(r"Starting BACKUP STAGE (FLUSH|BLOCK_DDL|BLOCK_COMMIT)")
+_PAGED = re.compile(rb"(\.ibd|\.new|undo\d+|ibdata\d+)$")
+_REDO = re.compile(r"redo log|log copying|innodb_log_file_size|log block", re.IGNORECASE)
+_ROOM = 1.05
+
+
+class Looked:
+    """What the server says of itself before it is copied. Raises SourceError."""
+
+    def __init__(self, server: "Connection[Any]", asset: str, around: Surroundings) -> None:
+        self._asset = asset
+        self._variables = dict(_variables(server))
+        version = self._variables["version"]
+        if "MariaDB" not in version:
+            raise SourceError(
+                f"{asset}: the server is {version}, and mariadb-backup copies only MariaDB",
+                hint="'dump: true' takes a logical dump",
+            )
+        self.datadir = self._variables["datadir"]
+        self.identity = identity_of(server)
+        self.facts = {
+            "mariadb": version,
+            "page_size": self._variables["innodb_page_size"],
+            "lower_case_table_names": self._variables["lower_case_table_names"],
+        }
+        self._check(around)
+
+    def _check(self, around: Surroundings) -> None:
+        if not os.path.isdir(self.datadir):
+            raise SourceError(
+                f"{self._asset}: {self.datadir} is not here: mariadb-backup reads the server's "
+                "files",
+                hint="run drctl on the server's host as root or as the server's user, "
+                "or say 'dump: true'",
+            )
+        if self._variables["log_bin"] != "ON":
+            what = f"{self._asset}: log_bin is off: it can be restored to its snapshots only"
+            around.report.emit(Notice("warning", what))
+        elif self._variables["sync_binlog"] != "1":
+            what = f"{self._asset}: sync_binlog is not 1: a crash of the host may lose binlog"
+            around.report.emit(Notice("warning", what))
+
+    def tool(self) -> str:
+        """mariadb-backup reads pages and logs as one series of the server writes them."""
+        found = program(*BACKUP, package=PACKAGE)
+        version = program_version(found)
+        self.facts["mariadb_backup"] = version
+        if not version or series(version) != series(self.facts["mariadb"]):
+            raise SourceError(
+                f"{self._asset}: {found} is of version {version or 'unknown'}, "
+                f"the server of {self.facts['mariadb']}: it cannot copy this server",
+                hint="install the mariadb-backup of the server's series",
+            )
+        return found
+
+    def private_facts(self, position: dict[str, str]) -> dict[str, str]:
+        """What a restore needs."""
+        return {
+            "form": "base",
+            "datadir": self.datadir,
+            "owner": name_of(os.stat(self.datadir).st_uid),
+            "mariadb": self.facts["mariadb"],
+            "lower_case_table_names": self.facts["lower_case_table_names"],
+            "binlog": json.dumps(position),
+        }
+
+    def check_room(self, scratch: str) -> None:
+        """Is there room for the copy? What may not be looked at is told by mariadb-backup."""
+        needed = _size_of(self.datadir, os.path.basename(self._variables["log_bin_basename"]))
+        free = shutil.disk_usage(scratch).free
+        if free < needed * _ROOM:
+            raise SourceError(
+                f"{self._asset}: the copy needs {needed} bytes, {scratch} has {free}",
+                hint="make room there, or point DRCTL_STATE_DIR to a larger disk",
+            )
+
+
+_ASKED = (
+    "version",
+    "datadir",
+    "innodb_page_size",
+    "lower_case_table_names",
+    "log_bin",
+    "log_bin_basename",
+    "sync_binlog",
+)
+
+
+def _variables(server: "Connection[Any]") -> dict[str, str]:
+    """Global variables by name; one that this version does not have is empty."""
+    listed = ", ".join(f"'{name}'" for name in _ASKED)
+    found = ask(server, f"show global variables where variable_name in ({listed})")
+    return dict.fromkeys(_ASKED, "") | {str(name): str(value) for name, value in found}
+
+
+def _size_of(top: str, binlog: str) -> int:
+    """Bytes of the files below, without binlogs."""
+    total = 0
+    for folder, _, names in os.walk(top):
+        for name in names:
+            if not binlog or not name.startswith(binlog + "."):
+                try:
+                    total += os.lstat(os.path.join(folder, name)).st_blocks * 512
+                except FileNotFoundError:
+                    continue  # a table was dropped meanwhile
+    return total
+
+
+class Said:
+    """What mariadb-backup wrote beside the files. `read` gives a file's text by its newer and its
+    older name, empty where there is none."""
+
+    def __init__(self, read: Callable[[str], str], asset: str) -> None:
+        self._read = read
+        self._asset = asset
+
+    def position(self) -> dict[str, str]:
+        """Where the binlog stood at the consistent point; empty without one."""
+        text = self._either("binlog_info")
+        parts = text.rstrip("\n").split("\t")
+        if len(parts) < 2:
+            return {}
+        gtid = parts[2] if len(parts) > 2 else ""
+        return {"file": parts[0], "position": parts[1], "gtid": gtid}
+
+    def facts(self) -> dict[str, str]:
+        """Raises SourceError."""
+        position = self.position()
+        binlog = {"binlog": f"{position['file']}:{position['position']}"} if position else {}
+        return {**self._lsn(), **binlog, "gtid": position.get("gtid", "")}
+
+    def _lsn(self) -> dict[str, str]:
+        """Every copy has these; without them nothing could be prepared. Raises SourceError."""
+        found = re.search(r"last_lsn = (\d+)", self._either("checkpoints"))
+        if not found:
+            raise SourceError(
+                f"{self._asset}: mariadb-backup wrote no checkpoints: this is not a whole copy",
+                hint="nothing was kept; run it again",
+            )
+        return {"lsn": found[1]}
+
+    def _either(self, name: str) -> str:
+        return self._read(f"xtrabackup_{name}") or self._read(f"mariadb_backup_{name}")
+
+
+def block_bytes(path: bytes) -> int:
+    """Tablespaces are cut by pages; see engines.base.Content."""
+    return BLOCK_BYTES if _PAGED.search(path) else 0
+
+
+def is_overtaken(words: str) -> bool:
+    """Whether the server overwrote its redo log before mariadb-backup had read it."""
+    return bool(_REDO.search(words))
+
+
+def hint_of(words: str, scratch: str) -> str:
+    """What helps where mariadb-backup failed with these words."""
+    if is_overtaken(words):
+        return "the redo log is too small for this load: raise innodb_log_file_size"
+    if "No space left" in words or "Errcode: 28" in words or "errno 28" in words:
+        return f"make room in {scratch}, or point DRCTL_STATE_DIR to a larger disk"
+    if "Access denied" in words:
+        return "grant what docs/engines/mariadb.md names"
+    if "Permission denied" in words or "Errcode: 13" in words:
+        return "drctl must run as root, or as the user that the server runs as"
+    return "nothing was kept, and earlier snapshots stay; see docs/engines/mariadb.md"
+
+
+def name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return ""

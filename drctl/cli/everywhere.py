@@ -10,7 +10,7 @@ from drctl.events import Notice
 from drctl.repository import catalog, names
 from drctl.repository.repository import Repository
 
-Doing = Callable[[Repository, str, Clock], bool]  # False: there was nothing to do
+Doing = Callable[[str, Repository, str, Clock], bool]  # False: there was nothing to do
 
 
 def at_every_repository(
@@ -31,7 +31,9 @@ def at_every_repository(
             repository = wiring.as_writer(place)
             found = catalog.load(repository, context.pool(), folder)
             wanted = [name for text in typed for name in _named(found, text)]
-            document[place] = {name: doing(repository, name, wiring.clock) for name in wanted}
+            document[place] = {
+                name: doing(place, repository, name, wiring.clock) for name in wanted
+            }
         except StorageError as error:
             failed.append(error)
             wiring.report.emit(Notice("warning", f"{place}: {error.what}"))

@@ -19,5 +19,5 @@ def command(context: Context, snapshots: tuple[str, ...], reason: str) -> int:
         context,
         snapshots,
         "held",
-        lambda repository, name, clock: hold(repository, name, reason, now_ns, clock),
+        lambda _, repository, name, clock: hold(repository, name, reason, now_ns, clock),
     )

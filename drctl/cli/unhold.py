@@ -17,5 +17,5 @@ def command(context: Context, snapshots: tuple[str, ...]) -> int:
         context,
         snapshots,
         "no longer held",
-        lambda repository, name, _: bool(holds.release(repository, name)),
+        lambda _place, repository, name, _clock: bool(holds.release(repository, name)),
     )

@@ -141,6 +141,7 @@ def _move(s: Survey, going: list[str]) -> None:
     for digest in going:
         s.trashed[digest] = s.snapshots.pop(digest)
     s.trashed |= s.void
+    s.trashed_ns |= dict.fromkeys([*going, *s.void], s.now_ns)
     for digest in (s.trashed.keys() & s.held.keys()) - s.void.keys():
         s.snapshots[digest] = s.trashed.pop(digest)
 

@@ -1,11 +1,14 @@
 """Bring a removed snapshot back, as long as nothing of it is being deleted."""
 
+from concurrent.futures import Executor
+
 from drctl.clock import Clock
 from drctl.errors import NotFound, StorageError, UsageError
 from drctl.model import Snapshot
-from drctl.repository import catalog, names, runs, trash
+from drctl.repository import catalog, holds, names, runs, trash
 from drctl.repository.committing import Need, look_again, take_back_unless_whole
 from drctl.repository.repository import Repository
+from drctl.repository.retention import Rule, judge
 
 
 def undelete(repository: Repository, digest: str, clock: Clock) -> Snapshot:
@@ -30,3 +33,10 @@ def undelete(repository: Repository, digest: str, clock: Clock) -> Snapshot:
         take_back_unless_whole(repository, run, {digest: need})
         storage.delete(names.TRASHED + digest)
     return catalog.snapshot(digest, manifest)
+
+
+def goes_again(repository: Repository, digest: str, rule: Rule | None, pool: Executor) -> bool:
+    """Whether the next prune will remove it as it did before. Raises StorageError."""
+    found = catalog.load(repository, pool).snapshots
+    verdicts = judge(found, rule, holds.load(repository, pool))
+    return any(v.snapshot.name == digest and not v.stays for v in verdicts)

@@ -109,7 +109,7 @@ def to_delete(s: Survey, seen: Seen) -> Mark:
     """What of a mark is still not needed: everything that the mark does not name is a reason to
     keep what it needs."""
     mark = seen.mark
-    snapshots = (frozenset(mark.snapshots) & s.trashed.keys()) - s.held.keys()
+    snapshots = s.condemned_by(seen) - s.held.keys()
     staying = (*s.snapshots.items(), *((d, m) for d, m in s.trashed.items() if d not in snapshots))
     named = {manifest.refs for _, manifest in staying}
     refs = (frozenset(mark.refs) & s.refs_infos.keys()) - named

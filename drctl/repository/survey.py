@@ -93,6 +93,7 @@ class Survey:
     refs_infos: dict[str, ObjectInfo]
     snapshots: dict[str, Manifest]
     trashed: dict[str, Manifest]
+    trashed_ns: dict[str, int]  # when each was removed, the last time
     held: Mapping[str, str]
     void: dict[str, Manifest] = field(default_factory=dict)  # they never were whole
     knows_all_packs: bool = True  # none is damaged: nobody can tell whose session that needs
@@ -107,6 +108,13 @@ class Survey:
         """What marks name below a folder, but for one mark."""
         return frozenset(n for s in self.marks if s.digest != but for n in getattr(s.mark, folder))
 
+    def condemned_by(self, seen: trash.Seen) -> frozenset[str]:
+        """Snapshots that a mark means: in the trash since before it. One that came back, and was
+        removed again, has a grace period of its own."""
+        since_ns = seen.since_ns or 0
+        there = self.trashed.keys() & set(seen.mark.snapshots)
+        return frozenset(d for d in there if self.trashed_ns.get(d, 0) <= since_ns)
+
 
 def look(repository: Repository, pool: Executor, *, probe: bool = True) -> Survey:
     """Raises IntegrityError when something that tells what is needed does not read. Without
@@ -120,6 +128,7 @@ def look(repository: Repository, pool: Executor, *, probe: bool = True) -> Surve
     log = [info for info in storage.list(names.LOG) if names.is_id(info.name)]
     index = _read_index(repository, packs)
     snapshots = _manifests(repository, names.SNAPSHOTS, pool)
+    removed = _infos(repository, names.TRASHED)
     trashed = _manifests(repository, names.TRASHED, pool)
     infos = _infos(repository, names.REFS)
     found = Survey(
@@ -135,6 +144,7 @@ def look(repository: Repository, pool: Executor, *, probe: bool = True) -> Surve
         refs_infos=infos,
         snapshots=snapshots,
         trashed={d: m for d, m in trashed.items() if d not in snapshots},
+        trashed_ns={digest: info.modified_ns for digest, info in removed.items()},
         held=holds.load(repository, pool),
         knows_all_packs=len(packs) == listed_packs,
     )

@@ -176,8 +176,9 @@ def _witnesses(storage: Storage, digest: str) -> tuple[str, ...]:
 
 
 def keep_copy(storage: Storage, digest: str) -> None:
-    """A removed snapshot's manifest is in the trash before it is taken from the snapshots."""
-    _copy(storage, names.SNAPSHOTS + digest, names.TRASHED + digest)
+    """A removed snapshot's manifest is in the trash before it is taken from the snapshots. One that
+    an undelete left there is put anew: its timestamp tells that no earlier mark means it."""
+    _copy(storage, names.SNAPSHOTS + digest, names.TRASHED + digest, replace=True)
 
 
 def put_back(storage: Storage, digest: str) -> None:
@@ -185,9 +186,9 @@ def put_back(storage: Storage, digest: str) -> None:
     _copy(storage, names.TRASHED + digest, names.SNAPSHOTS + digest)
 
 
-def _copy(storage: Storage, name: str, to: str) -> None:
+def _copy(storage: Storage, name: str, to: str, *, replace: bool = False) -> None:
     try:
-        storage.put(to, storage.get(name))
+        storage.put(to, storage.get(name), replace=replace)
     except (AlreadyExists, NotFound):
         return  # it is there, or another run moved it: its name says that it holds the same bytes
 

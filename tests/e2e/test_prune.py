@@ -68,7 +68,9 @@ def test_what_was_removed_comes_back_within_the_grace_period(site) -> None:
     keep_two(site)
     made = back_up(site, 3)
     site.run("prune", "--from", "local")
-    assert "brought back" in site.run("undelete", made[0][:8]).stdout
+    back = site.run("undelete", made[0][:8])
+    assert "brought back" in back.stdout
+    assert f"the next prune removes it again; 'drctl hold {made[0][:8]}' keeps it" in back.stderr
     assert {s["id"] for s in site.snapshots()} == set(made)
     site.run("hold", made[0], "--reason", "the auditor wants it")
     told = site.json("prune", "--from", "local", "--grace", "1ms")["local"]

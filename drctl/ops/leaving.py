@@ -91,9 +91,15 @@ def _require_nothing_going(copy: Repository, here: Survey, packs: Iterable[str])
 
 
 def _needless_index(here: Survey, there: Survey, packs: frozenset[str]) -> frozenset[str]:
-    """Index objects that say nothing new of the packs that are wanted."""
+    """Index objects that say nothing new of the packs that are wanted, nor of what was lost at
+    both."""
     known = {pack for named in there.index.values() for pack in named}
-    return frozenset(d for d, named in here.index.items() if named & packs <= known)
+    lost = {segment for found in here.telling.values() for segment in found}
+    for use in there.packs.values() if lost else ():
+        lost.difference_update(segment for segment, _ in use.segments)
+    telling = {d for d, segments in here.telling.items() if segments & lost}
+    needless = {d for d, named in here.index.items() if named & packs <= known}
+    return frozenset(needless - telling)
 
 
 def _needless_sessions(here: Survey, packs: frozenset[str]) -> frozenset[str]:

@@ -19,7 +19,7 @@ from drctl.events import Notice, Phase, Reporter
 from drctl.ops.replicate import refuse_another
 from drctl.ops.transfer import damage_of, proven, put_proven
 from drctl.ops.verify import rebuild_index
-from drctl.repository import keyring, names, rewrite, runs, survey
+from drctl.repository import keyring, names, rewrite, runs, standins
 from drctl.repository.reader import Reader
 from drctl.repository.repository import Repository
 from drctl.repository.runs import Run
@@ -141,7 +141,8 @@ def _save_pack(repository: Repository, identity: Identity, run: Run, name: str) 
     sound = _sound(repository, reader, table, name)
     counted: list[Segment] = []
     made = rewrite.pack_anew(repository, _counting(sound, counted))
-    rewrite.put_index(repository, made)
+    # What the lost segments held stays told: who needs them needs what it is stored in next.
+    rewrite.put_index(repository, [*made, table])
     _set_aside(repository.storage, run, name)
     return f"{len(counted)} of its {len(table.segments)} segments"
 
@@ -156,7 +157,7 @@ def _table_of(repository: Repository, name: str) -> PackTable:
     digest = bytes.fromhex(names.digest_of(name))
     for info in repository.storage.list(names.INDEX):
         with suppress(IntegrityError, NotFound):
-            for table in survey.tables_of(repository, [names.digest_of(info.name)]):
+            for table in standins.tables_of(repository, [names.digest_of(info.name)]):
                 if table.name == digest:
                     return table
     return repository.read_toc(repository.storage.head(name))

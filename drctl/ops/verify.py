@@ -27,7 +27,8 @@ from drctl.repository.index import Index
 from drctl.repository.log import LogReader, session_of
 from drctl.repository.reader import Reader
 from drctl.repository.repository import Repository
-from drctl.repository.survey import Needs, SegmentId
+from drctl.repository.standins import SegmentId
+from drctl.repository.survey import Needs
 from drctl.storage.base import ObjectInfo, Storage
 from drctl.units import count, show_path
 

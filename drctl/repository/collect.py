@@ -15,7 +15,8 @@ from drctl.logpieces import LogPiece, outlived
 from drctl.repository import names, runs, survey, trash
 from drctl.repository.log import session_of
 from drctl.repository.repository import Repository
-from drctl.repository.survey import Needs, PackUse, SegmentId, Survey
+from drctl.repository.standins import SegmentId
+from drctl.repository.survey import Needs, PackUse, Survey
 from drctl.repository.trash import Mark, Seen
 from drctl.storage.base import Storage
 
@@ -163,12 +164,15 @@ def _needless_packs(s: Survey, wanted: frozenset[str], needs: Needs) -> frozense
 
 
 def _needless_index(s: Survey, wanted: frozenset[str], going: frozenset[str]) -> frozenset[str]:
-    """Index objects of which every pack that stays is named by one that no mark names."""
+    """Index objects of which every pack that stays is named by one that no mark names, and that
+    tell nothing of lost packs that somebody needs."""
     marked = s.marked("index")
     covered = {pack for digest, packs in s.index.items() if digest not in marked for pack in packs}
     staying = s.packs.keys() - going
     return frozenset(
-        digest for digest in wanted & s.index.keys() if s.index[digest] & staying <= covered
+        digest
+        for digest in wanted & s.index.keys()
+        if s.index[digest] & staying <= covered and digest not in s.telling
     )
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from drctl.codec.documents import REFS_MAGIC, Manifest, decode_refs
+from drctl.codec.documents import REFS_MAGIC, Manifest, Refs, decode_refs
 from drctl.errors import NotFound, StorageError
 from drctl.model import Snapshot
-from drctl.repository import catalog, log, names, trash
+from drctl.repository import catalog, log, names, standins, trash
+from drctl.repository.index import Index
 from drctl.repository.repository import Repository
 from drctl.repository.runs import Run
 from drctl.repository.survey import Needs
@@ -91,7 +92,7 @@ def look_again(repository: Repository, run: Run, need: Need) -> None:
         refs = None
     if (
         refs is None
-        or Needs([refs]).lost(index.segment_ids())
+        or _lacks(repository, run, refs, index)
         or need.refs in going.refs
         or _log_is_cut(repository, need, going.log)
     ):
@@ -100,6 +101,16 @@ def look_again(repository: Repository, run: Run, need: Need) -> None:
             "long that it was taken for dead",
             hint="run it again: there is no snapshot of it",
         )
+
+
+def _lacks(repository: Repository, run: Run, refs: Refs, index: Index) -> bool:
+    """Whether something that is needed is nowhere. What was lost long ago and stored anew serves
+    whoever revives; a run that commits has all by its own names."""
+    needs = Needs([refs])
+    lost = needs.lost(index.segment_ids())
+    if lost and run.reviving:
+        lost -= standins.stood_in(repository, needs, index)
+    return lost > 0
 
 
 def _log_is_cut(repository: Repository, need: Need, going: frozenset[str]) -> bool:

@@ -13,7 +13,7 @@ from drctl.codec import documents, pack, table
 from drctl.codec.limits import PACK_TARGET_BYTES
 from drctl.codec.table import PackTable, Segment
 from drctl.errors import AlreadyExists, IntegrityError, NotFound
-from drctl.repository import names, survey
+from drctl.repository import names, standins
 from drctl.repository.collect import use_of
 from drctl.repository.repository import Repository
 from drctl.repository.survey import Needs, PackUse, Survey
@@ -121,8 +121,9 @@ def _store(repository: Repository, filling: _Filling) -> PackTable:
 
 def stale_index(s: Survey, going: frozenset[str]) -> list[str]:
     """Index objects that name a pack which is gone or goes, and the small ones where they are
-    many."""
-    unmarked = {d: packs for d, packs in s.index.items() if d not in s.marked("index")}
+    many. Those that tell what needed packs held which were lost stay."""
+    others = s.marked("index") | s.telling.keys()
+    unmarked = {d: packs for d, packs in s.index.items() if d not in others}
     staying = s.packs.keys() - going
     stale = {digest for digest, packs in unmarked.items() if not packs <= staying}
     small = {d for d, packs in unmarked.items() if len(packs) < _PACKS_AN_INDEX // 4}
@@ -138,7 +139,7 @@ def merge_index(
     said = {pack for digest, packs in s.index.items() if digest not in others for pack in packs}
     wanted = s.packs.keys() - going - said
     group: list[PackTable] = []
-    for found in survey.tables_of(repository, stale):
+    for found in standins.tables_of(repository, stale):
         if found.name.hex() in wanted:
             wanted = wanted - {found.name.hex()}
             group.append(found)

@@ -5,7 +5,7 @@ looked at. Whatever does not read ends the look: who cannot tell what is needed 
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
@@ -14,13 +14,13 @@ from drctl.codec.documents import Manifest, Refs
 from drctl.codec.table import PackTable, decode
 from drctl.errors import IntegrityError, NotFound
 from drctl.logpieces import LogPiece
-from drctl.repository import catalog, holds, names, trash
+from drctl.repository import catalog, holds, names, standins, trash
 from drctl.repository.log import piece
 from drctl.repository.reader import split
 from drctl.repository.repository import Repository
+from drctl.repository.standins import Lost, SegmentId
 from drctl.storage.base import ObjectInfo, is_there
 
-SegmentId = tuple[bytes, int]  # session, number
 _CURE = (
     "nothing is removed while nobody can tell what is needed: run 'drctl verify --repair'; where "
     "no other repository has it sound, 'drctl forget {}' gives that snapshot up"
@@ -79,7 +79,8 @@ class PackUse:
 
 @dataclass(slots=True)
 class Survey:
-    """What was seen. Names are digests. `index`: object -> the packs that it names."""
+    """What was seen. Names are digests. `index`: object -> the packs that it names. `refs` name
+    what stands in for lost segments, too."""
 
     now_ns: int
     marks: list[trash.Seen]
@@ -96,6 +97,8 @@ class Survey:
     trashed_ns: dict[str, int]  # when each was removed, the last time
     held: Mapping[str, str]
     void: dict[str, Manifest] = field(default_factory=dict)  # they never were whole
+    # Index objects that tell what lost segments held, and which of those some refs name.
+    telling: Mapping[str, frozenset[SegmentId]] = field(default_factory=dict)
     knows_all_packs: bool = True  # none is damaged: nobody can tell whose session that needs
 
     @property
@@ -126,7 +129,8 @@ def look(repository: Repository, pool: Executor, *, probe: bool = True) -> Surve
     listed_packs = len(packs)
     sessions = _infos(repository, names.SESSIONS)
     log = [info for info in storage.list(names.LOG) if names.is_id(info.name)]
-    index = _read_index(repository, packs)
+    lost = Lost({digest: use.info for digest, use in packs.items()}, sessions)
+    index = _read_index(repository, packs, lost)
     snapshots = _manifests(repository, names.SNAPSHOTS, pool)
     removed = _infos(repository, names.TRASHED)
     trashed = _manifests(repository, names.TRASHED, pool)
@@ -149,6 +153,7 @@ def look(repository: Repository, pool: Executor, *, probe: bool = True) -> Surve
         knows_all_packs=len(packs) == listed_packs,
     )
     _require_refs(repository, found)
+    _need_stand_ins(repository, found, lost)
     return found
 
 
@@ -161,9 +166,10 @@ def _infos(repository: Repository, folder: str) -> dict[str, ObjectInfo]:
 
 
 def _read_index(
-    repository: Repository, packs: dict[str, PackUse]
+    repository: Repository, packs: dict[str, PackUse], lost: Lost
 ) -> dict[str, tuple[frozenset[str], int]]:
-    """Note in `packs` what lies in each. Gives what each index object names, and its size."""
+    """Note in `packs` what lies in each, and in `lost` what lay in others. Gives what each index
+    object names, and its size."""
     found = {}
     for digest, info in _infos(repository, names.INDEX).items():
         try:
@@ -173,6 +179,7 @@ def _read_index(
         tables = decode(plain)
         found[digest] = frozenset(table.name.hex() for table in tables), info.size_bytes
         for table in tables:
+            lost.note(digest, table)
             _note(packs, table)
     _read_unindexed(repository, packs)
     return found
@@ -251,7 +258,17 @@ def _require_refs(repository: Repository, found: Survey) -> None:
         found.void[digest] = manifest
 
 
-def tables_of(repository: Repository, digests: Iterable[str]) -> Iterator[PackTable]:
-    """The tables that index objects hold."""
-    for digest in digests:
-        yield from decode(repository.get_meta(names.INDEX, documents.INDEX_MAGIC, digest))
+def _need_stand_ins(repository: Repository, found: Survey, lost: Lost) -> None:
+    """Who needs a segment that was lost needs what its blobs were stored in again."""
+    lost.keep(Needs(found.refs.values()))
+    for use in found.packs.values() if lost.blobs else ():
+        if use.name not in lost.broken:
+            lost.without(segment for segment, _ in use.segments)
+    if not lost.blobs:
+        return
+    found.telling = lost.telling()
+    others = standins.stand_ins(repository, lost, found.index)
+    for digest, refs in found.refs.items():
+        needs = Needs([refs])
+        more = {other for name, held in others.items() if name in needs for other in held}
+        found.refs[digest] = standins.with_more(refs, sorted(more))

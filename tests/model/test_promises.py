@@ -48,7 +48,8 @@ from drctl.ops.undelete import undelete
 from drctl.repository import catalog, collect, names, rewrite, survey, trash
 from drctl.repository.repository import Repository
 from drctl.repository.retention import Rule
-from drctl.repository.survey import Needs, tables_of
+from drctl.repository.standins import tables_of
+from drctl.repository.survey import Needs
 from drctl.repository.trash import Mark
 
 # -- sessions -------------------------------------------------------------------------------------

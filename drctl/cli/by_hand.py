@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from drctl.cli.recovering import place_of, restoring
+from drctl.engines import engine
 from drctl.ops.recovery.graph import Step
 from drctl.ops.recovery.look import Expectation, Look
 from drctl.plan import LoadedPlan
@@ -23,6 +24,10 @@ _WHOLENESS = {
     "btrfs": "Every block was proven while it was restored; look into a few files.",
     "command": "Every block was proven while it was restored; read it with what reads it.",
 }
+_LED_ANEW = (
+    "Before a cluster that was set aside is started again: links in {0}.before/pg_tblspc that lead"
+    " to {0}-tablespaces must lead to {0}.before-tablespaces."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +93,25 @@ class ByHand:
                 " --to DIRECTORY, or 'to' in this step."
             )
         if restoring(self.loaded.plan, asset).existing == "set_aside":
-            aside = shlex.join(["mv", place, f"{place}.before"])
-            blocks.insert(0, _block("If something stands there, set it aside:", aside))
+            aside, also = self._aside(asset)
+            blocks.insert(0, _block("If something stands there, set it aside:", *aside))
+            says += also
         else:
             says.append("Nothing is overwritten: if something stands there, it is refused.")
         says.append("Add --at 'YYYY-MM-DD HH:MM' for the state of an earlier moment.")
         return says, blocks
+
+    def _aside(self, asset: str) -> tuple[list[str], list[str]]:
+        """What is part of an asset is renamed with it. The commands, and what is to be known."""
+        place = self.at(asset).rstrip("/")
+        kind, settings = engine_of(self.loaded.plan.assets[asset])
+        beside = () if _is_dump(settings) else engine(kind).beside
+        lines = [shlex.join(["mv", place, f"{place}.before"])]
+        for ending in beside:
+            part, aside = shlex.quote(place + ending), shlex.quote(f"{place}.before{ending}")
+            lines.append(f"if test -e {part}; then mv {part} {aside}; fi")
+        also = _LED_ANEW.format(place) if kind == "postgres" and beside else ""
+        return lines, [also] if also else []
 
     # -- checks -------------------------------------------------------------------------------
 

@@ -20,13 +20,13 @@ from drctl.cli.context import (
 )
 from drctl.cli.reading import Opened, first_that_answers, open_with
 from drctl.cli.recovered import keep_recovery
-from drctl.cli.recovering import assets_of, place_of, restoring, returning
+from drctl.cli.recovering import assets_of, place_of, restoring, returning, spot_of
 from drctl.cli.steps import steps_of
 from drctl.errors import ExitCode, PlanError, TargetRefused, UsageError
 from drctl.events import Notice
 from drctl.ops.recovery import runs
 from drctl.ops.recovery.graph import Graph, Mode
-from drctl.ops.recovery.performer import Acting, Place, is_there
+from drctl.ops.recovery.performer import Acting, Place
 from drctl.ops.recovery.process import Programs
 from drctl.ops.recovery.returning import Returning
 from drctl.ops.recovery.runner import Runner
@@ -185,10 +185,12 @@ def _refuse_occupied(wiring: Wiring, order: runs.Order, before: Run | None) -> N
     again = ""
     if before and not _why_final(wiring, before):
         again = f"try {told(before)} again with --resume, or "
+    plan = wiring.loaded.plan
     occupied = [
-        f"{name}: {asset['to']}"
+        f"{name}: {', '.join(found)}"
         for name, asset in order["assets"].items()
-        if is_there(asset["to"]) and restoring(wiring.loaded.plan, name).existing != "set_aside"
+        if (found := spot_of(plan, name, asset["to"]).standing())
+        and restoring(plan, name).existing != "set_aside"
     ]
     if occupied:
         raise TargetRefused(
@@ -207,7 +209,7 @@ def _announcement(wiring: Wiring, order: runs.Order) -> str:
     ]
     for name, asset in order["assets"].items():
         fate = ""
-        if is_there(asset["to"]):
+        if spot_of(plan, name, asset["to"]).standing():
             fate = ": WHAT IS THERE IS SET ASIDE"
         system = f" (system identifier {asset['system']})" if asset["system"] else ""
         lines.append(f"  {name} {asset['snapshot'][:8]}{system} to {asset['to']}{fate}")

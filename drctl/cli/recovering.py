@@ -14,6 +14,7 @@ from drctl.events import Reporter
 from drctl.ops.recovery.isolation import Place as Denied
 from drctl.ops.recovery.judge import Tolerated
 from drctl.ops.recovery.manifest import NotSaved, counts_due
+from drctl.ops.recovery.occupied import Spot
 from drctl.ops.recovery.returning import Returning
 from drctl.plan import LoadedPlan
 from drctl.plan.model import Plan, RepositoryPart, engine_of
@@ -50,6 +51,12 @@ def place_of(loaded: LoadedPlan, asset: str, values: Mapping[str, str]) -> str |
     return os.path.join(loaded.base, paths[0]) if len(paths) == 1 and paths[0] else None
 
 
+def spot_of(plan: Plan, asset: str, to: str) -> Spot:
+    """A place for an asset, with what its engine would put beside it."""
+    found = engine(engine_of(plan.assets[asset])[0])
+    return Spot(to, found.beside, found.moved)
+
+
 def recover_line(loaded: LoadedPlan, *words: str) -> str:
     """The line that recovers everything. Where the plan does not say where an asset is put, all of
     them go below a directory: without it the command is refused."""
@@ -82,7 +89,7 @@ def returning(
         name=name,
         snapshot=snapshot,
         root=root,
-        to=to,
+        spot=spot_of(wiring.loaded.plan, name, to),
         existing=restoring(wiring.loaded.plan, name).existing,
         counts_due={} if is_replayed else counts,
         make_target=target,

@@ -356,6 +356,9 @@ class Engine:
     leads to the goal along the log; None: it is not to be known, or none does.
     `hollow(settings, at, surroundings)` makes an empty asset at `at`, where nothing is yet, which
     its probe opens: what a check must not pass on. Raises TargetRefused.
+    `beside`: endings of what stands beside an asset's place and is part of it: it comes and goes
+    with it. `moved(before, now)`: the asset and what is beside it were renamed; what in it names
+    the place is set right, as often as it is asked. Raises OSError.
     """
 
     kind: str
@@ -373,4 +376,6 @@ class Engine:
     extraction: Extraction | None = None
     # The value of its setting `mode` with which the point is reached only while it is read.
     late_mode: str = ""
+    beside: tuple[str, ...] = ()
+    moved: Callable[[str, str], None] | None = None
     copies_at_once: bool = False  # it copies in one go, which a limit on reading would not reach

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from drctl.engines import postgres_extract
+from drctl.engines import postgres_extract, postgres_spaces
 from drctl.engines.base import Capture, Engine, Surroundings
 from drctl.engines.postgres_capture import private_facts
 from drctl.engines.postgres_client import Client, Cluster, Settings
@@ -135,4 +135,6 @@ ENGINE = Engine(
     choose=choose,
     hollow=hollow,
     extraction=postgres_extract,
+    beside=(postgres_spaces.BESIDE,),
+    moved=postgres_spaces.moved,
 )

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from drctl.engines import postgres_layout as layout
 from drctl.engines import postgres_recovery as recovery
 from drctl.engines import postgres_seek as seek
+from drctl.engines import postgres_spaces as spaces
 from drctl.engines.base import Goal, Surroundings, Target, Writing
 from drctl.engines.postgres_archive import system_id
 from drctl.engines.postgres_client import Settings
@@ -51,9 +52,18 @@ class PostgresTarget:
         self._plan = self._plan_wal() if self._facts else None
         if self._around.delta:
             self._refuse_delta()
+        else:
+            self._refuse_spaces()
         self._main.prepare()
         if isinstance(self._main, DeltaTree):
             self._main.remove(layout.CONTROL)
+
+    def _refuse_spaces(self) -> None:
+        try:
+            spaces.refuse_what_stands_beside(self._to)
+        except OSError as error:
+            above = self._to + spaces.BESIDE
+            raise TargetRefused(f"{above}: {error.strerror}: nothing was restored") from error
 
     def _refuse_delta(self) -> None:
         """It must be this cluster, and stopped."""
@@ -114,7 +124,7 @@ class PostgresTarget:
         link = os.path.join(self._to, os.fsdecode(layout.TABLESPACES), number)
         if self._around.delta and os.path.islink(link):
             return os.readlink(link)
-        return os.path.join(f"{self._to}-tablespaces", number)
+        return os.path.join(self._to + spaces.BESIDE, number)
 
     def _space_tree(self, number: str) -> "Tree":
         if number not in self._spaces:

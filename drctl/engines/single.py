@@ -5,6 +5,7 @@ under its own name; anything else is the file itself.
 """
 
 import os
+import shlex
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -18,25 +19,32 @@ Last = Callable[[str], None]  # takes the path of the whole file before it gets 
 
 
 class SingleTarget:
-    """Puts one file back under `to`; see engines.base.Target. `last` may still refuse it."""
+    """Puts one file back under `to`; see engines.base.Target. `last` may still refuse it.
+    `beside`: endings of what belongs to a file of that name, and may not stand there either."""
 
-    def __init__(self, to: str, last: Last | None = None) -> None:
+    def __init__(self, to: str, last: Last | None = None, beside: tuple[str, ...] = ()) -> None:
         self._to = to
         self._last = last
+        self._beside = beside
         self.path = ""
 
     def prepare(self) -> None:
         if not self._is_directory():
-            self._refuse_existing(self._to)
+            self.refuse_existing(self._to)
 
     def _is_directory(self) -> bool:
         return self._to.endswith("/") or os.path.isdir(self._to)
 
-    def _refuse_existing(self, path: str) -> None:
-        if os.path.lexists(path):
+    def refuse_existing(self, path: str) -> None:
+        """Raises TargetRefused, naming all that stands there."""
+        parts = [path, *(path + ending for ending in self._beside)]
+        found = [part for part in parts if os.path.lexists(part)]
+        if found:
+            also = f", all to one new name: {_moved_away(path, found)}" if self._beside else ""
             raise TargetRefused(
-                f"{path} exists: nothing was restored",
-                hint="move it away first, or name another place",
+                f"{', '.join(found)} {'exists' if len(found) == 1 else 'exist'}: "
+                "nothing was restored",
+                hint=f"move it away first, or name another place{also}",
             )
 
     def put_plain(self, entry: Entry) -> Problem | None:
@@ -55,7 +63,7 @@ class SingleTarget:
         self.path = self._to
         if self._is_directory():
             self.path = os.path.join(self._to, os.path.basename(os.fsdecode(entry.path)))
-            self._refuse_existing(self.path)
+            self.refuse_existing(self.path)
         try:
             make_above(self.path)
             return _File(self.path, entry, self._last)
@@ -115,6 +123,12 @@ class _File:
             self._descriptor = -1
         with suppress(FileNotFoundError):
             os.unlink(self._partial)
+
+
+def _moved_away(path: str, parts: list[str]) -> str:
+    """The commands that keep together what belongs together."""
+    moves = [("mv", part, f"{path}.before{part[len(path) :]}") for part in parts]
+    return "; ".join(shlex.join(move) for move in moves)
 
 
 def _sync_name(path: str) -> None:

@@ -27,6 +27,7 @@ from drctl.model import Entry, Kind
 from drctl.units import parse_duration
 
 _BLOCK_BYTES = 32 * 1024  # a multiple of every page size up to it; larger pages are two blocks
+_BESIDE = ("-wal", "-shm", "-journal")  # what belongs to a database, beside it
 _ROOM = 1.05  # of the database's size, for the copy
 
 
@@ -167,7 +168,7 @@ def _measure(database: sqlite3.Connection) -> dict[str, str]:
 
 def remove_database(path: str) -> None:
     """A database file and what stands beside it."""
-    for suffix in ("", "-journal", "-wal", "-shm"):
+    for suffix in ("", *_BESIDE):
         with suppress(FileNotFoundError):
             os.unlink(path + suffix)
 
@@ -242,7 +243,7 @@ class _DatabaseTarget(SingleTarget):
     """A file that must be a whole database before it gets its name."""
 
     def __init__(self, to: str) -> None:
-        super().__init__(to, self._prove)
+        super().__init__(to, self._prove, _BESIDE)
 
     def _prove(self, partial: str) -> None:
         try:
@@ -252,13 +253,9 @@ class _DatabaseTarget(SingleTarget):
             found = str(error)
         if found:
             raise IntegrityError(f"{self.path}: the restored database is not whole: {found}")
-        self._clear_leftovers()
-
-    def _clear_leftovers(self) -> None:
-        """A write-ahead log of the database that stood here before would be played into ours."""
-        for suffix in ("-wal", "-shm", "-journal"):
-            with suppress(FileNotFoundError):
-                os.unlink(self.path + suffix)
+        # A log of the database that stood here before would be played into ours; and it is all that
+        # is left of what was committed last.
+        self.refuse_existing(self.path)
 
 
 def hollow(_settings: Settings, at: str, _around: Surroundings) -> None:
@@ -346,5 +343,6 @@ ENGINE = Engine(
     Probe,
     sqlite_mark.Marker,
     hollow=hollow,
+    beside=_BESIDE,
     copies_at_once=True,
 )

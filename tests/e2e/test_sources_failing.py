@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sqlite3
 import threading
 import time
@@ -23,7 +24,7 @@ COMMANDS = {
     "takes too long": ("[sh, -c, 'echo half; sleep 100'], timeout: 1s", ["within 1s"]),
     "leaves the pipe to a child": (
         "[sh, -c, 'sleep 100 & echo half'], timeout: 1s",
-        ["within 1s"],
+        ["ended, but 1s after its start", "held open by sleep (process", "write elsewhere"],
     ),
     "closes its output and goes on": (
         "[sh, -c, 'echo half; exec >&-; sleep 100'], timeout: 1s",
@@ -79,6 +80,30 @@ def test_a_command_that_fails_leaves_no_snapshot(site, how) -> None:
     run, words = COMMANDS[how]
     fails(site, f"command: {{run: {run}}}", words)
     assert children_of_this_test(site) == []
+
+
+def test_a_child_with_a_session_of_its_own_keeps_no_backup_beyond_its_time(site) -> None:
+    run = "echo half; setsid sleep 600 & echo $! > child; exec sleep 600"
+    try:
+        fails(site, f"command: {{run: [sh, -c, '{run}'], timeout: 1s}}", ["did not end within 1s"])
+    finally:
+        os.kill(int((site.top / "child").read_text()), signal.SIGKILL)
+
+
+def test_what_a_command_left_behind_is_told_and_heard_out(site, stop_at_end) -> None:
+    """A filter in the background may well print the end of the dump."""
+    late = "while ! test -e go; do sleep 0.1; done; echo late"
+    with_asset(site, f"command: {{run: [sh, -c, '({late}) & echo early']}}")
+    running = site.start("backup", "wrong")
+    stop_at_end.append(running)
+    while "has ended, but its output is held open by sh (process" not in (
+        line := running.stderr.readline()
+    ):
+        assert line, "it ended without a word of that"
+    (site.top / "go").touch()
+    assert running.wait(60) == 0
+    site.run("restore", "wrong", "--to", site.top / "back")
+    assert (site.top / "back").read_text() == "early\nlate\n"
 
 
 def test_the_last_words_of_a_command_are_shown_and_not_all_of_them(site) -> None:

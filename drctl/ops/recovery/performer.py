@@ -4,7 +4,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from drctl.clock import Clock
@@ -18,7 +18,6 @@ from drctl.ops.recovery.process import Programs
 from drctl.ops.recovery.returning import Returning, View, Views, looking
 from drctl.ops.recovery.runner import Control, Outcome
 from drctl.ops.restore import RestoreResult, restore
-from drctl.removing import remove_all
 from drctl.repository.reader import Reader
 from drctl.started import born
 from drctl.units import count, show_bytes, show_seconds
@@ -117,16 +116,16 @@ class Acting:
         """What this run put there before, and did not finish, goes. Anything else stays: it is
         set aside where the plan says so, or refuses the restore."""
         journal = self._place.journal
+        spot = asset.spot
         is_ours = any(e["event"] == "claimed" and e["to"] == asset.to for e in journal.events())
         if is_ours:
-            remove(asset.to)
-        elif asset.existing == "set_aside" and is_there(asset.to):
-            aside = f"{asset.to.rstrip('/')}.before-{self._place.run_id}"
-            os.rename(asset.to, aside)
-            self._place.report.emit(Notice("warning", f"{asset.to} is now {aside}"))
-        elif is_there(asset.to):
+            spot.remove()
+        elif asset.existing == "set_aside":
+            for before, now in spot.set_aside(f".before-{self._place.run_id}"):
+                self._place.report.emit(Notice("warning", f"{before} is now {now}"))
+        elif found := spot.standing():
             raise TargetRefused(
-                f"{asset.to} is there already, and nothing is overwritten",
+                f"{', '.join(found)} is there already, and nothing is overwritten",
                 hint="move it away, or say 'existing: set_aside' in its step",
             )
         journal.append("claimed", step=asset.name, to=asset.to)
@@ -211,22 +210,3 @@ def _facts(done: RestoreResult, asset: Returning) -> dict[str, object]:
         "seconds": round(done.seconds, 3),
         "not_as_saved": [f"{p.path}: {p.what}" for p in done.problems[:20]],
     }
-
-
-def is_there(path: str) -> bool:
-    """Something that a restore would destroy: an empty directory is nothing."""
-    if os.path.isdir(path) and not os.path.islink(path):
-        return bool(os.listdir(path))
-    return os.path.lexists(path)
-
-
-def remove(path: str) -> None:
-    """Take away what was restored, and what stands beside a single file for its sake."""
-    if os.path.isdir(path) and not os.path.islink(path):
-        left = remove_all(path)
-        if left and is_there(path):
-            raise TargetRefused(left, hint="mend that, and go on with 'drctl recover --resume'")
-        return
-    for suffix in ("", ".drctl-partial", "-wal", "-shm", "-journal"):
-        with suppress(FileNotFoundError):
-            os.unlink(path + suffix)

@@ -11,6 +11,7 @@ from drctl.engines.base import Probe, Standing, Target
 from drctl.errors import DrctlError
 from drctl.events import Reporter
 from drctl.model import Snapshot
+from drctl.ops.recovery.occupied import Spot
 
 _LOOK_SECONDS = 0.1
 _LAST_LOOKS = 100  # for a question to end that is asked while all is taken down
@@ -18,15 +19,16 @@ _LAST_LOOKS = 100  # for a question to end that is asked while all is taken down
 
 @dataclass(frozen=True, slots=True)
 class Returning:
-    """`to`: where it is put. `counts_due`: what was counted at the consistent point. `make_hollow`
-    puts an empty asset of its kind somewhere, where the engine knows how. `is_marked`: the plan
-    has a marker written into it; `measurable_by`: what would let a drill tell how fresh it is.
+    """`spot`: where it is put. `counts_due`: what was counted at the consistent point.
+    `make_hollow` puts an empty asset of its kind somewhere, where the engine knows how.
+    `is_marked`: the plan has a marker written into it; `measurable_by`: what would let a drill tell
+    how fresh it is.
     `not_saved`: what the snapshot says itself it does not hold, as one sentence."""
 
     name: str
     snapshot: Snapshot
     root: Root
-    to: str
+    spot: Spot
     existing: Literal["refuse", "set_aside"]
     counts_due: Mapping[str, int]
     make_target: Callable[[Reporter], Target]
@@ -35,6 +37,10 @@ class Returning:
     is_marked: bool = False
     measurable_by: str = ""
     not_saved: str = ""
+
+    @property
+    def to(self) -> str:
+        return self.spot.to
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 opening any: which of them give a file, which are covered by others, which nobody needs any more."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 
@@ -25,19 +25,25 @@ class LogPiece:
 @dataclass(frozen=True, slots=True)
 class LogFile:
     """The least pieces that, one after the other, give a file from its beginning. A piece may reach
-    into the next one. `whole`: they give all of it. `reach`: where the last that is there ends."""
+    into the next one. `whole`: they give all of it. `reach`: where the last that is there ends.
+    `cut`: what is behind is of no use here, though it is there."""
 
     file: str
     pieces: tuple[LogPiece, ...]
     reach: int = 0
+    cut: int | None = None
 
     @property
     def size(self) -> int:
-        return self.pieces[-1].end if self.pieces else 0
+        end = self.pieces[-1].end if self.pieces else 0
+        return end if self.cut is None else min(end, self.cut)
 
     @property
     def whole(self) -> bool:
-        return bool(self.pieces) and self.pieces[-1].whole
+        return bool(self.pieces) and self.pieces[-1].whole and self.cut is None
+
+    def up_to(self, size: int) -> "LogFile":
+        return self if size >= self.size else replace(self, cut=size, reach=size)
 
     @property
     def is_torn(self) -> bool:

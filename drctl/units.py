@@ -80,6 +80,14 @@ def parse_instant(text: str, now_ns: int) -> int:
     return begins_ns + (999 if to_the_second[1] else 999_999_999)
 
 
+def begin_of(instant_ns: int) -> int:
+    """The begin of the second or microsecond whose end parse_instant gave: the instant itself."""
+    for unit_ns in (10**9, 1000):
+        if instant_ns % unit_ns == unit_ns - 1:
+            return instant_ns - (unit_ns - 1)
+    return instant_ns
+
+
 def show_bytes(size: float) -> str:
     """`1.2 GiB`."""
     for unit in ("B", "KiB", "MiB", "GiB"):

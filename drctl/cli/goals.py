@@ -8,7 +8,9 @@ import click
 from drctl.engines import engine
 from drctl.engines.base import Goal
 from drctl.errors import UsageError
-from drctl.repository.catalog import Catalog
+from drctl.model import Snapshot
+from drctl.repository.catalog import Catalog, usable_from
+from drctl.units import begin_of
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _KINDS = ("lsn", "name", "transaction", "gtid")
@@ -30,15 +32,15 @@ def goal_options(function: _F) -> _F:
     )(function)
 
 
-def goal_of(kind: str, at_ns: int | None, until: str | None, timeline: str) -> Goal:
+def goal_of(picked: Snapshot, at_ns: int | None, until: str | None, timeline: str) -> Goal:
     """What a person asks for. An engine with a log goes to its end, to the time, or to the point;
     with a point, the time only picks the snapshot. Raises UsageError."""
-    if not engine(kind).has_log:
+    if not engine(picked.engine).has_log:
         if until or timeline != "latest":
-            raise UsageError(f"a snapshot of the engine {kind} has no log to replay")
+            raise UsageError(f"a snapshot of the engine {picked.engine} has no log to replay")
         return Goal()
     if until is None:
-        return Goal("time", str(at_ns), timeline) if at_ns is not None else Goal(timeline=timeline)
+        return Goal(timeline=timeline) if at_ns is None else _to_time(picked, at_ns, timeline)
     if until in {"immediate", "latest"}:
         return Goal(cast(_Kind, until), timeline=timeline)
     word, _, value = until.partition(":")
@@ -49,6 +51,15 @@ def goal_of(kind: str, at_ns: int | None, until: str | None, timeline: str) -> G
             "immediate; for a time there is --at",
         )
     return Goal(cast(_Kind, word), value, timeline)
+
+
+def _to_time(picked: Snapshot, at_ns: int, timeline: str) -> Goal:
+    """To the begin of a second that was named: not a commit of that second comes back, which may be
+    the mistake itself. A snapshot that was whole only within it comes back as it is."""
+    begin_ns = begin_of(at_ns)
+    if usable_from(picked) > begin_ns:
+        return Goal("immediate", timeline=timeline)
+    return Goal("time", str(begin_ns), timeline)
 
 
 def named_point(found: Catalog, until: str | None) -> int | None:

@@ -75,7 +75,7 @@ def returning(
     wiring = opened.wiring
     snapshot = opened.pick(snapshot_name or name, at_ns)
     root = opened.root(snapshot)
-    goal = goal_of(snapshot.engine, at_ns, None, "latest") if at_ns is not None else LATEST
+    goal = goal_of(snapshot, at_ns, None, "latest") if at_ns is not None else LATEST
 
     def target(_: Reporter) -> Target:
         return opened.target(snapshot, root, to, goal)

@@ -67,7 +67,7 @@ def command(
         context.interrupted_hint = f"{to} is not whole: remove it and restore again"
         return _conclude_all(context, restore_group.restored(opened, snapshot, to, at_ns), to)
     picked = opened.pick(snapshot, named_point(opened.found, until) if at_ns is None else at_ns)
-    goal = goal_of(picked.engine, at_ns, until, timeline)
+    goal = goal_of(picked, at_ns, until, timeline)
     if at_ns is None and picked.asset == snapshot:
         picked = opened.leading_to(picked, goal)
     if database:

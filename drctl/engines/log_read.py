@@ -1,6 +1,7 @@
 """Reading a log that somebody else is writing meanwhile."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from drctl.engines.base import Log
@@ -24,6 +25,7 @@ def as_it_is(log: Log, file: LogFile, read: Callable[[LogFile], _T]) -> tuple[Lo
         return file, read(file)
     except IntegrityError:
         now = by_file(log.pieces()).get(file.file)
+        now = now and replace(now, cut=file.cut)
         if now is None or now.pieces == file.pieces or now.size < file.size:
             raise
         return now, read(now)

@@ -92,6 +92,7 @@ def assemble(log: Log, file: LogFile, segment_bytes: int) -> bytes:
     data = bytearray()
     for piece in file.pieces:
         data[piece.offset :] = log.read(piece)
+    del data[file.size :]
     if layout.SEGMENT.fullmatch(file.file):
         if file.whole and len(data) != segment_bytes:
             raise IntegrityError(

@@ -42,6 +42,7 @@ class Way:
     files: list[LogFile]
     histories: list[LogFile]
     gap: StorageError | None
+    doubt: str = ""
 
     @property
     def target_timeline(self) -> str:
@@ -66,7 +67,29 @@ def way(facts: Facts, goal: Goal, log: Log | None) -> Way:
     chosen, gap = wal.needed(base, files, timeline, histories.get(timeline, []), last)
     if gap and goal.kind in {"latest", "lsn"}:
         raise gap
-    return Way(base, timeline, chosen, kept, gap)
+    doubt = _doubt(goal, timeline, histories, files, base)
+    return Way(base, timeline, chosen, kept, gap, doubt)
+
+
+def _doubt(
+    goal: Goal,
+    timeline: int,
+    histories: Mapping[int, wal.Forks],
+    files: dict[str, LogFile],
+    base: wal.Base,
+) -> str:
+    """A time from before the timeline was stored may have been another one's: of the server as it
+    was before it was set back, or before a standby took over that lacked its newest commits."""
+    if goal.kind != "time" or goal.timeline != "latest":
+        return ""
+    forks = [fork for fork in histories.get(timeline, []) if fork[0] >= base.timeline]
+    older = wal.going_beyond(files, forks, base.segment_bytes)
+    if not older or int(goal.value) >= wal.begun_at_ns(timeline, files):
+        return ""
+    return (
+        f"timeline {timeline} is followed, which was stored only after that time; what the server "
+        f"held then may be on timeline {older[-1]}: 'restore --timeline {older[-1]}' brings that"
+    )
 
 
 def _text(log: Log, file: LogFile, segment_bytes: int) -> str:

@@ -201,6 +201,8 @@ class PostgresTarget:
             return goal, "current", []
         found = seek.way(self._facts, goal, self._around.log)
         seek.refuse_missing(found, self._facts, self._around)
+        if found.doubt:
+            self._tell_log("warning", found.doubt)
         return goal, found.target_timeline, [*found.files, *found.histories]
 
     def _put_wal(self, files: list[LogFile]) -> list[Problem | None]:

@@ -4,7 +4,7 @@ Pure reckoning over names: a segment's name is its timeline, then its number; a 
 where each timeline left its parent.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -85,66 +85,87 @@ def needed(
     """The segments that replay along a timeline needs after the snapshot, up to the end of the log
     or to `last_lsn`. Where one is missing in the middle they end, and the gap is told: PostgreSQL
     would take it for the end of the log, and silently lose the rest."""
-    found = _numbered(base, files, timeline, forks)
+    found = _chosen(files, _stretches(base, timeline, forks), base.segment_bytes)
     last = max(found, default=base.reached)
-    torn = last if any(file.is_torn for file in found.get(last, {}).values()) else None
     if last_lsn is not None:
-        _refuse_beyond(last_lsn, _end(base, last, found.get(last, {}).values()), base)
-        last = min(last, last_lsn // base.segment_bytes)
+        _refuse_beyond(last_lsn, _end(base, last, found.get(last)), base)
+    goal = last if last_lsn is None else min(last, last_lsn // base.segment_bytes)
     chosen: list[LogFile] = []
-    for number in range(base.reached, last + 1):
-        here = found.get(number, {})
-        chosen += list(here.values())
-        ends_here = number == last and number != torn
-        if number > base.reached and (gap := _gap(number, here.values(), may_end=ends_here)):
-            return chosen, gap
+    for number in range(base.reached, goal + 1):
+        here = found.get(number)
+        chosen += [here] if here else []
+        is_enough = here and (here.whole or (number == goal and _ends(here, number, base, last_lsn)))
+        if number > base.reached and not is_enough:
+            return chosen, _gap(number, here)
     return chosen, None
 
 
-def _numbered(
-    base: Base, files: dict[str, LogFile], timeline: int, forks: Forks
-) -> dict[int, dict[int, LogFile]]:
-    """The segments on the way, by number and timeline. What an old server wrote after its timeline
-    was left is not on it."""
-    found: dict[int, dict[int, LogFile]] = {}
+def _ends(file: LogFile, number: int, base: Base, last_lsn: int | None) -> bool:
+    """Whether replay may end in this segment."""
+    if last_lsn is None:
+        return not file.is_torn
+    return number * base.segment_bytes + file.size >= last_lsn
+
+
+Stretch = tuple[int, int, int]  # a timeline, where it begins, where it was left
+
+
+def _stretches(base: Base, timeline: int, forks: Forks) -> list[Stretch]:
+    """The way from the base along the timelines, oldest first."""
+    ends = [*(fork for fork in forks if fork[0] >= base.timeline), (timeline, 1 << 64)]
+    begins = [0, *(left for _, left in ends)]
+    return [(each, begin, left) for (each, left), begin in zip(ends, begins, strict=False)]
+
+
+def _chosen(
+    files: dict[str, LogFile], way: Iterable[Stretch], segment_bytes: int
+) -> dict[int, LogFile]:
+    """One file for each segment, by number. Where a timeline was left in a segment, the next one
+    has a copy of its begin: that one, if it reaches as far; else the older up to where it was left.
+    What an old server wrote behind that is not on the way."""
+    found: dict[int, LogFile] = {}
+    for timeline, begin, left in way:
+        for name, file in files.items():
+            if not layout.SEGMENT.fullmatch(name) or int(name[:8], 16) != timeline:
+                continue
+            number = number_of(name, segment_bytes)
+            at = number * segment_bytes
+            usable = file.up_to(max(0, left - at))
+            if usable.size > max(0, begin - at) or (usable.size and number not in found):
+                found[number] = usable
+    return found
+
+
+def going_beyond(files: dict[str, LogFile], forks: Forks, segment_bytes: int) -> list[int]:
+    """The timelines whose stored log goes on behind where they were left."""
+    ends: dict[int, int] = {}
     for name, file in files.items():
-        if layout.SEGMENT.fullmatch(name) and file.size:
-            number, of = number_of(name, base.segment_bytes), int(name[:8], 16)
-            if of in _timelines_at(number, base, timeline, forks):
-                found.setdefault(number, {})[of] = file
-    return found
+        if layout.SEGMENT.fullmatch(name):
+            end = number_of(name, segment_bytes) * segment_bytes + file.size
+            ends[int(name[:8], 16)] = max(end, ends.get(int(name[:8], 16), 0))
+    return [timeline for timeline, left in forks if ends.get(timeline, 0) > left]
 
 
-def _timelines_at(number: int, base: Base, timeline: int, forks: Forks) -> set[int]:
-    """The timelines that have a segment of this number as a part of the way. Where a timeline was
-    left in a segment, the next one has it, too, and either may do."""
-    way = [*(f for f in forks if f[0] >= base.timeline), (timeline, (1 << 64) - 1)]
-    found, begin = set(), 0
-    for each, left in way:
-        if begin // base.segment_bytes <= number <= left // base.segment_bytes:
-            found.add(each)
-        begin = left
-    return found
+def begun_at_ns(timeline: int, files: dict[str, LogFile]) -> int:
+    """When the first piece of a timeline that is still there was stored; 0: there is none."""
+    own = (file for name, file in files.items() if name.startswith(f"{timeline:08X}"))
+    return min((piece.stored_at_ns for file in own for piece in file.pieces), default=0)
 
 
-def _gap(number: int, usable: Collection[LogFile], *, may_end: bool) -> StorageError | None:
-    """None: the segment is as it must be."""
-    if any(file.whole for file in usable) or (usable and may_end):
-        return None
-    names = ", ".join(file.file for file in usable)
-    what = f"segment {names} is not whole" if names else f"segment number {number:X} is missing"
+def _gap(number: int, here: LogFile | None) -> StorageError:
+    name = f"segment {here.file} is not whole" if here else f"segment number {number:X} is missing"
     return StorageError(
-        f"the log has a gap: {what}, though later ones are there",
+        f"the log has a gap: {name}, though later ones are there",
         hint="another repository of the plan may hold it (--from); or restore up to before the "
         "gap, with --at or --until, or --until immediate for the snapshot alone",
     )
 
 
-def _end(base: Base, last: int, files: Iterable[LogFile]) -> int:
+def _end(base: Base, last: int, file: LogFile | None) -> int:
     """Where the log ends; what the snapshot brings is whole."""
-    if last <= base.reached:
+    if file is None or last <= base.reached:
         return (base.reached + 1) * base.segment_bytes
-    return last * base.segment_bytes + max(file.size for file in files)
+    return last * base.segment_bytes + file.size
 
 
 def _refuse_beyond(lsn: int, end: int, base: Base) -> None:

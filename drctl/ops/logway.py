@@ -1,7 +1,7 @@
 """How far the log behind a snapshot goes without a gap, by the names of what is stored alone.
 
-A segment of WAL is named by its timeline and its place in the log, a binlog by its number. Which
-timeline is followed is not asked: a place is filled by any of them.
+A segment of WAL is named by its timeline and its place in the log, a binlog by its number. A restore
+follows the newest timeline: what an older one wrote behind where the newer begins leads nowhere.
 """
 
 import re
@@ -67,7 +67,7 @@ def along(snapshot: Snapshot, pieces: Iterable[LogPiece]) -> Way:
     files = [file for name, file in by_file(pieces).items() if name >= first]
     number_of = _numbering(files)
     numbered: dict[int, list[LogFile]] = {}
-    for file in files:
+    for file in _followed(files, first):
         if (number := number_of(file.file)) is not None:
             numbered.setdefault(number, []).append(file)
     begin = number_of(first)
@@ -75,6 +75,20 @@ def along(snapshot: Snapshot, pieces: Iterable[LogPiece]) -> Way:
         return Way()
     brought = number_of(snapshot.facts.get("log_reached", ""))
     return _walk(numbered, begin, begin - 1 if brought is None else brought)
+
+
+def _followed(files: list[LogFile], first: str) -> Iterator[LogFile]:
+    """Without the segments of timelines that were left before them. Where a timeline begins, its own
+    segment holds what the older one's does."""
+    begins: dict[str, str] = {}
+    for file in files:
+        if _SEGMENT.fullmatch(file.file) and file.file[8:] >= first[8:]:
+            timeline, place = file.file[:8], file.file[8:]
+            begins[timeline] = min(place, begins.get(timeline, place))
+    for file in files:
+        newer = (place for timeline, place in begins.items() if timeline > file.file[:8])
+        if not _SEGMENT.fullmatch(file.file) or all(file.file[8:] < place for place in newer):
+            yield file
 
 
 def _numbering(files: list[LogFile]) -> Callable[[str], int | None]:

@@ -12,7 +12,7 @@ from drctl.model import Snapshot
 from drctl.repository import names
 from drctl.repository.repository import Repository
 from drctl.repository.retention import CLOCKS_DIFFER_NS
-from drctl.units import show_instant
+from drctl.units import begin_of, show_instant
 
 _T = TypeVar("_T")
 _PARTS = 64
@@ -153,6 +153,12 @@ def usable_from(found: Snapshot) -> int:
     return int(told) if told.isdigit() else found.consistent_at_ns
 
 
+def serves(found: Snapshot, at_ns: int) -> bool:
+    """Whether it, or the log that goes on behind it, leads to an instant. A log leads to the begin of
+    a second that was named; the listing's second means the snapshot."""
+    return usable_from(found) <= (begin_of(at_ns) if found.facts.get("log_stream") else at_ns)
+
+
 def before(catalog: Catalog, picked: Snapshot) -> list[Snapshot]:
     """A snapshot, and the sound ones before it whose log is the same one; newest first."""
     of_asset = catalog.of(picked.asset)
@@ -169,7 +175,7 @@ def _newest_sound(found: list[Snapshot]) -> Snapshot:
 
 
 def _not_after(found: Snapshot, at_ns: int | None) -> Snapshot:
-    if at_ns is not None and usable_from(found) > at_ns:
+    if at_ns is not None and not serves(found, at_ns):
         raise UsageError(
             f"snapshot {found.short} is newer than the time asked for",
             hint="name the asset instead of a snapshot, or leave out --at",
@@ -187,7 +193,7 @@ def _newest(
         )
     if at_ns is None:
         return _newest_sound(list(found))
-    before = [s for s in found if usable_from(s) <= at_ns]
+    before = [s for s in found if serves(s, at_ns)]
     if not before:
         raise UsageError(
             f"no snapshot of {asset} is as old as {show_instant(at_ns)}",

@@ -37,6 +37,9 @@ BASE = snapshot(log_first=f"{1:08X}{0:08X}{253:08X}", log_reached=f"{1:08X}{0:08
         ([segment(255, 1, whole=False), segment(256, 2)], 1, "0000000100000000000000FF is not"),
         # A promotion: the segment in which the timeline was left is there on both.
         ([segment(255, 1, whole=False), segment(255, 2, 2), segment(256, 3, 2)], 3, ""),
+        # What a lost primary wrote behind the promotion is not followed, and hides no gap.
+        ([segment(255, 1), segment(256, 9), segment(255, 2, 2, whole=False)], 2, ""),
+        ([segment(255, 1), segment(256, 9), segment(255, 2, 2), segment(257, 3, 2)], 2, "is miss"),
         # Older ones are no concern of this snapshot.
         ([segment(3, 9), segment(255, 1)], 1, ""),
     ],

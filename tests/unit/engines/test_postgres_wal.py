@@ -43,7 +43,24 @@ def test_what_a_lost_primary_wrote_beyond_the_promotion_is_no_gap_in_the_new_way
     files = segments(*LOST_PRIMARY, (2, 5, False))
     chosen, gap = needed(BASE, files, 2, WAY[:1], None)
     assert gap is None
-    assert [file.file for file in chosen] == [*list(files)[:3], list(files)[-1]]
+    assert [file.file for file in chosen] == [*list(files)[:2], list(files)[-1]]
+
+
+def test_an_old_timelines_segment_is_cut_where_it_was_left() -> None:
+    """Until the new one's own copy of that segment is stored as far."""
+    (*_, last), gap = needed(BASE, segments(*LOST_PRIMARY), 2, WAY[:1], None)
+    assert (last.file[:8], last.size, last.whole, gap) == ("00000001", 10, False, None)
+    files = segments(*LOST_PRIMARY, (2, 6, False))
+    _, gap = needed(BASE, files, 2, WAY[:1], None)
+    assert gap is not None, "the rest of that segment was never stored"
+    assert "000000010000000000000005 is not whole" in gap.what
+
+
+def test_a_position_in_a_segment_that_is_stored_in_part_is_refused_behind_that_part() -> None:
+    files = segments((1, 3, False), (1, 4, True))
+    near, far = 3 * EACH + 100, 3 * EACH + EACH // 2
+    assert needed(BASE, files, 1, [], near)[1] is None
+    assert needed(BASE, files, 1, [], far)[1] is not None
 
 
 def test_the_lost_primarys_own_way_goes_to_its_end() -> None:

@@ -4,7 +4,7 @@ Pure reckoning over names: a segment's name is its timeline, then its number; a 
 where each timeline left its parent.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -94,7 +94,9 @@ def needed(
     for number in range(base.reached, goal + 1):
         here = found.get(number)
         chosen += [here] if here else []
-        is_enough = here and (here.whole or (number == goal and _ends(here, number, base, last_lsn)))
+        is_enough = here and (
+            here.whole or (number == goal and _ends(here, number, base, last_lsn))
+        )
         if number > base.reached and not is_enough:
             return chosen, _gap(number, here)
     return chosen, None

@@ -1,7 +1,7 @@
 """How far the log behind a snapshot goes without a gap, by the names of what is stored alone.
 
-A segment of WAL is named by its timeline and its place in the log, a binlog by its number. A restore
-follows the newest timeline: what an older one wrote behind where the newer begins leads nowhere.
+A segment of WAL is named by its timeline and its place in the log, a binlog by its number. A
+restore follows the newest timeline: what an older one wrote behind its begin leads nowhere.
 """
 
 import re
@@ -78,8 +78,8 @@ def along(snapshot: Snapshot, pieces: Iterable[LogPiece]) -> Way:
 
 
 def _followed(files: list[LogFile], first: str) -> Iterator[LogFile]:
-    """Without the segments of timelines that were left before them. Where a timeline begins, its own
-    segment holds what the older one's does."""
+    """Without the segments of timelines that were left before them. Where a timeline begins, its
+    own segment holds what the older one's does."""
     begins: dict[str, str] = {}
     for file in files:
         if _SEGMENT.fullmatch(file.file) and file.file[8:] >= first[8:]:

@@ -154,8 +154,8 @@ def usable_from(found: Snapshot) -> int:
 
 
 def serves(found: Snapshot, at_ns: int) -> bool:
-    """Whether it, or the log that goes on behind it, leads to an instant. A log leads to the begin of
-    a second that was named; the listing's second means the snapshot."""
+    """Whether it, or the log that goes on behind it, leads to an instant. A log leads to the begin
+    of a second that was named; where there is none, that second means the snapshot."""
     return usable_from(found) <= (begin_of(at_ns) if found.facts.get("log_stream") else at_ns)
 
 

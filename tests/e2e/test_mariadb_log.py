@@ -328,7 +328,7 @@ def test_a_log_that_lacks_a_piece_or_has_a_damaged_one_never_gives_wrong_data(
     assert f"the log has a gap: {names[-2]} is missing" in done.stderr
 
 
-def test_nothing_is_ever_replayed_twice_and_passwords_that_come_along_do_not_stop_it(
+def test_nothing_is_ever_replayed_twice_and_passwords_and_events_that_come_along_do_not_stop_it(
     kept, maria, writer
 ) -> None:
     kept.json("backup")
@@ -337,6 +337,7 @@ def test_nothing_is_ever_replayed_twice_and_passwords_that_come_along_do_not_sto
         writer.end()
         file, size = position(maria)
         maria.ask("set password for root@localhost = password('came along')")
+        maria.ask("create event shop.each_second on schedule every 1 second do set @a = 1")
         stream.wait_until_stored(file, size + 100)
     kept.run("restore", "shop", "--to", "back")
     done = kept.run("restore", "shop", "--to", "back", code=9)

@@ -84,6 +84,7 @@ class Stage:
         self.cluster = Cluster(give(top / "live"), conf=CONF + conf).init().up()
         self.site = site
         self.following: subprocess.Popen[str] | None = None
+        self.told = ""
         (top / "home").mkdir()
 
     def protect(self, **settings: Any) -> None:
@@ -122,7 +123,7 @@ class Stage:
     def rows_back(self, *words: str) -> list[int]:
         """Restore and ask what is there."""
         name = f"back-{random.randrange(10**9)}"
-        self.site.run("restore", "orders", "--to", self.site.top / name, *words)
+        self.told = self.site.run("restore", "orders", "--to", self.site.top / name, *words).stderr
         with standing(self.site.top / name, self.site.top / f"{name}-up") as back:
             return [row[0] for row in back.sql("select id from load order by id")]
 
@@ -516,9 +517,12 @@ def test_a_standby_may_take_over_that_lacks_what_was_stored(
         stage.cluster.sql("insert into load select max(id) + 1 from load")
         stage.cluster.sql("select pg_switch_wal()")
     stage.stored_to(stage.now_lsn())
+    before = datetime.now().astimezone().isoformat()
     assert "it may lack commits that 'restore --timeline 1' brings" in take_over(standby, stage)
     both = [*range(1, load.committed + 1)]
     assert stage.rows_back() == [*both, 1000000]
+    assert stage.rows_back("--at", before) == both
+    assert "'restore --timeline 1' brings that" in stage.told
     lost = [*range(2000000, 2000001 + closed_segments)]
     assert stage.rows_back("--timeline", "1") == [*both, *lost]
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from drctl.units import (
     DURATION_PATTERN,
     SIZE_PATTERN,
+    begin_of,
     count,
     iso_instant,
     parse_duration,
@@ -216,3 +217,13 @@ def test_a_size_beyond_all_sense_is_refused_like_any_other(text) -> None:
 def test_a_time_beyond_all_sense_is_refused_like_any_other(text) -> None:
     with pytest.raises(ValueError, match="is not a"):
         parse_instant(text, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "begin"),
+    [("12:00:00Z", 0), ("12:00:00.25Z", 250_000_000), ("12:00:00.000007Z", 7_000)],
+)
+def test_a_log_is_replayed_to_the_begin_of_what_was_named(text: str, begin: int) -> None:
+    at_ns = parse_instant(f"2026-03-01T{text}", 0)
+    assert begin_of(at_ns) % 10**9 == begin
+    assert begin_of(begin_of(at_ns)) == begin_of(at_ns)

@@ -335,9 +335,9 @@ def test_nothing_is_ever_replayed_twice_and_passwords_and_events_that_come_along
     with streaming(kept) as stream:
         writer.wait_for(20)
         writer.end()
+        maria.ask("create event shop.each_second on schedule every 1 second do set @a = 1")
         file, size = position(maria)
         maria.ask("set password for root@localhost = password('came along')")
-        maria.ask("create event shop.each_second on schedule every 1 second do set @a = 1")
         stream.wait_until_stored(file, size + 100)
     kept.run("restore", "shop", "--to", "back")
     done = kept.run("restore", "shop", "--to", "back", code=9)

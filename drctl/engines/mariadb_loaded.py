@@ -33,7 +33,7 @@ def empty_server(at: str) -> Iterator[Private]:
     try:
         os.mkdir(datadir, mode=0o700)
         _install(datadir)
-        with private_server(datadir) as server:
+        with private_server(datadir, takes_in=True) as server:
             yield server
     finally:
         shutil.rmtree(datadir, ignore_errors=True)

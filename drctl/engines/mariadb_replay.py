@@ -293,13 +293,15 @@ def _run(datadir: str, way: Way) -> None:
     client = program(*CLIENT, package=PACKAGE, error=TargetRefused)
     words = (f"--start-position={way.begin}", f"--stop-position={way.end}")
     check = "--verify-binlog-checksum"
-    with private_server(datadir, ("--innodb-flush-log-at-trx-commit=2",)) as server:
+    options = ("--innodb-flush-log-at-trx-commit=2",)
+    with private_server(datadir, options, takes_in=True) as server:
         take = (client, *server.client_words, "--binary-mode")
         give = (reader, "--no-defaults", check, *words, *way.files)
         with running(give, stdout=-1) as said, running(take, stdin=said.output) as done:
             said.output.close()  # the client alone holds it: its end ends the reader, too
             took, gave = done.wait(), said.wait()
         if not took and not gave:
+            server.drop_account()
             server.stop()
     if took:
         raise _failed("mariadb", took, done.words)

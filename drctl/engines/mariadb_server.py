@@ -1,14 +1,19 @@
 """A MariaDB server put up on restored files, privately: a Unix socket in a directory of its own, no
 network, no binlog, no replication, no scheduled events, and no passwords, since only the owner of
 that directory can reach it.
+
+A server without passwords refuses whatever has to do with events, and a log or a dump may define
+some. So where one of these is put in, it has its accounts, and one more for as long as that takes.
 """
 
 import os
+import secrets
 import signal
 import stat
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from drctl.engines.child import Child, User, exit_words, running
@@ -27,44 +32,99 @@ _OPTIONS = (
     "--skip-networking",
     "--skip-log-bin",
     "--skip-slave-start",
-    "--skip-grant-tables",
-    "--event-scheduler=OFF",  # DISABLED would refuse a CREATE EVENT of the log
+    "--event-scheduler=OFF",
     "--innodb-buffer-pool-size=256M",
     "--max-allowed-packet=1G",
     "--secure-file-priv=",
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """`client` and `server`: the files that tell it to MariaDB's own client, and make it."""
+
+    user: str
+    password: str
+    client: str
+    server: str
+
+    @classmethod
+    def make(cls, own: str) -> "_Account":
+        made = cls(
+            f"drctl-{secrets.token_hex(6)}",
+            f"{secrets.token_urlsafe(24)}+aA1",  # of every kind that a plugin may ask for
+            os.path.join(own, "client.cnf"),
+            os.path.join(own, "account.sql"),
+        )
+        name = f"'{made.user}'@'localhost'"
+        _write(made.client, f"[client]\nuser={made.user}\npassword='{made.password}'\n")
+        _write(
+            made.server,
+            f"create user {name} identified by '{made.password}';\n"
+            f"grant all privileges on *.* to {name} with grant option;\n"
+            # Only who has this right may grant it, and who starts a server has none.
+            "insert into mysql.proxies_priv (host, user, proxied_host, proxied_user, with_grant,"
+            f" grantor) values ('localhost', '{made.user}', '', '', 1, '');\n"
+            "flush privileges;\n",
+        )
+        return made
+
+
+def _write(path: str, text: str) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+
+
 class Private:
     """A running private server."""
 
-    def __init__(self, socket: str, child: Child, shown: str) -> None:
+    def __init__(self, socket: str, child: Child, shown: str, account: _Account | None) -> None:
         self.socket = socket
         self._child = child
         self._shown = shown
+        self._account = account
 
     @property
     def client_words(self) -> tuple[str, ...]:
-        """For MariaDB's own client. Statements about rights need these to be loaded; who is in
-        already stays in."""
-        return (
-            "--no-defaults",
-            f"--socket={self.socket}",
-            "--user=root",
-            "--max-allowed-packet=1G",
-            "--init-command=flush privileges",
-        )
+        """For MariaDB's own client. Raises TargetRefused for a server that has no accounts: it
+        refuses a part of what a log or a dump holds."""
+        if not self._account:
+            raise TargetRefused(f"{self._shown}: nothing can be put into this server")
+        own = f"--defaults-file={self._account.client}"
+        return own, f"--socket={self.socket}", "--max-allowed-packet=1G"
 
     @contextmanager
     def connect(self) -> Iterator["Connection[Any]"]:
         """Raises pymysql's errors."""
         import pymysql
 
+        user, password = "root", ""
+        if self._account:
+            user, password = self._account.user, self._account.password
         made = pymysql.connect(
-            unix_socket=self.socket, user="root", charset="utf8mb4", autocommit=True
+            unix_socket=self.socket,
+            user=user,
+            password=password,
+            charset="utf8mb4",
+            autocommit=True,
         )
         with closing(made) as server:
             yield server
+
+    def drop_account(self) -> None:
+        """What is put up later has the accounts that were restored, and no other. Raises
+        TargetRefused."""
+        import pymysql
+
+        assert self._account  # noqa: S101 - who asks for accounts has one
+        try:
+            with self.connect() as server, server.cursor() as cursor:
+                cursor.execute("drop user %s@'localhost'", (self._account.user,))
+        except pymysql.MySQLError as error:
+            raise TargetRefused(
+                f"{self._shown}: account {self._account.user} is still there: {explain(error)}",
+                hint="remove what was restored, and restore it again",
+            ) from error
 
     def wait_until_up(self) -> None:
         """Raises TargetRefused when it ends instead."""
@@ -91,8 +151,7 @@ class Private:
         )
 
     def stop(self) -> None:
-        """A clean end, with everything on the disk. By a signal: what was restored may have brought
-        passwords along by now. Raises TargetRefused."""
+        """A clean end, with everything on the disk. Raises TargetRefused."""
         if self._child.poll() is None:
             os.kill(self._child.pid, signal.SIGTERM)
         try:
@@ -104,21 +163,25 @@ class Private:
 
 
 @contextmanager
-def private_server(datadir: str, options: tuple[str, ...] = ()) -> Iterator[Private]:
+def private_server(
+    datadir: str, options: tuple[str, ...] = (), *, takes_in: bool = False
+) -> Iterator[Private]:
     """Put the server up on `datadir` for as long as the block lasts, which should `stop` it at its
-    end. Raises TargetRefused."""
+    end. `takes_in`: a log or a dump will be put in. Raises TargetRefused."""
     mariadbd = program("mariadbd", "mysqld", package=PACKAGE, error=TargetRefused)
     user = server_user(datadir)
     with passing_directory() as own, _giving_back(datadir):
+        account = _Account.make(own) if takes_in else None
         if user:
-            os.chown(own, *user)
+            give_all(own, *user)
         socket = os.path.join(own, "socket")
         where = (*_arguments(datadir, own, socket), f"--basedir={basedir(mariadbd)}")
-        argv = (mariadbd, *where, *_OPTIONS, *options)
+        entry = f"--init-file={account.server}" if account else "--skip-grant-tables"
+        argv = (mariadbd, *where, *_OPTIONS, entry, *options)
         if user is None and os.geteuid() == 0:
             argv += ("--user=root",)
         with running(argv, user=user, cwd="/") as child:
-            server = Private(socket, child, datadir)
+            server = Private(socket, child, datadir, account)
             server.wait_until_up()
             yield server
 

@@ -294,7 +294,7 @@ def test_a_gap_before_the_newest_file_alone_is_never_the_end_of_the_log(kept, ma
     _, found = restored(kept, "--until", f"gtid:{before}")
     with found as up:
         assert up.query("select max(id) from own.t") == (("1",),)
-    assert f"{file} is not whole" in kept.run("status").stdout.replace("\n    ", " ")
+    assert f"{file} is not whole" in kept.run("status", code=10).stdout.replace("\n    ", " ")
     assert f"{file} is not whole" in kept.run("verify", code=6).stderr
     kept.json("backup")
     kept.run("verify")
@@ -335,7 +335,8 @@ def test_nothing_is_ever_replayed_twice_and_passwords_and_events_that_come_along
     with streaming(kept) as stream:
         writer.wait_for(20)
         writer.end()
-        maria.ask("create event shop.each_second on schedule every 1 second do set @a = 1")
+        maria.ask("create database ticking")
+        maria.ask("create event ticking.each_second on schedule every 1 second do set @a = 1")
         file, size = position(maria)
         maria.ask("set password for root@localhost = password('came along')")
         stream.wait_until_stored(file, size + 100)
@@ -344,6 +345,8 @@ def test_nothing_is_ever_replayed_twice_and_passwords_and_events_that_come_along
     assert "is not empty" in done.stderr
     with standing(kept.top / "back") as up:
         assert len(ids(up)) == len(writer.done_ns)
+        assert up.query("select name from mysql.event") == (("each_second",),)
+        assert up.query("select user from mysql.user where user like 'drctl-%'") == ()
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from drctl.engines.base import Item, PlainItem, Surroundings
 from drctl.engines.child import exit_words, running
 from drctl.engines.mariadb_client import Access
 from drctl.engines.mariadb_looked import HELD, Looked, Said, block_bytes, hint_of, is_overtaken
+from drctl.engines.mariadb_series import LogBehind
 from drctl.engines.tree_look import reason, to_entry
 from drctl.errors import SourceError
 from drctl.events import Notice
@@ -49,18 +50,15 @@ class BaseSource:
                 looked = Looked(server, self._asset, self._around)
             tool = looked.tool()
             looked.check_room(self._around.scratch)
+            log = LogBehind(self._access, self._asset, self._around, looked)
             self._copy(tool, copy)
             capture = _Capture(copy, self._held_at_ns, looked, self._asset)
-            self._name_the_log(capture, looked)
+            facts, private = log.of(capture.position)
+            capture.facts |= facts
+            capture.private_facts |= private
             yield capture
         finally:
             shutil.rmtree(copy, ignore_errors=True)
-
-    def _name_the_log(self, capture: "_Capture", looked: Looked) -> None:
-        """Where a restore goes on from the snapshot, and the first file that this needs."""
-        if self._around.open_log and capture.position:
-            stream = self._around.open_log(looked.identity).stream
-            capture.facts |= {"log_stream": stream, "log_first": capture.position["file"]}
 
     def _copy(self, tool: str, copy: str) -> None:
         for attempt in range(1, _ATTEMPTS + 1):

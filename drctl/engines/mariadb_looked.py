@@ -48,6 +48,10 @@ class Looked:
         }
         self._check(around)
 
+    @property
+    def has_binlog(self) -> bool:
+        return self._variables["log_bin"] == "ON"
+
     def _check(self, around: Surroundings) -> None:
         if not os.path.isdir(self.datadir):
             raise SourceError(
@@ -56,7 +60,7 @@ class Looked:
                 hint="run drctl on the server's host as root or as the server's user, "
                 "or say 'dump: true'",
             )
-        if self._variables["log_bin"] != "ON":
+        if not self.has_binlog:
             what = f"{self._asset}: log_bin is off: it can be restored to its snapshots only"
             around.report.emit(Notice("warning", what))
         elif self._variables["sync_binlog"] != "1":

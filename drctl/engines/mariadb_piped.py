@@ -18,6 +18,7 @@ from drctl.engines.buffered import Buffered
 from drctl.engines.child import Child, exit_words, running
 from drctl.engines.mariadb_client import Access
 from drctl.engines.mariadb_looked import HELD, LOCKING, Looked, Said, hint_of
+from drctl.engines.mariadb_series import LogBehind
 from drctl.engines.piped_files import Files
 from drctl.engines.tree_look import reason
 from drctl.engines.xbstream import Part, parts
@@ -43,8 +44,9 @@ class PipedSource:
         with self._access.connect() as server:
             looked = Looked(server, self._asset, self._around)
         tool = looked.tool()
+        log = LogBehind(self._access, self._asset, self._around, looked)
         with ExitStack() as stack:
-            yield _Capture(tool, looked, self._access, self._asset, self._around, stack)
+            yield _Capture(tool, looked, log, self._access, self._asset, self._around, stack)
 
 
 class _Capture:
@@ -54,6 +56,7 @@ class _Capture:
         self,
         tool: str,
         looked: Looked,
+        log: LogBehind,
         access: Access,
         asset: str,
         around: Surroundings,
@@ -61,6 +64,8 @@ class _Capture:
     ) -> None:
         self._tool = tool
         self._looked = looked
+        self._log = log
+        self._log_facts: tuple[dict[str, str], dict[str, str]] = ({}, {})
         self._access = access
         self._asset = asset
         self._around = around
@@ -73,16 +78,11 @@ class _Capture:
 
     @property
     def facts(self) -> dict[str, str]:
-        position = self._said.position()
-        found = {**self._looked.facts, **self._said.facts()}
-        if self._around.open_log and position:
-            found["log_stream"] = self._around.open_log(self._looked.identity).stream
-            found["log_first"] = position["file"]
-        return found
+        return {**self._looked.facts, **self._said.facts(), **self._log_facts[0]}
 
     @property
     def private_facts(self) -> dict[str, str]:
-        return self._looked.private_facts(self._said.position())
+        return {**self._looked.private_facts(self._said.position()), **self._log_facts[1]}
 
     def items(self) -> Iterator[Item]:
         owner = os.stat(self._looked.datadir)
@@ -102,6 +102,7 @@ class _Capture:
             yield PlainItem(entry, file if file.size_hint else None)
         self.consistent_at_ns = self._held_at_ns
         self._said.facts()  # which refuses what is no whole copy
+        self._log_facts = self._log.of(self._said.position())
 
     # -- mariadb-backup -----------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from drctl.engines.child import exit_words, running
 from drctl.engines.log_read import as_it_is, files_of
 from drctl.engines.mariadb_binlog import Group, State
 from drctl.engines.mariadb_client import CLIENT, program
+from drctl.engines.mariadb_series import HEAD_BYTES, head_of
 from drctl.engines.mariadb_server import private_server
 from drctl.errors import IntegrityError, StorageError, TargetRefused, UsageError
 from drctl.events import Notice, Phase
@@ -34,6 +35,7 @@ class Position:
     file: str
     at: int
     state: State
+    head: str = ""  # see mariadb_series.head_of; empty in a snapshot of an older drctl
 
     @classmethod
     def of(cls, facts: dict[str, str]) -> "Position | None":
@@ -42,7 +44,8 @@ class Position:
         if not found:
             return None
         gtid = found.get("gtid", "")
-        return cls(found["file"], int(found["position"]), binlog.parse_state(gtid))
+        state, head = binlog.parse_state(gtid), facts.get("binlog_head", "")
+        return cls(found["file"], int(found["position"]), state, head)
 
     def is_past(self, domain: int, sequence: int) -> bool:
         return sequence <= self.state.get(domain, (0, 0))[1]
@@ -107,9 +110,36 @@ def refuse_missing(position: Position, log: Log, goal: Goal) -> None:
     Raises as `replay` does."""
     if goal.kind == "immediate":
         return
+    _refuse_another_series(position, log)
     if goal.kind not in {"latest", "time"} or _has_gap(position, files_of(log)):
         with passing_directory() as folder:
             find_way(position, log, goal, folder, keep=False)
+
+
+def _refuse_another_series(position: Position, log: Log) -> None:
+    """The beginning of the file in which the base stands is looked at alone: it is little."""
+    file = files_of(log).get(position.file)
+    if position.head and file and file.size >= position.at:
+        _, data = as_it_is(log, file, lambda now: _first_bytes(now, log, position.at))
+        if head_of(data, position.at) != position.head:
+            raise _another_series(position)
+
+
+def _first_bytes(file: LogFile, log: Log, wanted: int) -> bytes:
+    data = bytearray()
+    for piece in file.pieces:
+        if len(data) >= min(wanted, HEAD_BYTES):
+            break
+        data[piece.offset :] = log.read(piece)
+    return bytes(data)
+
+
+def _another_series(position: Position) -> StorageError:
+    return StorageError(
+        f"{position.file} in the repository is not the one that the snapshot was taken in: the "
+        "server's binlogs were begun anew (RESET MASTER, or a restored server)",
+        hint="--until immediate restores the snapshot alone; take a new base",
+    )
 
 
 def _has_gap(position: Position, stored: dict[str, LogFile]) -> bool:
@@ -133,6 +163,8 @@ def find_way(position: Position, log: Log, goal: Goal, folder: str, *, keep: boo
             _refuse_gap(name, file, stored, way)
             break
         file, path = as_it_is(log, file, lambda now: _fetch(now, log, folder))
+        if not way.files:
+            _check_where_it_begins(path, position)
         _follow(path, begin, state, way, wanted)
         if not keep:
             os.unlink(path)
@@ -142,6 +174,23 @@ def find_way(position: Position, log: Log, goal: Goal, folder: str, *, keep: boo
         name, begin = binlog.next_name(name), 4
     wanted.conclude(way)
     return way
+
+
+def _check_where_it_begins(path: str, position: Position) -> None:
+    """Nothing is replayed but from the very file in which the base stands. Snapshots of an older
+    drctl tell its transactions alone. Raises StorageError, IntegrityError."""
+    with open(path, "rb") as file:
+        if position.head:
+            if head_of(file.read(HEAD_BYTES), position.at) != position.head:
+                raise _another_series(position)
+            return
+        with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data, memoryview(data) as view:
+            state = binlog.state_before(view)
+            for group in binlog.groups(view[: position.at]):
+                state[group.domain] = (group.server, group.sequence)
+    both = state.keys() & position.state.keys()
+    if any(state[domain][1] != position.state[domain][1] for domain in both):
+        raise _another_series(position)
 
 
 class _Wanted:

@@ -7,24 +7,30 @@ what we do not have, as long as its binlogs are not purged.
 """
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
 
 from drctl.codec.limits import LOG_PIECE_MAX_BYTES
 from drctl.engines import mariadb_binlog as binlog
 from drctl.engines.base import LogSink, Surroundings
-from drctl.engines.mariadb_client import Access, Settings, ask, identity_of
+from drctl.engines.mariadb_client import Access, Settings, identity_of
 from drctl.engines.mariadb_marker import Marker
+from drctl.engines.mariadb_series import (
+    BEGUN_ANEW,
+    HEAD_BYTES,
+    Binlogs,
+    Series,
+    files_of,
+    find,
+    where_it_ends,
+)
 from drctl.engines.mariadb_wire import Part, follow, replica_id
 from drctl.errors import DrctlError, SourceError
 from drctl.events import Notice
-from drctl.logpieces import LogFile, by_file
+from drctl.logpieces import LogFile
 from drctl.units import parse_duration
-
-if TYPE_CHECKING:
-    from pymysql.connections import Connection
 
 Ended = Callable[[], bool]
 _NO_BINLOG = 1236
+_LOOK_SECONDS = 2.0  # whether the server's binlogs are still those that are followed
 
 
 class Follower:
@@ -42,16 +48,19 @@ class Follower:
 
         with Access(self._settings, self._around).connect(alive=True) as server:
             identity = identity_of(server)
+            binlogs = Binlogs(Access(self._settings, self._around), self._asset, "a stream")
             assert self._around.open_log  # noqa: S101 - a follower is given one
-            sink = self._around.open_log(identity)
-            file, position = self._begin(_files(server, self._asset), sink)
-            store = _Store(sink, self._around, parse_duration(self._settings.store_every))
-            store.open(file, position)
+            series = find(binlogs, self._around.open_log, identity)
+            file, position = self._begin(files_of(server, self._asset), series)
+            store = _Store(series.sink, self._around, parse_duration(self._settings.store_every))
+            store.open(file, position, series.head if file == series.file else b"")
+            watch = _Watch(binlogs, store, self._asset, self._around)
             try:
                 parts = follow(server, file, position, replica_id(self._asset, identity))
                 for part in self._telling(parts):
                     if ended():
                         return
+                    watch.look(part)
                     store.take(part)
                     self._mark()
             except pymysql.MySQLError as error:
@@ -80,35 +89,24 @@ class Follower:
             self._marked_at = float("inf")  # told once a connection
             self._warn(f"the marker was not written: {error.what}")
 
-    def _begin(self, files: dict[str, int], sink: LogSink) -> tuple[str, int]:
+    def _begin(self, files: dict[str, int], series: Series) -> tuple[str, int]:
         """Where the stored log ends; or the oldest binlog that the server still has."""
-        stored = by_file(sink.pieces())
-        if not stored:
+        if series.is_anew:
+            self._warn(f"{BEGUN_ANEW}: take a new base with 'drctl backup {self._asset}'")
+        if not series.stored:
             return next(iter(files)), 0
-        newest = stored[max(stored)]
-        wanted = binlog.next_name(newest.file) if newest.whole else newest.file
-        position = 0 if newest.whole else _event_end(newest)
+        wanted, size = where_it_ends(series.stored)
         if wanted in files:
-            if position > files[wanted]:
-                raise self._anew(wanted)
-            return wanted, position
+            return wanted, _event_end(series.stored[wanted]) if size else 0
         later = [name for name in files if name > wanted]
         if not later:
-            raise self._anew(wanted)
+            raise _begun_anew(self._asset)
         self._warn(
             f"the log has a gap: {wanted} was purged before it was stored; it goes on with "
             f"{later[0]}. No restore can cross the gap: take a new base with 'drctl backup "
             f"{self._asset}', and raise binlog_expire_logs_seconds"
         )
         return later[0], 0
-
-    def _anew(self, wanted: str) -> SourceError:
-        return SourceError(
-            f"{self._asset}: the server's binlogs do not continue what is stored: {wanted} is not "
-            "as it was",
-            hint="they were begun anew (RESET MASTER, or a restored server): give the asset a new "
-            "name in the plan, and take a new base",
-        )
 
     def _gone(self, error: Exception) -> SourceError:
         return SourceError(
@@ -118,6 +116,13 @@ class Follower:
 
     def _warn(self, what: str) -> None:
         self._around.report.emit(Notice("warning", f"{self._asset}: {what}"))
+
+
+def _begun_anew(asset: str) -> SourceError:
+    return SourceError(
+        f"{asset}: the server's binlogs were begun anew while they were followed",
+        hint="they are looked at again, and kept as a log of their own",
+    )
 
 
 def _event_end(file: LogFile) -> int:
@@ -132,14 +137,29 @@ def _event_end(file: LogFile) -> int:
     return at
 
 
-def _files(server: "Connection[Any]", asset: str) -> dict[str, int]:
-    """The server's binlogs, oldest first, with their sizes."""
-    if not int(ask(server, "select @@log_bin")[0][0]):
-        raise SourceError(
-            f"{asset}: log_bin is off: there is no binlog to be stored",
-            hint="set log_bin and restart the server, or leave out 'stream'",
-        )
-    return {str(row[0]): int(row[1]) for row in ask(server, "show binary logs")}
+class _Watch:
+    """A server that begins its binlogs anew does not tell those that follow it: it sends nothing
+    more, until a later file has the name that comes next."""
+
+    def __init__(self, binlogs: Binlogs, store: "_Store", asset: str, around: Surroundings) -> None:
+        self._binlogs = binlogs
+        self._store = store
+        self._asset = asset
+        self._clock = around.clock
+        self._looked_at = self._clock.monotonic_seconds()
+
+    def look(self, part: Part) -> None:
+        """Before a part is stored. Raises SourceError: it is to be begun again then."""
+        store = self._store
+        if part.file != store.file and not store.is_closed:
+            found = self._binlogs.beginning(store.file, len(store.head))
+            if found != store.head:
+                raise _begun_anew(self._asset)
+        elif self._clock.monotonic_seconds() - self._looked_at >= _LOOK_SECONDS:
+            self._looked_at = self._clock.monotonic_seconds()
+            files = self._binlogs.files()
+            if files.get(store.file, store.end) < store.end:
+                raise _begun_anew(self._asset)
 
 
 class _Store:
@@ -150,21 +170,28 @@ class _Store:
         self._clock = around.clock
         self._every_seconds = every_seconds
         self._stored_at = self._clock.monotonic_seconds()
-        self._file = ""
+        self.file = ""
+        self.head = b""  # how the file begins
         self._begin = 0  # of the window
         self._data = bytearray()
         self._stored = 0  # bytes of the window
-        self._is_closed = False
+        self.is_closed = False
 
-    def open(self, file: str, position: int) -> None:
-        """Go on at `position` of a file. One that begins has its magic."""
-        self._file, self._begin, self._stored = file, position, 0
+    @property
+    def end(self) -> int:
+        """How far the file came in."""
+        return self._begin + len(self._data)
+
+    def open(self, file: str, position: int, head: bytes = b"") -> None:
+        """Go on at `position` of a file that begins with `head`. One that begins has its magic."""
+        self.file, self._begin, self._stored = file, position, 0
         self._data = bytearray() if position else bytearray(binlog.MAGIC)
-        self._is_closed = False
+        self.head = head if position else binlog.MAGIC
+        self.is_closed = False
 
     def take(self, part: Part) -> None:
-        if part.file != self._file:
-            if not self._is_closed:
+        if part.file != self.file:
+            if not self.is_closed:
                 self._complete(whole=True)  # the server crashed: it ends without a last word
             self.open(part.file, 0)
         if part.data:
@@ -175,17 +202,19 @@ class _Store:
         event = bytearray(part.data)
         binlog.as_closed(event, part.begin)
         self._data += event
+        if part.begin == len(self.head) < HEAD_BYTES:
+            self.head += event
         if part.closes:
             self._complete(whole=True)
-            self._is_closed = True
+            self.is_closed = True
         elif len(self._data) >= LOG_PIECE_MAX_BYTES:
             self._complete(whole=False)
 
     def _complete(self, *, whole: bool) -> None:
         """The window in one go; what was stored of it in parts is not needed then."""
-        self._sink.append(self._file, self._begin, self._data, whole=whole)
+        self._sink.append(self.file, self._begin, self._data, whole=whole)
         if self._stored:
-            self._sink.clean(self._file)
+            self._sink.clean(self.file)
         self._begin += len(self._data)
         self._data = bytearray()
         self._stored = 0
@@ -199,6 +228,6 @@ class _Store:
         """What came in is stored."""
         if self._stored < len(self._data):
             new = memoryview(bytes(self._data))[self._stored :]
-            self._sink.append(self._file, self._begin + self._stored, new)
+            self._sink.append(self.file, self._begin + self._stored, new)
             self._stored = len(self._data)
         self._stored_at = self._clock.monotonic_seconds()

@@ -8,8 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,10 @@ from mariadb_servers import PLAN, ids, standing
 from drctl import plan as plans
 from drctl.codec.keys import decode_identity
 from drctl.engines import mariadb_binlog as binlog
+from drctl.engines.base import LATEST
 from drctl.engines.child import find_program
+from drctl.engines.mariadb_replay import Position, find_way, refuse_missing
+from drctl.errors import StorageError
 from drctl.events import Silent
 from drctl.logpieces import by_file
 from drctl.repository.log import LogReader
@@ -52,9 +56,21 @@ class Stream:
     def said(self) -> str:
         return (self._site.top / "stream.log").read_text()
 
-    def wait_for(self, words: str) -> None:
+    def wait_for(self, words: str, times: int = 1) -> None:
+        self._wait(lambda: self.said.count(words) >= times)
+
+    def wait_for_another_series(self, before: set[Path], size: int) -> None:
+        """So much of its first file is in the repository."""
+
+        def is_stored() -> bool:
+            new = series_of(self._site) - before
+            return any(reach_of(path.name)[1] >= size for top in new for path in top.iterdir())
+
+        self._wait(is_stored)
+
+    def _wait(self, until: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 60
-        while words not in self.said:
+        while not until():
             assert self.process.poll() is None, self.said
             assert time.monotonic() < deadline, self.said
             time.sleep(0.05)
@@ -88,11 +104,17 @@ def stored_sizes(site) -> dict[str, int]:
     """How far each file reaches, from the names of the objects alone."""
     found: dict[str, int] = {}
     for path in (site.top / "local/log").glob("*/*"):
-        file, offset, size, *_ = re.fullmatch(
-            r"(.+)\.([0-9a-f]{16})\.([0-9a-f]{8})\.\w+\.\w+", path.name
-        ).groups()  # type: ignore[union-attr]
-        found[file] = max(found.get(file, 0), int(offset, 16) + int(size, 16))
+        file, reach = reach_of(path.name)
+        found[file] = max(found.get(file, 0), reach)
     return found
+
+
+def reach_of(name: str) -> tuple[str, int]:
+    """A piece's file, and where in it the piece ends."""
+    file, offset, size, *_ = re.fullmatch(
+        r"(.+)\.([0-9a-f]{16})\.([0-9a-f]{8})\.\w+\.\w+", name
+    ).groups()  # type: ignore[union-attr]
+    return file, int(offset, 16) + int(size, 16)
 
 
 def position(maria) -> tuple[str, int]:
@@ -273,9 +295,9 @@ def test_a_gap_before_the_newest_file_alone_is_never_the_end_of_the_log(kept, ma
     kept.json("backup")
     maria.ask("insert into own.t values (1)")
     file, at = position(maria)
+    ((before,),) = maria.ask("select @@gtid_binlog_pos")  # the stream's own marker may come last
     with streaming(kept) as stream:
         stream.wait_until_stored(file, at)
-    ((before,),) = maria.ask("select @@gtid_binlog_pos")
     maria.ask("insert into own.t values (2)")
     ((lost,),) = maria.ask("select @@gtid_binlog_pos")
     maria.ask("flush binary logs")
@@ -366,15 +388,81 @@ def test_a_goal_that_is_not_on_the_way_is_told(kept, maria, until, said) -> None
     assert not (kept.top / "back").exists()
 
 
-def test_binlogs_begun_anew_are_not_mixed_with_what_is_stored(kept, maria) -> None:
+def rows_of(site, *words: str) -> tuple[str, ...]:
+    _, found = restored(site, *words)
+    with found as up:
+        return tuple(row[0] for row in up.query("select i from own.nokey order by i"))
+
+
+def series_of(site) -> set[Path]:
+    return set((site.top / "local/log").iterdir())
+
+
+def test_binlogs_begun_anew_while_they_are_followed_are_never_replayed_onto_another_base(
+    kept, maria
+) -> None:
+    """Names and positions of the new ones are those of the stored ones, and no key keeps rows
+    from coming twice."""
+    kept.plan((kept.top / "plan.yaml").read_text().replace(", mark_every: 500ms", ""))
+    maria.ask("create database own")
+    maria.ask("create table own.nokey (i int)")
+    maria.ask("reset master")
+    with streaming(kept) as stream:
+        stream.wait_for("following its log")
+        first = kept.json("backup")["snapshots"][0]["id"]
+        maria.ask("insert into own.nokey values (1), (2), (3)")
+        stream.wait_until_stored(*position(maria))
+        before = series_of(kept)
+        maria.ask("reset master")
+        done = kept.run("backup")
+        assert "do not continue what is stored" in done.stderr
+        stream.wait_for("begun anew")
+        maria.ask("insert into own.nokey values (4)")
+        stream.wait_for_another_series(before, position(maria)[1])
+    assert rows_of(kept) == ("1", "2", "3", "4")
+    assert rows_of(kept, "--until", "immediate") == ("1", "2", "3")
+    kept.run("restore", first, "--to", kept.top / "older")
+    with standing(kept.top / "older") as up:
+        assert len(up.query("select i from own.nokey")) == 3
+    kept.run("verify")
+
+
+def test_binlogs_begun_anew_while_nobody_follows_are_kept_as_a_log_of_their_own(
+    kept, maria
+) -> None:
     with streaming(kept) as stream:
         maria.ask("flush binary logs")
         stream.wait_until_stored(*position(maria))
-    before = stored_sizes(kept)
+    before = {path: sorted(path.iterdir()) for path in series_of(kept)}
     maria.ask("reset master")
+    maria.ask("create database own")
     with streaming(kept) as stream:
-        stream.wait_for("do not continue what is stored")
-    assert stored_sizes(kept) == before
+        stream.wait_for("take a new base with 'drctl backup shop'")
+        stream.wait_for_another_series(set(before), position(maria)[1])
+    with streaming(kept) as stream:
+        stream.wait_for("following its log", 3)
+    assert stream.said.count("were begun anew") == 1
+    assert len(series_of(kept)) == 2
+    assert all(sorted(path.iterdir()) == pieces for path, pieces in before.items())
+
+
+def test_a_snapshot_of_another_series_than_the_log_is_refused_before_anything_is_written(
+    kept, maria
+) -> None:
+    """As an older drctl left it: the log of one series under the name of another's base."""
+    file, at = position(maria)
+    with streaming(kept) as stream:
+        stream.wait_until_stored(file, at)
+    log = log_of(kept)
+    stands = Position(file, at, {}, "0" * 64)
+    with pytest.raises(StorageError, match="is not the one that the snapshot was taken in"):
+        refuse_missing(stands, log, LATEST)
+    older = Position(file, at, {0: (7, 1)})
+    with (
+        pytest.raises(StorageError, match="is not the one that the snapshot was taken in"),
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        find_way(older, log, LATEST, folder)
 
 
 def test_without_a_binlog_streaming_is_refused_and_a_base_says_so(kept, maria) -> None:

@@ -30,6 +30,10 @@ _CURE = """\
   'drctl verify --repair'. A sound one from another repository takes its place; where there
   is none, what is sound in a damaged pack is saved, and the next backup stores the rest anew.
   A snapshot that nothing mends is given up by 'drctl forget SNAPSHOT'."""
+_LEFT = """\
+  What was not mended no other repository of the plan has sound. 'drctl backup' stores anew what
+  the sources still have: do that, and verify again. Only snapshots that are named above then are
+  not whole; the others are. 'drctl forget SNAPSHOT' gives one of those up, for ever."""
 
 
 @click.command()
@@ -101,7 +105,7 @@ def command(
     if opened:
         done.wrong += _lost(wiring, name, opened.secrets.repository_id, done)
     others = [n for n in wiring.loaded.plan.repositories if n != name]
-    text = "\n".join([*_lines(mended), *_text(name, done), *_unseen(others)])
+    text = "\n".join([*_lines(mended), *_text(name, done, repairing), *_unseen(others)])
     context.result(_document(name, done, mended), text)
     return ExitCode.INTEGRITY if done.wrong else ExitCode.DONE
 
@@ -177,7 +181,7 @@ def _unseen(others: list[str]) -> list[str]:
     return [f"not looked at: {', '.join(others)}; see 'drctl verify {others[0]}'"] if others else []
 
 
-def _text(name: str, done: VerifyResult) -> list[str]:
+def _text(name: str, done: VerifyResult, repaired: bool) -> list[str]:
     objects = count(done.objects, "object", "objects")
     looked = [f"{objects} read ({show_bytes(done.read_bytes)})"]
     if done.depth != "scrub":
@@ -186,4 +190,4 @@ def _text(name: str, done: VerifyResult) -> list[str]:
         looked.append(count(done.entries, "entry", "entries"))
     state = f"{len(done.wrong)} WRONG" if done.wrong else "all is well"
     told = f"{name}, {done.where}: {state}: {', '.join(looked)}; depth: {done.depth}"
-    return [told, _CURE] if done.damaged else [told]
+    return [told, _LEFT if repaired else _CURE] if done.damaged else [told]

@@ -12,7 +12,6 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Protocol
 from zlib import crc32
 
 from drctl.codec import documents, table
@@ -22,13 +21,12 @@ from drctl.events import Notice, Phase, Progress, Reporter
 from drctl.model import Snapshot
 from drctl.ops.logway import behind, gap_words
 from drctl.ops.transfer import check_object, spread
+from drctl.ops.verify_places import Needers, Wrong, check_places
 from drctl.repository import catalog, keyring, lifecycle, names
 from drctl.repository.index import Index
 from drctl.repository.log import LogReader, session_of
 from drctl.repository.reader import Reader
 from drctl.repository.repository import Repository
-from drctl.repository.standins import SegmentId
-from drctl.repository.survey import Needs
 from drctl.storage.base import ObjectInfo, Storage
 from drctl.units import count, show_path
 
@@ -49,13 +47,6 @@ class VerifyResult:
     entries: int = 0
     wrong: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)  # names of objects that are, or are missing
-
-
-class Wrong(Protocol):
-    """Takes one sentence about one thing that is wrong, and the object that is damaged or missing,
-    where it is one."""
-
-    def __call__(self, what: str, name: str = "") -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +74,15 @@ def verify(
     the storage itself fails."""
     result = VerifyResult(storage.where)
     wrong = _collector(result, report)
-    prove = None
+    prove, needers = None, None
     _check_keys(storage, repository, wrong)
     if repository:
-        index, snapshots = _structure(repository, pool, report, result, wrong)
+        index, snapshots, needers = _structure(repository, pool, report, result, wrong)
         if identity:
             reader = Reader(repository, index, identity)
             _content(reader, snapshots, report, result, wrong)
             prove = _opener(reader, LogReader(repository, identity, ""))
-    _scrub(storage, prove, effort, pool, report, result, wrong)
+    _scrub(storage, prove, effort, pool, report, result, wrong, needers)
     return result
 
 
@@ -144,6 +135,7 @@ def _scrub(
     report: Reporter,
     result: VerifyResult,
     wrong: Wrong,
+    needers: Needers | None,
 ) -> None:
     """Read objects whole: their names prove them, and with an identity data is opened too."""
     report.emit(Phase(f"reading {effort.read_percent:g}% of the packs in {storage.where}"))
@@ -167,7 +159,8 @@ def _scrub(
         result.objects += 1
         result.read_bytes += info.size_bytes
         if found:
-            wrong(found, info.name)
+            is_pack = info.name.startswith(names.PACKS) and names.is_id(info.name)
+            wrong(found + (needers.of_pack(info.name) if needers and is_pack else ""), info.name)
         if result.objects in (len(chosen), result.objects // _TELL_EVERY * _TELL_EVERY):
             report.emit(Progress(result.read_bytes, total, result.objects, len(chosen)))
 
@@ -177,7 +170,7 @@ def _scrub(
 
 def _structure(
     repository: Repository, pool: Executor, report: Reporter, result: VerifyResult, wrong: Wrong
-) -> tuple[Index, tuple[Snapshot, ...]]:
+) -> tuple[Index, tuple[Snapshot, ...], Needers]:
     """Indexes, packs and refs. Gives what a look at the content needs."""
     result.depth = "structure"
     report.emit(Phase(f"checking what the snapshots in {repository.where} need"))
@@ -204,35 +197,9 @@ def _structure(
             wrong(f"{repository.where}: snapshot {snapshot.short} of {snapshot.asset}: {trouble}")
     _check_sessions(repository, sessions, found.snapshots, refs, wrong)
     # Collection may leave an index behind that names packs which nothing needs any more.
-    known = [needed for needed in refs if not isinstance(needed, str)]
-    needs = Needs(known) if len(known) == len(refs) and not found.damaged else None
-    _check_places(repository, index, sizes, needs, wrong)
-    return index, found.snapshots
-
-
-def _check_places(
-    repository: Repository, index: Index, sizes: dict[str, int], needs: Needs | None, wrong: Wrong
-) -> None:
-    """Every pack of the index that a snapshot needs is there, and each is long enough. Without
-    `needs` nobody can tell, so every pack counts."""
-    ends: dict[bytes, int] = {}
-    needed: dict[bytes, set[SegmentId]] = {}
-    here: set[SegmentId] = set()
-    for ordinal in range(index.segments):
-        place = index.place(ordinal)
-        ends[place.pack] = max(ends.get(place.pack, 0), place.offset + place.stored_bytes)
-        segment = (place.session, place.number)
-        if names.named(names.PACKS, place.pack.hex()) in sizes:
-            here.add(segment)
-        elif needs is None or segment in needs:
-            needed.setdefault(place.pack, set()).add(segment)
-    for pack, end in ends.items():
-        name = names.named(names.PACKS, pack.hex())
-        if name not in sizes:
-            if not needed.get(pack, set()) <= here:
-                wrong(f"{repository.where}: {name} is missing", name)
-        elif sizes[name] < end:
-            wrong(f"{repository.where}: {name} is cut short at {sizes[name]} bytes", name)
+    needers = Needers(index, found.snapshots, refs, len(found.damaged))
+    check_places(repository, index, sizes, needers, wrong)
+    return index, found.snapshots, needers
 
 
 def _check_sessions(

@@ -126,13 +126,19 @@ def with_more(refs: Refs, more: Iterable[SegmentId]) -> Refs:
 
 def stood_in(repository: Repository, needs: Needed, index: Index) -> int:
     """How many needed segments that the index does not have hold only blobs that it has."""
+    told = blobs_of(repository, needs)
     here = index.segment_ids()
-    found: set[SegmentId] = set()
+    return sum(s not in here and all(b in index for b in blobs) for s, blobs in told.items())
+
+
+def blobs_of(repository: Repository, wanted: Needed) -> dict[SegmentId, tuple[bytes, ...]]:
+    """What index objects tell of segments, of lost ones, too. A damaged one tells nothing."""
+    found = {}
     for info in list(repository.storage.list(names.INDEX)):
         with suppress(NotFound, IntegrityError):
             for table in tables_of(repository, [names.digest_of(info.name)]):
                 for segment in table.segments:
                     name = segment.session, segment.number
-                    if name in needs and all(blob in index for blob, _ in segment.blobs):
-                        found.add(name)
-    return len(found - here)
+                    if name in wanted:
+                        found[name] = tuple(blob for blob, _ in segment.blobs)
+    return found

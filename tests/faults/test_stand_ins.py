@@ -130,3 +130,25 @@ def test_all_of_it_goes_with_the_last_that_needs_it(small: History, pool: Execut
     left = list(storage.list(names.PACKS))
     assert sum(info.size_bytes for info in left) < 20_000
     assert small.site.verified(storage) == []
+
+
+def test_nothing_is_missed_of_a_lost_pack_whose_content_was_stored_anew(
+    small: History, pool: Executor
+) -> None:
+    storage = repaired(small, pool)
+    assert any("is missing" in what for what in small.site.verified(storage))
+    stored_anew(small, storage)
+    assert small.site.restored(storage, small.newest) == small.trees[small.newest]
+    wrong = small.site.verified(storage)
+    assert not [what for what in wrong if "is missing" in what and small.newest[:8] in what]
+
+
+def test_what_is_damaged_or_missing_is_told_with_the_snapshots_that_need_it(
+    small: History, pool: Executor
+) -> None:
+    gone_from_the_source(small, damaged := damaged_in_one_segment(small)[0])
+    other = {s.name for s in small.site.snapshots(damaged)} - small.trees.keys()
+    for storage in (damaged, with_a_lost_pack(small, pool)):
+        (told,) = [w for w in small.site.verified(storage) if "packs/" in w and "need it:" in w]
+        assert all(name[:8] in told for name in small.trees)
+        assert not any(name[:8] in told for name in other)

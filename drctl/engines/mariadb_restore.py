@@ -5,6 +5,8 @@ directory, so nothing is ever replayed twice.
 
 import os
 import pwd
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from msgspec.structs import replace
 
@@ -16,6 +18,7 @@ from drctl.engines.mariadb_replay import Position, refuse_missing, replay
 from drctl.engines.mariadb_server import give_all
 from drctl.engines.tree_look import reason
 from drctl.engines.tree_write import TreeTarget
+from drctl.engines.unfinished import Unfinished
 from drctl.errors import IntegrityError, TargetRefused
 from drctl.events import Notice, Phase
 from drctl.model import Entry, Problem
@@ -77,10 +80,25 @@ class BaseTarget:
                 f"{self._to}: not all files could be restored: it was not prepared",
                 hint="see what is told above; mend it, and restore again into an empty directory",
             )
-        self._make_consistent()
-        self._give()
-        self._go_on()
+        with self._unfinished():
+            self._make_consistent()
+            self._give()
+            self._go_on()
         return problems
+
+    @contextmanager
+    def _unfinished(self) -> Iterator[None]:
+        """It starts before it is what was asked for: so it bears the mark of a restore until then,
+        also where that was killed or failed."""
+        root = os.open(self._to, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            mark = Unfinished(root)
+            yield
+            mark.take_back()
+        except OSError as error:
+            raise TargetRefused(f"{self._to}: {reason(error)}") from error
+        finally:
+            os.close(root)
 
     def _go_on(self) -> None:
         """Along the log that continues the snapshot, where there is one."""

@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -160,6 +161,26 @@ def test_a_server_killed_while_it_is_copied_leaves_no_snapshot(
     shop.run("restore", "shop", "--to", "back")
     with standing(shop.top / "back") as found:
         assert found.counts()["rows.app.big"] == 8
+
+
+def test_a_base_that_is_not_consistent_yet_bears_the_mark_of_a_restore(shop, stop_at_end) -> None:
+    shop.run("backup")
+    slowly(shop)
+    script = shop.top / "programs/mariadb-backup"
+    text = script.read_text().replace(": >", "echo $$ >").replace("exec", "sleep 600; exec")
+    script.write_text(text.replace("|| sleep 600; exec", "|| exec", 1))
+    restore = shop.start("restore", "shop", "--to", "back")
+    stop_at_end.append(restore)
+    began, deadline = shop.top / "programs/began", time.monotonic() + 60
+    while not began.exists() or not began.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    restore.kill()
+    restore.wait()
+    os.killpg(int(began.read_text()), signal.SIGKILL)
+    del shop.variables["PATH"]
+    said = shop.run("restore", "shop", "--to", "back", code=9).stderr
+    assert "back holds what a restore left that was interrupted" in said
 
 
 def slowly(shop) -> None:

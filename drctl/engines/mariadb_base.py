@@ -13,7 +13,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from drctl.engines.base import Item, PlainItem, Surroundings
 from drctl.engines.child import exit_words, running
@@ -24,9 +23,6 @@ from drctl.engines.tree_look import reason, to_entry
 from drctl.errors import SourceError
 from drctl.events import Notice
 from drctl.model import Entry, sort_key
-
-if TYPE_CHECKING:
-    pass
 
 _ATTEMPTS = 3  # where the copy of the redo log fell behind
 _PIECE_BYTES = 1 << 20

@@ -28,6 +28,11 @@ _OURS = re.compile(
     r"\w*|primary_conninfo|primary_slot_name|synchronous_standby_names)\s*="
 )
 _COMMIT = re.compile(r"desc: (?:COMMIT|ABORT)\S* (?:\d+: )?(\S+ \S+) UTC")  # also of _PREPARED
+_LOG_ENDS = (
+    "error in WAL record",
+    "could not find a valid record",
+    "header specifies 0 bytes",  # nothing of the segment was written
+)
 _TARGETS = {"time": "time", "lsn": "lsn", "name": "name", "transaction": "xid"}
 _KEPT_ASIDE = ("port", "listen_addresses")
 
@@ -133,7 +138,7 @@ def _newest_commit(reader: str, path: str) -> str:
 
 def dumped(reader: str, kind: str, words: list[str]) -> str:
     """What pg_waldump says of the records of a kind. That the end of the last segment does not
-    read is how a log ends. Raises TargetRefused."""
+    read is how a log ends; what else it fails for is an error. Raises TargetRefused."""
     try:
         done = subprocess.run(
             [reader, f"--rmgr={kind}", *words],
@@ -148,6 +153,9 @@ def dumped(reader: str, kind: str, words: list[str]) -> str:
             f"pg_waldump cannot be run: {error.strerror}",
             hint="it comes with the server's own programs",
         ) from error
+    if done.returncode and not any(words in done.stderr for words in _LOG_ENDS):
+        said = done.stderr.strip() or f"exit status {done.returncode}"
+        raise TargetRefused(f"pg_waldump failed: {said}", hint="it comes with the server's own")
     return done.stdout
 
 

@@ -32,18 +32,20 @@ class Loaded(Running):
 
 
 def measure(work: Path, scale: int, rounds: int, rate: str) -> dict[str, list[Pair]]:
-    """Of each kind the windows, each beside the one without a backup right before it: a server gets
-    quicker as its pages come into memory, and a machine has slow minutes."""
+    """Of each kind the windows, each beside the mean of those without a backup right before it and
+    right after: a server gets quicker as its pages come into memory, a machine has slow minutes."""
     data = Loaded(work, scale)
     data.make()
     found: dict[str, list[Pair]] = {kind: [] for kind in KINDS}
     with data.serving(data.path):
         data.pgbench("-c", "4", "-T", str(_WARM_SECONDS))
-        for number in range(rounds):
+        before = _window(data, work / "load", "", rate)
+        for _ in range(rounds):
             for kind in KINDS:
-                place = work / f"load-{number}"
-                alone = _window(data, place, "", rate)
-                found[kind].append((alone, _window(data, place, kind, rate)))
+                during = _window(data, work / "load", kind, rate)
+                after = _window(data, work / "load", "", rate)
+                found[kind].append(((before + after) / 2, during))
+                before = after
                 print(f"bench: {kind}: tps {found[kind][-1]}", file=sys.stderr, flush=True)
     return found
 

@@ -1,0 +1,210 @@
+"""Gaps, lost slots, promotions, second writers: the log leads to where it says, or it is told why
+not."""
+
+import time
+from datetime import datetime
+
+import pytest
+from clusters import Cluster
+from wal_stage import Load, Stage, fill, has_all, push
+
+
+def test_a_gap_in_the_log_is_an_error_and_never_the_end_of_it(stage_of) -> None:
+    stage = stage_of()
+    stage.cluster.sql("create table load (id bigint primary key)")
+    stage.site.run("backup")
+    stage.follow()
+    fill(stage.cluster, 4)
+    stage.cluster.sql("insert into load values (1)")
+    stage.stored_to(stage.now_lsn())
+    stage.unfollow()
+    whole = [piece for piece in stage.pieces() if ".whole." in str(piece)]
+    whole[-2].unlink()
+    away = stage.site.top / "away"
+    done = stage.site.run("restore", "orders", "--to", away, code=5)
+    assert "the log has a gap" in done.stderr
+    assert not away.exists()
+    assert stage.rows_back("--until", "immediate") == []
+
+
+def test_what_lies_before_a_gap_is_reached_by_time_name_and_transaction(stage_of) -> None:
+    stage = stage_of()
+    sql = stage.cluster.sql
+    sql("create table load (id bigint primary key)")
+    stage.site.run("backup")
+    stage.follow()
+    ((first,),) = sql("insert into load values (1) returning pg_current_xact_id()::text")
+    ((at,),) = sql("select clock_timestamp()")
+    sql("insert into load values (2)")
+    sql("select pg_create_restore_point('before')")
+    fill(stage.cluster, 4)
+    ((late,),) = sql("insert into load values (3) returning pg_current_xact_id()::text")
+    sql("select pg_create_restore_point('behind')")
+    ((behind,),) = sql("select clock_timestamp()")
+    sql("insert into load values (4)")
+    stage.stored_to(stage.now_lsn())
+    stage.unfollow()
+    whole = [piece for piece in stage.pieces() if ".whole." in str(piece)]
+    whole[-2].unlink()
+    assert stage.rows_back("--at", at.isoformat()) == [1]
+    assert stage.rows_back("--until", f"transaction:{first}") == [1]
+    assert stage.rows_back("--until", "name:before") == [1, 2]
+    away = stage.site.top / "away"
+    told = stage.site.json("status", code=10)
+    primary = next(one for one in told["assets"] if one["repository"] == "local")
+    assert "is missing" in primary["gap"]
+    assert primary["verdict"] != "missed"  # what lies before it is new enough, and is reached
+    assert datetime.fromisoformat(primary["recovery_point"]) < behind
+    assert any("has a gap" in todo["what"] for todo in told["to_do"])
+    assert "has a gap" in stage.site.run("verify", code=6).stderr
+    points = ("--until", f"transaction:{late}"), ("--until", "name:behind"), ("--at", str(behind))
+    for words in points:
+        done = stage.site.run("restore", "orders", "--to", away, *words, code=5)
+        assert "the log has a gap" in done.stderr
+        assert not away.exists()
+
+
+def test_a_point_picks_the_base_that_leads_there_or_is_refused_before_anything_is_written(
+    stage_of,
+) -> None:
+    stage = stage_of()
+    sql = stage.cluster.sql
+    sql("create table load (id bigint primary key)")
+    ((old,),) = sql("insert into load values (1) returning pg_current_xact_id()::text")
+    stage.site.run("backup")
+    stage.follow()
+    ((middle,),) = sql("insert into load values (2) returning pg_current_xact_id()::text")
+    sql("select pg_create_restore_point('between')")
+    fill(stage.cluster, 5)
+    stage.site.run("backup")
+    sql("insert into load values (3)")
+    sql("select pg_create_restore_point('after')")
+    stage.stored_to(stage.now_lsn())
+    stage.unfollow()
+    assert stage.rows_back("--until", "name:between") == [1, 2]
+    assert stage.rows_back("--until", f"transaction:{middle}") == [1, 2]
+    assert stage.rows_back("--until", "name:after") == [1, 2, 3]
+    newest = stage.site.json("snapshots")[-1]["id"]
+    away = stage.site.top / "away"
+    for wanted, point in (
+        ("orders", "name:nosuch"),
+        ("orders", "transaction:99999999"),
+        ("orders", f"transaction:{old}"),
+        (newest, "name:between"),
+    ):
+        done = stage.site.run("restore", wanted, "--to", away, "--until", point, code=2)
+        assert "does not hold" in done.stderr
+        assert not away.exists()
+
+
+def test_a_lost_slot_is_told_and_the_stream_goes_on(stage_of) -> None:
+    stage = stage_of(conf="max_slot_wal_keep_size = 2MB\nmax_wal_size = 2MB\nmin_wal_size = 2MB\n")
+    stage.follow()
+    stage.unfollow()
+    fill(stage.cluster, 12)
+    stage.cluster.sql("checkpoint")
+    assert stage.cluster.sql("select wal_status from pg_replication_slots") == [("lost",)]
+    stage.following = stage.site.start("stream")
+    end = time.monotonic() + 60
+    while not stage.cluster.sql(
+        "select 1 from pg_replication_slots where active and wal_status = 'reserved'"
+    ):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    time.sleep(1)
+    told = stage.unfollow()
+    assert "take a new backup now" in told
+    assert "the log has a gap" in told
+    stage.site.run("backup")
+    with Load(stage.cluster) as load:
+        load.wait_for(5)
+    stage.follow()
+    stage.stored_to(stage.now_lsn())
+    stage.unfollow()
+    assert len(stage.rows_back()) == load.committed
+
+
+def take_over(standby: Cluster, stage: Stage) -> str:
+    """The primary is lost, the standby is promoted, and the stream follows that. Gives what it
+    said."""
+    stage.unfollow()
+    stage.cluster.kill()
+    standby.sql("select pg_promote()")
+    standby.sql("select pg_create_physical_replication_slot('drctl', true)")
+    standby.sql("insert into load values (1000000)")
+    stage.cluster = standby
+    stage.protect()
+    stage.follow()
+    stage.stored_to(stage.now_lsn())
+    return stage.unfollow()
+
+
+def test_the_way_goes_on_over_a_promotion(stage_of, standby_of) -> None:
+    """A standby takes over; the stream follows it; a restore goes along both timelines."""
+    stage = stage_of()
+    stage.follow()
+    stage.site.run("backup")
+    with Load(stage.cluster) as load:
+        load.wait_for(50)
+    take_over(standby_of(stage), stage)
+    assert stage.rows_back() == [*range(1, load.committed + 1), 1000000]
+    assert stage.rows_back("--timeline", "current") == [*range(1, load.committed + 1)]
+
+
+@pytest.mark.parametrize("closed_segments", [0, 2])
+def test_a_standby_may_take_over_that_lacks_what_was_stored(
+    stage_of, standby_of, closed_segments
+) -> None:
+    """Then the log of the lost primary goes on beyond where the standby left it: in the segment
+    that begins there, or in later ones. Either way is restored."""
+    stage = stage_of()
+    stage.follow()
+    stage.site.run("backup")
+    with Load(stage.cluster) as load:
+        load.wait_for(50)
+    standby = standby_of(stage)
+    stage.unfollow()
+    stage.cluster.sql("select pg_switch_wal()")
+    has_all(standby, stage)
+    standby.sql("alter system set primary_conninfo = ''")
+    standby.sql("select pg_reload_conf()")
+    while standby.sql("select 1 from pg_stat_wal_receiver"):
+        time.sleep(0.05)
+    stage.follow()
+    stage.cluster.sql("insert into load values (2000000)")
+    for _ in range(closed_segments):
+        stage.cluster.sql("insert into load select max(id) + 1 from load")
+        stage.cluster.sql("select pg_switch_wal()")
+    stage.stored_to(stage.now_lsn())
+    before = datetime.now().astimezone().isoformat()
+    assert "it may lack commits that 'restore --timeline 1' brings" in take_over(standby, stage)
+    both = [*range(1, load.committed + 1)]
+    assert stage.rows_back() == [*both, 1000000]
+    assert stage.rows_back("--at", before) == both
+    assert "'restore --timeline 1' brings that" in stage.told
+    lost = [*range(2000000, 2000001 + closed_segments)]
+    assert stage.rows_back("--timeline", "1") == [*both, *lost]
+
+
+def test_a_second_writer_of_one_timeline_is_refused(stage_of) -> None:
+    """A restored copy that was started beside the original, on the same timeline by mistake."""
+    stage = stage_of()
+    stage.follow()
+    stage.site.run("backup")
+    fill(stage.cluster, 1)
+    stage.stored_to(stage.now_lsn())
+    stage.unfollow()
+    (piece,) = [p for p in stage.pieces() if ".whole." in str(p)][-1:]
+    file = piece.parent.name.split(".")[0]
+    wal = (stage.cluster.data / "pg_wal" / file).read_bytes()
+    other = stage.site.top / "other" / file
+    other.parent.mkdir()
+    other.write_bytes(wal[:-1] + b"\xff")
+    assert "another content" in push(stage, other, code=4).stderr
+    other.write_bytes(wal)
+    push(stage, other)
+    other.write_bytes(wal[:-100])
+    assert "it is cut" in push(stage, other, code=4).stderr
+    other.rename(other.with_name("cut"))
+    assert "is not the name of a WAL file" in push(stage, other.with_name("cut"), code=4).stderr
+    assert not stage.pieces("cut")

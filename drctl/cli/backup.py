@@ -1,5 +1,7 @@
 """Take snapshots of assets, and bring the copies up to date."""
 
+import traceback
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -7,6 +9,7 @@ from typing import Any
 
 import click
 
+from drctl import __version__
 from drctl.cli.context import Context, output_options, pass_context
 from drctl.errors import DrctlError, ExitCode, StorageError
 from drctl.events import Notice
@@ -42,17 +45,14 @@ def command(context: Context, assets: tuple[str, ...], accept: bool) -> int:
     context.interrupted_hint = "nothing was lost; the next run takes over what was stored"
     repository = wiring.as_writer(wiring.primary())
     again = _make_lost_keys(wiring, repository)
-    done: list[BackupResult] = []
-    failed: dict[str, DrctlError] = {}
-    for name in wanted:
-        try:
-            take = _group if name in groups else _one
-            done += take(wiring, repository, name, pool, accept)
-        except DrctlError as error:
-            failed[name] = error
-            if len(wanted) > 1 or context.as_json:  # else it is told once, when the run ends
-                told = error.what.removeprefix(f"{name}: ")
-                wiring.warn(f"{name}: no snapshot: {told}")
+
+    def take(name: str) -> list[BackupResult]:
+        kind = _group if name in groups else _one
+        return kind(wiring, repository, name, pool, accept)
+
+    # One alone is told once, when the run ends.
+    warn = wiring.warn if len(wanted) > 1 or context.as_json else lambda _: None
+    done, failed = each(wanted, take, warn)
     has_storage = not any(isinstance(error, StorageError) for error in failed.values())
     lagging = _copy(wiring, pool) if has_storage else {}
     document = {
@@ -64,6 +64,29 @@ def command(context: Context, assets: tuple[str, ...], accept: bool) -> int:
     context.result(document, "\n".join(_line(result) for result in done))
     code = _conclude(context, done, failed, lagging)
     return ExitCode.PARTIAL if again and code == ExitCode.DONE else code
+
+
+def each(
+    wanted: Sequence[str],
+    take: Callable[[str], list[BackupResult]],
+    warn: Callable[[str], None],
+) -> tuple[list[BackupResult], dict[str, DrctlError]]:
+    """What was saved, and what was not: whatever is wrong with one, a bug in its engine too, keeps
+    no other from being saved."""
+    done: list[BackupResult] = []
+    failed: dict[str, DrctlError] = {}
+    for name in wanted:
+        try:
+            done += take(name)
+        except DrctlError as error:
+            failed[name] = error
+        except Exception as error:  # noqa: BLE001 - a bug
+            traceback.print_exc()
+            failed[name] = DrctlError(f"a bug in drctl {__version__}: {error}")
+        if name in failed:
+            told = failed[name].what.removeprefix(f"{name}: ")
+            warn(f"{name}: no snapshot: {told}")
+    return done, failed
 
 
 def _make_lost_keys(wiring: Wiring, repository: Repository) -> list[str]:

@@ -104,7 +104,8 @@ def ordered(scratch: str) -> Iterator[Order]:
         handle, path = tempfile.mkstemp(dir=scratch)
         os.close(handle)
         try:
-            table = sqlite3.connect(path, isolation_level=None)
+            # A group opens its sources in threads, and reads them in another one: one at a time.
+            table = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             table.execute("pragma journal_mode = off")
             table.execute("pragma synchronous = off")
             table.execute(_TABLE)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
+from drctl import __version__
 from drctl.clock import Clock
 from drctl.engines.base import Follower
 from drctl.errors import DrctlError
@@ -100,6 +101,9 @@ def _keep_following(follower: Follower, ending: Ending, clock: Clock, report: Re
         except DrctlError as error:
             hint = f" ({error.hint})" if error.hint else ""
             report.emit(Notice("warning", f"{error.what}{hint}; trying again"))
+        except Exception as error:  # noqa: BLE001 - a bug ends one attempt, not the service
+            what = f"a bug in drctl {__version__}: {type(error).__name__}: {error}"
+            report.emit(Notice("warning", f"{what}; trying again"))
         if clock.monotonic_seconds() - began > _MOST_SECONDS:
             wait_seconds = _FIRST_SECONDS
         ending.asked.wait(wait_seconds)

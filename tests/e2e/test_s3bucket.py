@@ -284,6 +284,19 @@ def test_a_bucket_that_is_not_there_is_told(orders) -> None:
     assert "make the bucket, or mend its name in the plan" in said
 
 
+def test_a_bucket_in_a_group_is_captured_with_the_others(orders) -> None:
+    """A group's sources are opened in threads, and read in another."""
+    orders.put("a", b"one")
+    orders.put("a/b", b"two")
+    text = (orders.bare.top / "plan.yaml").read_text().rstrip()
+    other = "  said:\n    command: {run: [echo, said]}\n    schedule: hourly"
+    orders.bare.plan(f"{text}\n{other}\ngroups:\n  both: {{assets: [said, orders]}}\n")
+    made = orders.backup()["snapshots"]
+    assert [s["asset"] for s in made] == ["said", "orders"]
+    orders.bare.run("restore", "both", "--to", orders.bare.top / "back")
+    assert (orders.bare.top / "back/orders/a%").read_bytes() == b"one"
+
+
 def test_patterns_leave_out_what_they_name_and_all_below(orders) -> None:
     for key in ("keep/a", "tmp/x", "tmp/deep/y", "keep/b.tmp", "logs/1.gz"):
         orders.put(key, b"x")

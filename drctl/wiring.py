@@ -359,7 +359,8 @@ class Wiring:
             make_directory(scratch)
             state = StateFile(os.path.join(home, f"{asset}.state"))
             digest = self.loaded.digest
-            yield Around(repository, state, work, self.clock, self.report, digest), scratch
+            made = Around(repository, state, work, self.clock, self.report, digest)
+            yield replace(made, host=self.loaded.host), scratch
 
 
 def state_home() -> str:

@@ -59,7 +59,7 @@ def command(
 
 def _last_two(opened: Opened, asset: str) -> tuple[Snapshot, Snapshot]:
     newest = opened.pick(asset)
-    found = opened.found.of(newest.asset)
+    found = opened.found.line(newest.asset, newest.host)
     if newest.name == asset or len(found) < 2 or newest != found[-1]:
         raise UsageError(
             f"'{asset}' does not name two snapshots", hint="name two, or an asset that has two"

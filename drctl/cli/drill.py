@@ -191,7 +191,7 @@ def _point(opened: Opened, part: DrillPart, seed: int, declared_ns: int) -> _Poi
 
 
 def _oldest_ns(opened: Opened, asset: str) -> int:
-    found = opened.found.of(asset)
+    found = opened.found.line(asset, opened.host)
     if not found:
         raise StorageError(
             f"there is no snapshot of {asset} in {opened.repository.where}",

@@ -9,6 +9,7 @@ from drctl.ops.status import Seen
 from drctl.plan.model import Plan
 from drctl.report.evidence import Proof
 from drctl.report.forecast import Drilled, Forecast, forecast
+from drctl.repository.catalog import Catalog
 from drctl.units import iso_instant, parse_duration, show_bytes, show_seconds
 from drctl.wiring import Wiring
 
@@ -19,7 +20,8 @@ _MEASURED = {"passed", "missed"}
 def forecasts(wiring: Wiring, seen: Sequence[Seen], proofs: Sequence[Proof]) -> dict[str, Forecast]:
     """By drill. Sizes are those of the first repository that answers."""
     plan = wiring.loaded.plan
-    snapshots = next((one.found.snapshots for one in seen if not one.trouble), ())
+    found = next((one.found for one in seen if not one.trouble), Catalog((), ()))
+    snapshots = [s for name in plan.assets for s in found.line(name, wiring.loaded.host)]
     sizes = list(_sizes(plan, snapshots))
     now = sizes[-1][1] if sizes else 0
     days = [(at_ns / _DAY_NS, float(size)) for at_ns, size in sizes]

@@ -7,7 +7,7 @@ import click
 from drctl.cli.context import Context, output_options, pass_context
 from drctl.errors import UsageError
 from drctl.ops.prune import Effort, PruneResult, prune
-from drctl.report.results import table
+from drctl.report.results import asset_names, table
 from drctl.units import count, iso_instant, parse_duration, parse_size, show_bytes, show_instant
 from drctl.wiring import Wiring
 
@@ -120,7 +120,7 @@ def _waiting(result: PruneResult, patience_ns: int) -> list[str]:
 
 def _verdict(verdict: Any) -> dict[str, Any]:
     s = verdict.snapshot
-    return {"id": s.name, "asset": s.asset, "reasons": verdict.reasons}
+    return {"id": s.name, "asset": s.asset, "host": s.host, "reasons": verdict.reasons}
 
 
 def _text(name: str, result: PruneResult, dry_run: bool, patience_ns: int) -> str:
@@ -142,10 +142,11 @@ def _text(name: str, result: PruneResult, dry_run: bool, patience_ns: int) -> st
     lines += _waiting(result, patience_ns)
     shown = result.verdicts if dry_run else [v for v in result.verdicts if not v.stays]
     if shown:
+        named = asset_names(v.snapshot for v in result.verdicts)
         rows = [
             (
                 v.snapshot.short,
-                v.snapshot.asset,
+                named[v.snapshot.name],
                 show_instant(v.snapshot.consistent_at_ns),
                 f"stays: {', '.join(v.reasons)}" if v.stays else would_go,
             )

@@ -47,14 +47,31 @@ class Opened:
         """See catalog.pick."""
         assets = tuple(self.wiring.loaded.plan.assets)
         try:
-            picked = catalog.pick(self.found, wanted, at_ns, assets)
+            picked = catalog.pick(self.found, wanted, at_ns, assets, self.host)
         except UsageError as error:
             is_known = any(s.name.startswith(wanted.lower()) for s in self.found.snapshots)
             hint = "" if is_known else where_it_is(self.wiring, wanted)
             raise UsageError(error.what, hint=hint or error.hint) from error
         for doubt in self.found.doubts(picked, self.wiring.clock.now_ns()):
             self.wiring.warn(doubt)
+        if wanted == picked.asset:
+            self._tell_host(picked, at_ns)
         return picked
+
+    @property
+    def host(self) -> str:
+        """What this machine is called in snapshots."""
+        return self.wiring.loaded.host
+
+    def _tell_host(self, picked: Snapshot, at_ns: int | None) -> None:
+        """Whose snapshot it is, where that is not plain."""
+        asset, last = picked.asset, self.found.of(picked.asset)[-1]
+        if picked.host != self.host:
+            text = f"{asset}: snapshot {picked.short} is of host {picked.host}, not of this one"
+            self.wiring.report.emit(Notice("info", f"{text}, {self.host}"))
+        elif at_ns is None and last.host != self.host:
+            text = f"{asset}: host {last.host} has saved since this one, {self.host}, did"
+            self.wiring.warn(f"{text}; its newest, {last.short}, is '{asset}@{last.host}'")
 
     def leading_to(self, picked: Snapshot, goal: Goal) -> Snapshot:
         """The newest sound snapshot, not after `picked`, from which its log leads to the goal."""

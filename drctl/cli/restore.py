@@ -24,7 +24,7 @@ from drctl.units import count, show_bytes, show_seconds
 
 
 @click.command()
-@click.argument("snapshot", metavar="ASSET|SNAPSHOT|GROUP")
+@click.argument("snapshot", metavar="ASSET[@HOST]|SNAPSHOT|GROUP")
 @click.option("--to", "to", required=True, metavar="TARGET", help="Where it is put.")
 @click.option("--at", metavar="TIME", help="As it was at TIME; without a log, the newest before.")
 @goal_options
@@ -50,7 +50,8 @@ def command(
     repository: str | None,
     identity_path: str | None,
 ) -> int:
-    """Put the newest snapshot of an ASSET, or a given SNAPSHOT, into TARGET.
+    """Put the newest snapshot of an ASSET, or a given SNAPSHOT, into TARGET. Where several hosts
+    save one ASSET, it is this one's; ASSET@HOST names another's.
 
     A tree goes below the directory TARGET, which must be empty or not exist. A database or a
     command's output goes to the file TARGET, or into the directory TARGET. Nothing that exists is
@@ -68,7 +69,7 @@ def command(
         return _conclude_all(context, restore_group.restored(opened, snapshot, to, at_ns), to)
     picked = opened.pick(snapshot, named_point(opened.found, until) if at_ns is None else at_ns)
     goal = goal_of(picked, at_ns, until, timeline)
-    if at_ns is None and picked.asset == snapshot:
+    if at_ns is None and snapshot.partition("@")[0] == picked.asset:
         picked = opened.leading_to(picked, goal)
     if database:
         restore_database.check(picked, to, is_partial=bool(paths or delta))

@@ -9,13 +9,14 @@ from drctl.errors import StorageError, TargetRefused, UsageError
 from drctl.model import Snapshot
 from drctl.ops.group import NAME, runs
 from drctl.ops.restore import RestoreResult
-from drctl.repository.catalog import usable_from
+from drctl.repository import lines
+from drctl.repository.catalog import of_several, usable_from
 from drctl.units import show_instant
 
 
 def is_group(opened: Opened, name: str) -> bool:
     """Whether a name means a group: of the plan, or of the snapshots where the plan has changed."""
-    plan = opened.wiring.loaded.plan
+    plan, name = opened.wiring.loaded.plan, name.partition("@")[0]
     told = {s.facts.get(NAME) for s in opened.found.snapshots}
     return name in plan.groups or (name in told and name not in plan.assets)
 
@@ -50,8 +51,18 @@ def restored(
     return done
 
 
+def _of_host(found: list[list[Snapshot]], name: str, host: str) -> list[list[Snapshot]]:
+    """The recovery points that a host goes on with. Raises UsageError where nobody knows whose."""
+    firsts = [run[0] for run in found]
+    line = {s.name for s in lines.line(firsts, host)}
+    if found and not line:
+        raise of_several(name, lines.hosts(firsts), host)
+    return [run for run in found if run[0].name in line]
+
+
 def _pick(opened: Opened, name: str, at_ns: int | None) -> list[Snapshot]:
-    found = runs(opened.found.snapshots, name)
+    name, _, host = name.partition("@")
+    found = _of_host(runs(opened.found.snapshots, name), name, host or opened.host)
     if not found:
         raise StorageError(
             f"there is no whole recovery point of {name} here",

@@ -28,7 +28,7 @@ def stand(wiring: Wiring, pool: ThreadPoolExecutor) -> Stand:
         for name, part in plan.repositories.items()
     ]
     now_ns = wiring.clock.now_ns()
-    told = standings(_objectives(wiring), seen, now_ns)
+    told = standings(_objectives(wiring), seen, now_ns, wiring.loaded.host)
     rules = {name: wiring.rule(name) for name in plan.repositories}
     return Stand(seen, told, lags(seen, told, rules, wiring.primary(), pool, now_ns))
 
@@ -64,6 +64,8 @@ def _standing(s: Standing) -> dict[str, Any]:
         "age_seconds": rounded(s.age_seconds),
         "rpo_seconds": s.rpo_seconds,
         "newest_snapshot": s.newest.name if s.newest else None,
+        "newest_host": s.newest.host if s.newest else None,
+        "other_hosts": list(s.others),
         "suspect_snapshots": [{"id": one.name, "why": one.suspect} for one in s.suspects],
     }
 

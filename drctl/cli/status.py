@@ -37,6 +37,7 @@ class _Found:
     drill_every: bool  # how often to drill is an objective of the plan
     forecasts: dict[str, Forecast]
     now_ns: int
+    host: str  # this one
     lost: list[Todo]  # what a copy has and the first repository has lost
 
 
@@ -71,6 +72,7 @@ def _look(wiring: Wiring, pool: ThreadPoolExecutor) -> _Found:
         every is not None,
         forecasts(wiring, found.seen, proofs),
         wiring.clock.now_ns(),
+        wiring.loaded.host,
         list(_lost(wiring, found.seen)),
     )
 
@@ -139,8 +141,25 @@ def _remark(s: Standing, found: _Found) -> str:
     suspect = f"{len(s.suspects)} SUSPECT" if s.suspects else ""
     gap = "GAP in the log" if s.gap else ""
     empty = "" if s.newest or trouble else "no snapshot"
-    words = ("no answer" if trouble else "", empty, "log" if s.by == "log" else "", partial_)
+    words = (
+        "no answer" if trouble else "",
+        empty,
+        _hosts(s, found.host),
+        "log" if s.by == "log" else "",
+        partial_,
+    )
     return " ".join(w for w in (*words, gap, suspect) if w)
+
+
+def _hosts(s: Standing, host: str) -> str:
+    """Whose it is, where that is not plain."""
+    of = f"of {s.newest.host}" if s.newest and s.newest.host != host else ""
+    also = f"beside {', '.join(s.others)}" if len(s.others) < 3 else f"beside {len(s.others)} hosts"
+    return " ".join(w for w in (of, also if s.others else "") if w)
+
+
+def _whose(s: Standing) -> str:
+    return f"{s.asset} of this host" if s.others else s.asset
 
 
 def _todos(found: _Found) -> Iterator[Todo]:
@@ -156,7 +175,7 @@ def _todos(found: _Found) -> Iterator[Todo]:
     for s in found.standings:
         yield from _todo(s, primary.name, found.seen)
     for s in (s for s in _never_saved(found) if s.verdict == "none"):
-        yield f"{s.asset} has no snapshot in {s.repository}", f"drctl backup {s.asset}"
+        yield f"{_whose(s)} has no snapshot in {s.repository}", f"drctl backup {s.asset}"
     for lag in found.lags:
         if lag.is_behind:
             yield f"{lag.repository} is behind {lag.original}", "drctl replicate"
@@ -181,7 +200,7 @@ def _todo(s: Standing, primary: str, seen: Sequence[Seen]) -> Iterator[Todo]:
         )
         yield what, f"drctl backup {s.asset}" if s.repository == primary else "drctl replicate"
     if s.verdict == "missed" and s.repository == primary:
-        yield f"{s.asset} has no recovery point that is new enough", f"drctl backup {s.asset}"
+        yield f"{_whose(s)} has no recovery point that is new enough", f"drctl backup {s.asset}"
 
 
 # -- documents ------------------------------------------------------------------------------------

@@ -1,10 +1,10 @@
 """The walk of a backup: source -> entries -> blobs -> packs -> index -> refs -> snapshot."""
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from msgspec.structs import replace as with_facts
 
@@ -18,7 +18,7 @@ from drctl.events import EntryProblem, Notice, Phase, Reporter
 from drctl.model import Snapshot
 from drctl.ops.anomaly import ACCEPTED, ANOMALY, judge, measured
 from drctl.ops.intake import Intake, Tally
-from drctl.repository import catalog, runs, trash
+from drctl.repository import catalog, lines, runs, trash
 from drctl.repository.committing import commit
 from drctl.repository.repository import Repository
 from drctl.repository.runs import Run
@@ -55,6 +55,7 @@ class Around:
     clock: Clock
     report: Reporter
     plan_digest: str = ""
+    host: str = field(default_factory=socket.gethostname)
     accepting: bool = False  # what is out of the ordinary is as somebody expects it
 
 
@@ -200,7 +201,7 @@ def _manifest(
         return Manifest(
             asset=asset.name,
             engine=asset.engine,
-            host=socket.gethostname(),
+            host=around.host,
             consistent_at_ns=capture.consistent_at_ns,
             started_at_ns=started_ns,
             finished_at_ns=around.clock.now_ns(),
@@ -223,11 +224,13 @@ def _judged(manifest: Manifest, around: Around, tally: Tally) -> Manifest:
     """With what it is to tell later runs, and whether it is far from what earlier ones told. That
     never fails a backup: what is suspect is needed, too."""
     try:
-        before = catalog.load(around.repository, around.pool).of(manifest.asset)
+        found = catalog.load(around.repository, around.pool)
     except (StorageError, IntegrityError) as error:
         text = f"{manifest.asset}: it is not compared with earlier snapshots: {error.what}"
         around.report.emit(Notice("warning", text))
         return manifest
+    before = found.line(manifest.asset, manifest.host)
+    _tell_if_first_of_host(manifest, found.of(manifest.asset), around.report)
     newest = before[-1] if before else None
     told = with_facts(manifest, facts={**manifest.facts, **measured(tally, newest)})
     odd = judge(catalog.snapshot("", told), before)
@@ -237,6 +240,22 @@ def _judged(manifest: Manifest, around: Around, tally: Tally) -> Manifest:
         return with_facts(told, facts={**told.facts, ACCEPTED: odd})
     around.report.emit(Notice("warning", f"{manifest.asset} is SUSPECT: {odd}{_SUSPECT_HINT}"))
     return with_facts(told, facts={**told.facts, ANOMALY: odd})
+
+
+def _tell_if_first_of_host(
+    manifest: Manifest, of_asset: Sequence[Snapshot], report: Reporter
+) -> None:
+    """Two hosts with one plan are easily made, by copying it. Nothing is lost then, but somebody
+    should know."""
+    asset, host, others = manifest.asset, manifest.host, lines.hosts(of_asset)
+    if others and host not in others:
+        whose = ", ".join(others)
+        text = (
+            f"{asset}: this is the first snapshot of host {host}; there are some of {whose}. If "
+            f"{host} took over, nothing is to be done. If others save {asset} here, too, each "
+            f"host's stand alone: '{asset}@HOST' names one"
+        )
+        report.emit(Notice("warning", text))
 
 
 def _result(snapshot: Snapshot, tally: Tally, seconds: float) -> BackupResult:

@@ -12,7 +12,7 @@ from drctl.errors import DrctlError, KeyUnavailable
 from drctl.events import Phase, Reporter
 from drctl.model import Snapshot
 from drctl.ops.recipients import sealed_away
-from drctl.repository import catalog
+from drctl.repository import catalog, lines
 from drctl.repository.reader import Reader
 from drctl.repository.repository import Repository
 from drctl.units import iso_instant
@@ -110,7 +110,7 @@ def prove(repository: Repository, identity: Identity, pool: Executor, report: Re
     reader = Reader(repository, repository.load_index(proof.wrong.append, pool), identity)
     found = catalog.load(repository, pool)
     proof.wrong += found.damaged
-    for snapshot in {s.asset: s for s in found.snapshots}.values():
+    for snapshot in lines.newest(found.snapshots):
         try:
             _read_some(reader, snapshot)
         except DrctlError as error:

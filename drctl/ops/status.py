@@ -16,7 +16,7 @@ from drctl.ops.copying import at_copy
 from drctl.ops.leaving import ALL, leave
 from drctl.ops.logway import Way
 from drctl.ops.openable import lost_sessions
-from drctl.repository import catalog, keyring, names
+from drctl.repository import catalog, keyring, lines, names
 from drctl.repository.catalog import Catalog
 from drctl.repository.repository import Repository
 from drctl.repository.retention import Rule
@@ -57,6 +57,7 @@ class Standing:
     suspects: tuple[Snapshot, ...] = ()
     why: str = ""  # of `unknown`
     gap: str = ""  # in the log behind the newest sound snapshot: the point lies before it
+    others: tuple[str, ...] = ()  # hosts that save it, too, and that this one did not take over
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,22 +98,27 @@ def look(
 
 
 def standings(
-    wanted: Mapping[str, float | None], seen: Sequence[Seen], now_ns: int
+    wanted: Mapping[str, float | None], seen: Sequence[Seen], now_ns: int, host: str
 ) -> list[Standing]:
-    """Every asset in every repository; `wanted`: asset -> its objective in seconds."""
+    """Every asset in every repository; `wanted`: asset -> its objective in seconds. `host`: whose
+    snapshots, and those that it took over, meet it."""
     stored = _first_stored(seen)
     return [
-        _standing(asset, rpo, one, stored, now_ns) for asset, rpo in wanted.items() for one in seen
+        _standing(asset, rpo, one, stored, now_ns, host)
+        for asset, rpo in wanted.items()
+        for one in seen
     ]
 
 
 def _standing(
-    asset: str, rpo: float | None, seen: Seen, stored: Mapping[str, int], now_ns: int
+    asset: str, rpo: float | None, seen: Seen, stored: Mapping[str, int], now_ns: int, host: str
 ) -> Standing:
     if seen.trouble:
         verdict: Verdict = "none" if rpo is None else "unknown"
         return Standing(asset, seen.name, verdict, rpo, why="the repository could not be asked")
-    of_asset = seen.found.of(asset)
+    of_asset = seen.found.line(asset, host)
+    mine = set(lines.hosts(of_asset))
+    others = tuple(h for h in lines.hosts(seen.found.of(asset)) if h not in mine)
     sound = [s for s in of_asset if not s.suspect]
     suspects = tuple(s for s in of_asset if s.suspect)
     way = _way(sound[-1], seen, stored) if sound else Way()
@@ -121,7 +127,7 @@ def _standing(
     verdict, why = _judge(rpo, age, of_asset, now_ns)
     newest = of_asset[-1] if of_asset else None
     return Standing(
-        asset, seen.name, verdict, rpo, newest, point_ns, age, by, suspects, why, way.gap
+        asset, seen.name, verdict, rpo, newest, point_ns, age, by, suspects, why, way.gap, others
     )
 
 

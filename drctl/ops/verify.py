@@ -22,7 +22,7 @@ from drctl.model import Snapshot
 from drctl.ops.logway import behind, gap_words
 from drctl.ops.transfer import check_object, spread
 from drctl.ops.verify_places import Needers, Wrong, check_places
-from drctl.repository import catalog, keyring, lifecycle, names
+from drctl.repository import catalog, keyring, lifecycle, lines, names
 from drctl.repository.index import Index
 from drctl.repository.log import LogReader, session_of
 from drctl.repository.reader import Reader
@@ -244,8 +244,8 @@ def _log_troubles(repository: Repository) -> tuple[set[str], list[tuple[str, str
 
 def _gaps(repository: Repository, snapshots: tuple[Snapshot, ...]) -> list[str]:
     """Behind the newest sound snapshot of each asset: a new one closes the gap."""
-    newest = {snapshot.asset: snapshot for snapshot in snapshots if not snapshot.suspect}
-    ways = [(snapshot, behind(repository, snapshot)) for snapshot in newest.values()]
+    newest = lines.newest(snapshot for snapshot in snapshots if not snapshot.suspect)
+    ways = [(snapshot, behind(repository, snapshot)) for snapshot in newest]
     return [gap_words(repository.where, snapshot, way) for snapshot, way in ways if way.gap]
 
 

@@ -1,6 +1,7 @@
 """The plan: YAML with positions -> a validated model, with every mistake told at once."""
 
 import os
+import socket
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -26,6 +27,11 @@ class LoadedPlan:
     base: str
     digest: str
     findings: tuple[Finding, ...]
+
+    @property
+    def host(self) -> str:
+        """What this machine is called in snapshots."""
+        return self.plan.host or socket.gethostname()
 
 
 def load(path: str) -> LoadedPlan:

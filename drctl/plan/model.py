@@ -10,7 +10,7 @@ from drctl.engines.values import SecretRef
 from drctl.plan.recovery import Check, Drill, Evidence, Recovery
 from drctl.plan.settings import Settings
 from drctl.plan.telling import Metrics, Notify
-from drctl.plan.values import Count, Duration, Level, Name, Part, Rate, ScheduleText
+from drctl.plan.values import Count, Duration, HostName, Level, Name, Part, Rate, ScheduleText
 
 
 class Objectives(Part):
@@ -146,6 +146,9 @@ class Plan(Part):
     version: Literal["1"] = Field(description="Version of the plan's form: 1.")
     name: Name = Field(description="Name of the plan.")
     owner: str = Field(default="", description="Who answers for it.")
+    host: HostName | None = Field(
+        default=None, description="What this machine is called in snapshots; else its host name."
+    )
     objectives: Objectives = Field(default=Objectives(), description="Objectives of the plan.")
     sites: dict[Name, Site] = Field(default={}, description="Sites by name.")
     repositories: dict[Name, RepositoryPart] = Field(

@@ -9,6 +9,7 @@ from drctl.plan.schedule import LONGEST_SECONDS, SCHEDULE_PATTERN, parse_schedul
 from drctl.units import DURATION_PATTERN, RATE_PATTERN, parse_duration, parse_instant, parse_rate
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 
 
 def _duration(text: str) -> str:
@@ -29,6 +30,12 @@ def _schedule(text: str) -> str:
 def _name(text: str) -> str:
     if not _NAME.fullmatch(text):
         raise ValueError(f"'{text}': a name is a-z, 0-9, - and _, beginning with a letter")
+    return text
+
+
+def _host(text: str) -> str:
+    if not _HOST.fullmatch(text):
+        raise ValueError(f"'{text[:60]}': a host's name is letters, digits, '.', '-' and '_'")
     return text
 
 
@@ -58,6 +65,7 @@ Duration = Annotated[str, AfterValidator(_duration), _form(DURATION_PATTERN)]
 Rate = Annotated[str, AfterValidator(_rate), _form(RATE_PATTERN)]
 ScheduleText = Annotated[str, AfterValidator(_schedule), _form(SCHEDULE_PATTERN)]
 Name = Annotated[str, AfterValidator(_name)]
+HostName = Annotated[str, AfterValidator(_host)]
 # The validator stands last, so that it is asked first and the bounds reach the schema.
 Count = Annotated[int, Field(ge=1, le=100_000), BeforeValidator(_whole)]
 Attempts = Annotated[int, Field(ge=0, le=100), BeforeValidator(_whole)]

@@ -66,12 +66,22 @@ def problem_documents(problems: Iterable[EntryProblem]) -> list[dict[str, str]]:
     return [{"path": p.path, "what": p.what} for p in problems]
 
 
+def asset_names(snapshots: Iterable[Snapshot]) -> dict[str, str]:
+    """The asset of each, by the snapshot's name; ASSET@HOST where more than one host saved it."""
+    hosts: dict[str, set[str]] = {}
+    given = tuple(snapshots)
+    for s in given:
+        hosts.setdefault(s.asset, set()).add(s.host)
+    return {s.name: f"{s.asset}@{s.host}" if len(hosts[s.asset]) > 1 else s.asset for s in given}
+
+
 def snapshot_table(snapshots: Sequence[Snapshot], held: Container[str] = ()) -> str:
     """One line each, oldest first."""
+    named = asset_names(snapshots)
     rows = [
         (
             s.short,
-            s.asset,
+            named[s.name],
             show_instant(s.consistent_at_ns),
             show_bytes(s.size_bytes),
             f"+{show_bytes(s.added_bytes)}",

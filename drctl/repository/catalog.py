@@ -9,7 +9,7 @@ from drctl.codec import documents
 from drctl.codec.documents import Manifest
 from drctl.errors import IntegrityError, NotFound, StorageError, UsageError
 from drctl.model import Snapshot
-from drctl.repository import names
+from drctl.repository import lines, names
 from drctl.repository.repository import Repository
 from drctl.repository.retention import CLOCKS_DIFFER_NS
 from drctl.units import begin_of, show_instant
@@ -31,7 +31,14 @@ class Catalog:
     ahead: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, asset: str) -> tuple[Snapshot, ...]:
-        return tuple(s for s in self.snapshots if s.asset == asset)
+        """Of an asset; with `ASSET@HOST`, of one host."""
+        name, at, host = asset.partition("@")
+        return tuple(s for s in self.snapshots if s.asset == name and (not at or s.host == host))
+
+    def line(self, asset: str, host: str) -> tuple[Snapshot, ...]:
+        """Those of an asset that a host goes on with; see lines.line."""
+        of_asset = self.of(asset)
+        return of_asset if "@" in asset else lines.line(of_asset, host)
 
     def doubts(self, picked: Snapshot, now_ns: int) -> list[str]:
         """What is to be told with a snapshot that was picked: whose clock was ahead."""
@@ -41,15 +48,18 @@ class Catalog:
             f"snapshot {s.short} says that it is of {show_instant(s.consistent_at_ns)}, but was "
             f"stored at {show_instant(self.ahead[s.name])}: the clock of {s.host} was ahead; "
             f"{used}; {other}"
-            for s in self.of(picked.asset)
+            for s in self._beside(picked)
             if s.name in self.ahead
             and (s == picked or s.consistent_at_ns > picked.consistent_at_ns)
         ]
-        past = [s for s in self.of(picked.asset) if s.consistent_at_ns <= now_ns]
+        past = [s for s in self._beside(picked) if s.consistent_at_ns <= now_ns]
         if not told and picked.consistent_at_ns > now_ns + CLOCKS_DIFFER_NS:
             newest = f"the newest that is not: {past[-1].short}; " if past else ""
             told = [f"{used}, which is yet to come by this machine's clock; {newest}{other}"]
         return told
+
+    def _beside(self, picked: Snapshot) -> tuple[Snapshot, ...]:
+        return self.line(picked.asset, picked.host)
 
 
 def load(
@@ -128,12 +138,18 @@ def snapshot(digest: str, m: Manifest) -> Snapshot:
     )
 
 
-def pick(catalog: Catalog, wanted: str, at_ns: int | None, assets: tuple[str, ...]) -> Snapshot:
-    """The snapshot that a person means: an asset's newest (not after `at_ns`), or a name's first
-    digits. Raises UsageError saying what there is."""
+def pick(
+    catalog: Catalog, wanted: str, at_ns: int | None, assets: tuple[str, ...], host: str
+) -> Snapshot:
+    """The snapshot that a person at `host` means: an asset's newest (not after `at_ns`), one of
+    another host where `ASSET@HOST` says so, or a name's first digits. Raises UsageError saying what
+    there is."""
     of_asset = catalog.of(wanted)
     if of_asset or wanted in assets:
-        return _newest(wanted, of_asset, at_ns, catalog)
+        own = catalog.line(wanted, host)
+        if of_asset and not own:
+            raise of_several(wanted, lines.hosts(of_asset), host)
+        return _newest(wanted, own, at_ns, catalog)
     named = [s for s in catalog.snapshots if s.name.startswith(wanted.lower())]
     if len(named) == 1 and len(wanted) >= 4:
         return _not_after(named[0], at_ns)
@@ -165,6 +181,16 @@ def before(catalog: Catalog, picked: Snapshot) -> list[Snapshot]:
     older = of_asset[: of_asset.index(picked)]
     same = [s for s in older if s.facts.get("log_stream") == picked.facts.get("log_stream")]
     return [picked, *reversed([s for s in same if s.facts.get("corrupt_pages", "0") == "0"])]
+
+
+def of_several(asset: str, found: Sequence[str], host: str) -> UsageError:
+    """Nobody knows whose is meant."""
+    return UsageError(
+        f"{asset} is saved by {len(found)} hosts, {', '.join(found)}, and this one, {host}, is none"
+        " of them",
+        hint=f"name one: '{asset}@{found[-1]}'; where this machine stands in the place of one, "
+        f"'host: {found[-1]}' in the plan says so",
+    )
 
 
 def _newest_sound(found: list[Snapshot]) -> Snapshot:

@@ -1,9 +1,10 @@
 """Which snapshots stay, and why: pure, so that a dry run says exactly what a run does.
 
-A rule is applied to each asset alone, twice: to all of its snapshots, and to the good ones, which
-are whole, not suspect and not of a time to come, as if the others did not exist. What either wants
-stays; so no partial or suspect snapshot, and none of a host whose clock was ahead, ever pushes out
-a good one.
+A rule is applied to each asset of each host alone (two hosts may save different things under one
+name, and the one that saves more often must not push the other's out), twice: to all of its
+snapshots, and to the good ones, which are whole, not suspect and not of a time to come, as if the
+others did not exist. What either wants stays; so no partial or suspect snapshot, and none of a host
+whose clock was ahead, ever pushes out a good one.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -53,8 +54,8 @@ def judge(
     """A verdict for each, oldest first. `held`: name -> why somebody holds it; `rule` None: every
     snapshot stays; `seen_ns`: an instant that has come, by the storage's clock."""
     verdicts = {s.name: Verdict(s) for s in sorted(snapshots, key=_age)}
-    for asset in {v.snapshot.asset for v in verdicts.values()}:
-        newest_first = [v.snapshot for v in verdicts.values() if v.snapshot.asset == asset][::-1]
+    for of_one in _of_each(verdicts.values()):
+        newest_first = of_one[::-1]
         good = [s for s in newest_first if is_good(s) and not _is_to_come(s, seen_ns)]
         _note(verdicts, newest_first, rule, "")
         if len(good) < len(newest_first):
@@ -62,6 +63,15 @@ def judge(
     for name in held.keys() & verdicts.keys():
         verdicts[name].reasons.append(f"held: {held[name]}" if held[name] else "held")
     return list(verdicts.values())
+
+
+def _of_each(verdicts: Iterable[Verdict]) -> Iterable[list[Snapshot]]:
+    """The snapshots of each asset of each host, in the order given."""
+    found: dict[tuple[str, str], list[Snapshot]] = {}
+    for verdict in verdicts:
+        s = verdict.snapshot
+        found.setdefault((s.asset, s.host), []).append(s)
+    return found.values()
 
 
 def is_good(snapshot: Snapshot) -> bool:

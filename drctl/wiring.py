@@ -251,7 +251,8 @@ class Wiring:
         if part.throttle:
             source = Throttled(source, Pace(parse_rate(part.throttle.read), self.clock))
         in_order = engine(kind).in_order
-        return Asset(name, kind, source, part.compression, part.tags, in_order)
+        reread = getattr(settings, "reread", None)
+        return Asset(name, kind, source, part.compression, part.tags, in_order, reread)
 
     def streamed(self) -> tuple[str, ...]:
         """The assets whose plan says that their log is kept."""

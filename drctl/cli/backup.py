@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import click
@@ -13,7 +14,7 @@ from drctl import __version__
 from drctl.cli.context import Context, output_options, pass_context
 from drctl.errors import DrctlError, ExitCode, StorageError
 from drctl.events import Notice
-from drctl.ops.backup import BackupResult, backup
+from drctl.ops.backup import Around, BackupResult, backup
 from drctl.ops.group import backup_group
 from drctl.report.results import problem_documents, snapshot_document
 from drctl.repository import keyring
@@ -21,13 +22,16 @@ from drctl.repository.repository import Repository
 from drctl.units import count, show_bytes, show_seconds
 from drctl.wiring import Wiring
 
+_Asked = Callable[[Around], Around]  # with what a person asked for this once
+
 
 @click.command()
 @click.argument("assets", nargs=-1, metavar="[ASSET|GROUP]...")
 @click.option("--accept", is_flag=True, help="What looks out of the ordinary is as it should be.")
+@click.option("--reread", is_flag=True, help="Read also what did not change since the last run.")
 @output_options
 @pass_context
-def command(context: Context, assets: tuple[str, ...], accept: bool) -> int:
+def command(context: Context, assets: tuple[str, ...], accept: bool, reread: bool) -> int:
     """Take a snapshot of each ASSET, of all by default, and bring the copies up to date.
 
     The assets of a GROUP are captured together, as one recovery point: all of them, or none.
@@ -45,10 +49,11 @@ def command(context: Context, assets: tuple[str, ...], accept: bool) -> int:
     context.interrupted_hint = "nothing was lost; the next run takes over what was stored"
     repository = wiring.as_writer(wiring.primary())
     again = _make_lost_keys(wiring, repository)
+    asked = partial(replace, accepting=accept, rereading=reread)
 
     def take(name: str) -> list[BackupResult]:
         kind = _group if name in groups else _one
-        return kind(wiring, repository, name, pool, accept)
+        return kind(wiring, repository, name, pool, asked)
 
     # One alone is told once, when the run ends.
     warn = wiring.warn if len(wanted) > 1 or context.as_json else lambda _: None
@@ -102,12 +107,11 @@ def _make_lost_keys(wiring: Wiring, repository: Repository) -> list[str]:
 
 
 def _one(
-    wiring: Wiring, repository: Repository, name: str, pool: ThreadPoolExecutor, accept: bool
+    wiring: Wiring, repository: Repository, name: str, pool: ThreadPoolExecutor, asked: _Asked
 ) -> list[BackupResult]:
     with wiring.around(name, repository, pool) as (around, scratch):
         _mark(wiring, name)
-        accepting = replace(around, accepting=accept)
-        return [backup(wiring.asset(name, scratch, repository), accepting)]
+        return [backup(wiring.asset(name, scratch, repository), asked(around))]
 
 
 def _mark(wiring: Wiring, name: str) -> None:
@@ -123,14 +127,13 @@ def _mark(wiring: Wiring, name: str) -> None:
 
 
 def _group(
-    wiring: Wiring, repository: Repository, name: str, pool: ThreadPoolExecutor, accept: bool
+    wiring: Wiring, repository: Repository, name: str, pool: ThreadPoolExecutor, asked: _Asked
 ) -> list[BackupResult]:
     with ExitStack() as stack:
         parts = []
         for member in wiring.loaded.plan.groups[name].assets:
             around, scratch = stack.enter_context(wiring.around(member, repository, pool))
-            accepting = replace(around, accepting=accept)
-            parts.append((wiring.asset(member, scratch, repository), accepting))
+            parts.append((wiring.asset(member, scratch, repository), asked(around)))
         for asset, _ in parts:
             _mark(wiring, asset.name)
         return backup_group(wiring.group(name), parts)

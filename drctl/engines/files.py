@@ -20,7 +20,7 @@ from drctl.engines.patterns import Patterns, compile_patterns
 from drctl.engines.tree_look import Directory, reason
 from drctl.engines.tree_read import TreeItem, Walk, things_in
 from drctl.engines.tree_write import TreeTarget
-from drctl.engines.values import Flag
+from drctl.engines.values import Flag, Period
 from drctl.errors import SourceError, TargetRefused, UsageError
 from drctl.model import sort_key
 from drctl.units import count, show_path
@@ -40,6 +40,10 @@ class Settings(BaseModel):
     )
     exclude_caches: Flag = Field(
         default=False, description="Leave out the content of directories with a CACHEDIR.TAG."
+    )
+
+    reread: Period = Field(
+        default="30d", description="Within which each file is read again, also unchanged."
     )
 
     @field_validator("paths")

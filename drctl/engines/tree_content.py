@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from msgspec.structs import replace
 
+from drctl.codec.limits import SMALL_BYTES
 from drctl.engines.tree_look import (
     Place,
     identity,
@@ -22,11 +23,13 @@ from drctl.engines.tree_look import (
 from drctl.model import Entry
 
 _PIECE_BYTES = 4 << 20
+_UNSIZED_BYTES = 64 << 10  # read at once of what says that it is empty
 _MOST_EXTENTS = 4096  # a file in more pieces is stored with its holes as zeros
 
 CHANGED = "it was changed while it was read"
 CUT = "it was cut while it was read"
 REPLACED = "it was replaced by something else while it was read"
+UNSIZED = f"its size is given as 0: only its first {SMALL_BYTES} bytes were read"
 VANISHED = "it vanished before it was read"
 
 
@@ -50,6 +53,8 @@ class FileContent:
         except OSError as error:
             return self._unread(entry, error), b""
         try:
+            if not found.st_size:
+                return self._load_unsized(descriptor, entry)
             if not is_sparse(found):
                 data = os.read(descriptor, found.st_size + 1)
                 if len(data) == found.st_size and is_same(found, os.fstat(descriptor)):
@@ -60,6 +65,20 @@ class FileContent:
             return self._unread(entry, error), b""
         finally:
             os.close(descriptor)
+
+    def _load_unsized(self, descriptor: int, entry: Entry) -> tuple[Entry, bytes]:
+        """Most are empty. What is not, and goes on saying so, is the kernel's or a program's, and
+        may never end."""
+        data = bytearray()
+        while len(data) <= SMALL_BYTES and (piece := os.read(descriptor, _UNSIZED_BYTES)):
+            data += piece
+        now = os.fstat(descriptor)
+        if now.st_size or identity(now) != identity(self._found):
+            return self._load_anew(descriptor, entry)
+        kept = bytes(data[:SMALL_BYTES])
+        problem = UNSIZED if len(data) > SMALL_BYTES else ""
+        xattrs = read_xattrs(descriptor)
+        return replace(entry, xattrs=xattrs, size=len(kept), problem=problem), kept
 
     def _load_anew(self, descriptor: int, entry: Entry) -> tuple[Entry, bytes]:
         """The file as it is now, whatever was found; twice when it changes under our hands."""
@@ -99,6 +118,8 @@ class FileContent:
         """An entry without content. What else it has is kept where it can be learnt."""
         with suppress(OSError):
             entry = replace(entry, xattrs=read_xattrs(self._place.address))
+            if not self._found.st_size and isinstance(error, PermissionError):
+                return entry  # by all that is known it is empty: nothing of it is lost
         return replace(entry, size=0, problem=unreadable(error))
 
 

@@ -67,17 +67,17 @@ class TreeItem(msgspec.Struct, gc=False):
 
     @property
     def content(self) -> FileContent | None:
-        """An empty file is never opened: there is nothing to be read, or to be refused."""
+        """A file of no size is opened, too: /proc, /sys and some of FUSE say 0 of any content."""
         found = self.found
-        if found.st_mode & _TYPE != _FILE or not found.st_size or self.first:
+        if found.st_mode & _TYPE != _FILE or self.first:
             return None
         return FileContent(self.place, found)
 
     def entry(self) -> Entry:
-        """Metadata as `lstat` gave it. A file with content is asked for its attributes when it is
+        """Metadata as `lstat` gave it. A file is asked for its attributes when it is
         open, so that both are of the same file."""
         found = self.found
-        if self.first or (found.st_mode & _TYPE == _FILE and found.st_size):
+        if self.first or found.st_mode & _TYPE == _FILE:
             return to_entry(self.path, found, first=self.first)
         target, problem = b"", self.problem
         xattrs: Xattrs = ()

@@ -4,7 +4,12 @@ A run is compared with the last good snapshots by what their manifests tell. It 
 ordinary only where all three hold: it is beyond a floor, beyond the median by six deviations (MAD,
 scaled), and beyond everything that the history has seen; what happened before is not flagged.
 After a flagged run every further one is flagged, until somebody says that it is as expected: what
-an attacker left must not become the new ordinary by standing there for some days.
+an attacker left must not become the new ordinary by standing there for some days. One that is back
+at what the last good one was, and for which hardly anything had to be stored since, holds what that
+one held: it is not flagged.
+
+A run that holds nothing is flagged whatever the history: a disk that is not mounted looks like
+that.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,6 +30,7 @@ _SHRUNK, _GROWN = 0.3, 1.0  # of what was there before
 _REMOVED, _CHANGED, _ADDED = 0.3, 0.5, 0.5  # of the entries; of the entries; of the size
 _INCOMPRESSIBLE, _MARGIN = 0.85, 0.3  # stored for each byte read; above all that was seen
 _LEAST_READ_BYTES, _LEAST_READ = 1 << 20, 0.1  # less tells nothing of how it compresses
+_BACK = 0.1  # so near to the last good one
 _FEW = 8  # entries: among so few a share means nothing
 
 
@@ -41,6 +47,7 @@ class Run:
     changed: int
     removed: int
     known: bool
+    things: int | None = None  # entries that are no directories; None: it did not tell
 
 
 def measured(tally: Tally, before: Snapshot | None) -> dict[str, str]:
@@ -48,6 +55,7 @@ def measured(tally: Tally, before: Snapshot | None) -> dict[str, str]:
     kept = tally.unchanged + tally.changed
     removed = max(before.entries - kept, 0) if before and kept else 0
     told = {
+        "things": tally.things,
         "entries_new": tally.new,
         "entries_changed": tally.changed,
         "entries_removed": removed,
@@ -74,6 +82,7 @@ def run_of(snapshot: Snapshot) -> Run:
         number("entries_changed"),
         number("entries_removed"),
         known,
+        number("things") if "things" in snapshot.facts else None,
     )
 
 
@@ -81,13 +90,49 @@ def judge(made: Snapshot, of_asset: Sequence[Snapshot]) -> str:
     """What is out of the ordinary about a new snapshot, in a sentence; empty: nothing. `of_asset`:
     the ones before it, oldest first, of the same engine."""
     same = [s for s in of_asset if s.engine == made.engine]
+    good = [s for s in same if not s.suspect][-HISTORY:]
+    if _is_empty(run_of(made)):
+        return "" if good and _is_empty(run_of(good[-1])) else _emptied(good)
     if same and same[-1].facts.get(ANOMALY):
         last = same[-1]
+        if _is_back(made, same):
+            return ""
         return f"since {_origin(last)} nobody has accepted: {_reason(last)}"
-    good = [s for s in same if not s.suspect][-HISTORY:]
     if len(good) < LEAST_HISTORY:
         return ""
     return "; ".join(_findings(run_of(made), [run_of(s) for s in good]))
+
+
+def _is_empty(run: Run) -> bool:
+    return run.things == 0
+
+
+def _emptied(good: Sequence[Snapshot]) -> str:
+    was = f"; {good[-1].short} held {show_bytes(good[-1].size_bytes)}" if good else ""
+    return f"it holds nothing{was}: a disk may not be mounted, or an exclude hides all"
+
+
+def _is_back(made: Snapshot, before: Sequence[Snapshot]) -> bool:
+    """Whether it holds what the last good one held, but for a tenth: as many entries, as large, and
+    what was stored since, beside what made it larger for a while, is not enough for more. A run
+    that touched many entries may have grown to hide what it wrote over."""
+    good = next((n for n in reversed(range(len(before))) if not before[n].suspect), None)
+    if good is None:
+        return False
+    last = before[good]
+    levels = ((last.entries, made.entries), (last.size_bytes, made.size_bytes))
+    if any(abs(_step(was, now)) > _BACK for was, now in levels):
+        return False
+    stored = sum(_rewritten(run_of(a), run_of(b)) for a, b in pairwise([*before[good:], made]))
+    return stored <= _BACK * last.size_bytes
+
+
+def _rewritten(before: Run, run: Run) -> int:
+    """What a run stored in the place of what was there."""
+    touched = run.changed + run.removed
+    is_growth = _share(touched, before.entries) < _REMOVED
+    grown = max(run.size_bytes - before.size_bytes, 0) if is_growth else 0
+    return max(run.added_bytes - grown, 0)
 
 
 def _origin(flagged: Snapshot) -> str:

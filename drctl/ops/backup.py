@@ -18,6 +18,7 @@ from drctl.events import EntryProblem, Notice, Phase, Reporter
 from drctl.model import Snapshot
 from drctl.ops.anomaly import ACCEPTED, ANOMALY, judge, measured
 from drctl.ops.intake import Intake, Tally
+from drctl.ops.reread import Again, due, everything
 from drctl.repository import catalog, lines, runs, trash
 from drctl.repository.committing import commit
 from drctl.repository.repository import Repository
@@ -25,7 +26,7 @@ from drctl.repository.runs import Run
 from drctl.repository.state import StateFile, StateWriter
 from drctl.repository.stored import ContentStore
 from drctl.repository.writer import Writer
-from drctl.units import show_seconds
+from drctl.units import parse_duration, show_seconds
 
 _SUSPECT_HINT = (
     ". It was stored, and pushes no good snapshot out. See what changed with 'drctl diff'; if it "
@@ -43,6 +44,7 @@ class Asset:
     level: int = 3  # of zstd
     tags: tuple[str, ...] = ()
     in_order: bool = True  # see engines.base.Engine
+    reread: str | None = None  # the time within which each file is read again, changed or not
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Around:
     plan_digest: str = ""
     host: str = field(default_factory=socket.gethostname)
     accepting: bool = False  # what is out of the ordinary is as somebody expects it
+    rereading: bool = False  # everything is read, also what did not change
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,8 @@ def take_in(
     store = ContentStore(writer, Chunker(around.repository.secrets.chunker_seed), around.pool)
     before = around.state.read()
     _tell_if_clock_went_back(around, start.at_ns)
-    intake = Intake(store, writer, before, state, around.clock, around.report)
+    again = everything if around.rereading else _due(asset, around, start)
+    intake = Intake(store, writer, before, state, around.clock, around.report, again)
     with _keeping_what_was_stored(writer, around.report):
         take = intake.entries if asset.in_order else intake.entries_put_in_order
         infos = store.tree(take(capture.items()))
@@ -141,6 +145,11 @@ def take_in(
     made = _manifest(asset, around, capture, intake.tally, facts or {})
     manifest = _judged(made(start.at_ns, root, refs, writer), around, intake.tally)
     return Taken(around, state, start, intake.tally, manifest)
+
+
+def _due(asset: Asset, around: Around, start: Start) -> Again | None:
+    within = parse_duration(asset.reread) if asset.reread else None
+    return due(within, around.state.begun_at_ns(), start.at_ns)
 
 
 def settle(taken: Taken, run: Run) -> BackupResult:
@@ -156,7 +165,7 @@ def settle(taken: Taken, run: Run) -> BackupResult:
 
 def _tell_if_clock_went_back(around: Around, now_ns: int) -> None:
     """The newest snapshot is the one of the latest instant, so it matters which clock says so."""
-    last_ns = around.state.written_at_ns()
+    last_ns = around.state.begun_at_ns()
     if last_ns > now_ns:
         behind = show_seconds((last_ns - now_ns) / 1e9)
         text = f"this machine's clock went back by {behind} since the last run: until then that"

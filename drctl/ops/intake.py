@@ -15,12 +15,14 @@ from drctl.clock import Clock
 from drctl.codec.limits import SMALL_BYTES
 from drctl.engines.base import Content, Item
 from drctl.events import EntryProblem, Progress, Reporter
-from drctl.model import Entry, sort_key
+from drctl.model import Entry, Kind, sort_key
+from drctl.ops.reread import Again
 from drctl.repository.state import Remembered, StateWriter
 from drctl.repository.stored import ContentStore
 from drctl.repository.writer import Writer
 from drctl.units import show_path
 
+_DIRECTORY = int(Kind.DIRECTORY)
 _TELL_EVERY_ITEMS = 64
 _TELL_EVERY_SECONDS = 0.1
 
@@ -30,6 +32,7 @@ class Tally:
     """What a run has seen so far. Sizes in bytes."""
 
     entries: int = 0
+    things: int = 0  # entries that are no directories
     size_bytes: int = 0
     read_bytes: int = 0
     new: int = 0
@@ -49,7 +52,9 @@ class Intake:
         after: StateWriter,
         clock: Clock,
         report: Reporter,
+        again: Again | None = None,
     ) -> None:
+        """`again`: whether a path is read though nothing shows that it changed."""
         self.tally = Tally()
         self._store = store
         self._writer = writer
@@ -58,6 +63,7 @@ class Intake:
         self._clock = clock
         self._report = report
         self._told_at = 0.0
+        self._again = again
 
     def entries(self, items: Iterator[Item]) -> Iterator[Entry]:
         """The entries of a snapshot, in order, their content handed to the writing run."""
@@ -77,6 +83,8 @@ class Intake:
             remember(remembered)
             tally.entries += 1
             tally.size_bytes += entry.size
+            if entry.kind != _DIRECTORY:
+                tally.things += 1
             if entry.problem:
                 self._tell_problem(entry)
             if tally.entries % _TELL_EVERY_ITEMS == 0:
@@ -85,9 +93,11 @@ class Intake:
 
     def _taken(self, items: Iterator[tuple[Item, Remembered | None]]) -> Iterator[Remembered]:
         """What becomes of each item."""
-        tally = self.tally
+        tally, again = self.tally, self._again
         for item, known in items:
             is_same = bool(item.signature) and known and item.signature == known.signature
+            if again and known and known.entry.blobs and again(item.path):
+                is_same = False
             if known and is_same and self._is_stored(known):
                 tally.unchanged += 1
                 yield known

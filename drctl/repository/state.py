@@ -58,8 +58,8 @@ class StateFile:
                 return
             yield from _frames(file)
 
-    def written_at_ns(self) -> int:
-        """When the last state was written, by this machine's clock of that time; 0: never."""
+    def begun_at_ns(self) -> int:
+        """When the run of the last state began, by this machine's clock of that time; 0: never."""
         try:
             return os.stat(self._path).st_mtime_ns
         except OSError:
@@ -99,6 +99,7 @@ class StateWriter:
         descriptor = os.open(self._new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         self._file = os.fdopen(descriptor, "wb", buffering=1 << 20)
         self._file.write(MAGIC)
+        self._begun_ns = os.fstat(descriptor).st_mtime_ns
         self._held: list[Remembered] = []
         # With a checksum: an entry that is taken over must be the one that was remembered.
         self._compressor = zstandard.ZstdCompressor(level=1, write_checksum=True)
@@ -131,6 +132,7 @@ class StateWriter:
             self._file.write(_LENGTH.pack(0))
             self._file.close()
             if not self.trouble:
+                os.utime(self._new, ns=(self._begun_ns, self._begun_ns))
                 os.replace(self._new, self._path)
 
     def __enter__(self) -> "StateWriter":

@@ -16,6 +16,8 @@ def snapshot(number: int, **more: int | str) -> Snapshot:
         "entries_removed": str(told["removed"]),
         "read_bytes": str(told["read"]),
     }
+    if "things" in more:
+        facts["things"] = str(more["things"])
     if "anomaly" in more:
         facts[ANOMALY] = str(more["anomaly"])
     numbers = (int(told["entries"]), int(told["size"]), int(told["added"]), 0)
@@ -65,8 +67,42 @@ def test_a_run_that_remembers_nothing_and_a_short_history_say_nothing() -> None:
 
 
 def test_what_follows_a_flagged_run_is_flagged_until_one_is_accepted() -> None:
-    bad = snapshot(8, anomaly="600 of 1000 entries are gone")
-    after = judge(snapshot(9), [*HISTORY, bad])
+    bad = snapshot(8, anomaly="600 of 1000 entries are gone", entries=400, size=40 * MIB)
+    less = {"entries": 400, "size": 40 * MIB}
+    after = judge(snapshot(9, **less), [*HISTORY, bad])
     assert after == "since 00000000 nobody has accepted: 600 of 1000 entries are gone"
-    assert judge(snapshot(10), [*HISTORY, bad, snapshot(9, anomaly=after)]) == after
-    assert judge(snapshot(10), [*HISTORY, bad, snapshot(9)]) == ""
+    assert judge(snapshot(10, **less), [*HISTORY, bad, snapshot(9, anomaly=after, **less)]) == after
+    assert judge(snapshot(10, **less), [*HISTORY, bad, snapshot(9, **less)]) == ""
+
+
+def test_what_holds_nothing_is_flagged_whatever_the_history() -> None:
+    empty = {"things": 0, "entries": 1, "size": 0, "added": 0, "read": 0}
+    assert "it holds nothing; 00000000 held 100.0 MiB" in judge(snapshot(2, **empty), HISTORY[:1])
+    assert "it holds nothing: a disk may not be mounted" in judge(snapshot(1, **empty), [])
+    flagged = snapshot(2, anomaly="it holds nothing", **empty)
+    assert "it holds nothing; " in judge(snapshot(3, **empty), [HISTORY[0], flagged])
+    assert judge(snapshot(3, **empty), [HISTORY[0], snapshot(2, **empty)]) == ""  # was accepted
+
+
+def test_what_is_back_at_what_it_was_is_not_flagged() -> None:
+    gone = snapshot(8, anomaly="it holds nothing", things=0, entries=1, size=0, added=0, read=0)
+    back = snapshot(9, new=1000, changed=0, removed=0, read=100 * MIB, added=10_000)
+    assert judge(back, [*HISTORY, gone]) == ""
+    grown = snapshot(8, anomaly="its size jumped", entries=1001, size=300 * MIB, added=200 * MIB)
+    assert judge(snapshot(9), [*HISTORY, grown]) == ""
+
+
+def test_what_was_written_over_since_the_last_good_one_is_not_back() -> None:
+    told = "since 00000000 nobody has accepted: 992 of 1000 entries are new or changed"
+    encrypted = snapshot(
+        8, anomaly="992 of 1000 entries are new or changed", changed=990, added=100 * MIB
+    )
+    assert judge(snapshot(9), [*HISTORY, encrypted]) == told
+    grown = {"entries": 2000, "size": 300 * MIB, "added": 200 * MIB}
+    hidden = snapshot(8, anomaly="its size jumped", changed=900, **grown)
+    assert "nobody has accepted" in judge(snapshot(9), [*HISTORY, hidden])
+    later = snapshot(
+        9, changed=990, added=90 * MIB, anomaly="since 00000000 nobody has accepted: x"
+    )
+    jumped = snapshot(8, anomaly="its size jumped", size=300 * MIB, added=200 * MIB)
+    assert "nobody has accepted" in judge(snapshot(10), [*HISTORY, jumped, later])

@@ -66,7 +66,7 @@ def test_a_key_like_no_other_is_told_with_what_may_stand_there(mistakes, one_ass
     assert mistakes(one_asset("files: {paths: [x], zzz: 1}")) == [
         (
             "12:25: assets.one.files: unknown key 'zzz'; "
-            "known here: paths, exclude, one_file_system, exclude_caches"
+            "known here: paths, exclude, one_file_system, exclude_caches, reread"
         )
     ]
 

@@ -17,6 +17,7 @@ from drctl.report.prometheus import Sample, merge, parse, render, sample
 from drctl.wiring import Wiring
 
 _LOOKING = ("backup", "replicate")  # after these a look shows what has changed
+_CHANGED = (ExitCode.DONE, ExitCode.PARTIAL)  # a copy that is away makes no snapshot unseen
 _WAIT_SECONDS = 5.0
 _TRIES = 50
 Document = dict[str, Any]
@@ -27,33 +28,36 @@ def keep_metrics(context: Context, ended: Ended, textfile: str) -> None:
     wiring = ended.wiring
     path = os.path.join(wiring.loaded.base, textfile)
     plan = wiring.loaded.plan
-    now = list(_of_run(plan.name, ended)) + list(_of_result(context, ended))
-    looked = any(s.name == "drctl_repository_reachable" for s in now)
+    seen = _seen(context, ended)
+    now = [*_of_run(plan.name, ended), *_of_result(ended)]
+    now += _of_standing(plan, seen) if seen else []
+    silent = {r["repository"] for r in seen.get("repositories", ()) if r["trouble"]}
+    alone = {c["repository"] for c in seen.get("copies", ()) if c["lag_objects"] is None}
     drill = ended.subject if ended.command == "drill" else ""
 
     def is_over(s: Sample) -> bool:
-        """It tells of what the plan has no more, or of what was looked at anew."""
+        """It tells of what the plan has no more, or of what was looked at anew. What was known of
+        a repository that did not answer stays: a point that grows old raises the alarm, one that
+        vanishes cannot."""
         if s.of("plan") != plan.name:
             return False
         if drill and s.of("drill") == drill:
             return True
-        return _is_gone(plan, s) or (looked and s.name in _LOOKED_AT)
+        unseen = alone if s.name in _COMPARED else silent
+        looked_anew = bool(seen) and s.name in _LOOKED_AT and s.of("repository") not in unseen
+        return _is_gone(plan, s) or looked_anew
 
     with _alone(wiring, os.path.dirname(path)):
         _replace(path, render(merge(_before(path), now, is_over)))
 
 
-_LOOKED_AT = frozenset(
-    {
-        "drctl_recovery_point_timestamp_seconds",
-        "drctl_rpo_objective_seconds",
-        "drctl_rpo_met",
-        "drctl_repository_reachable",
-        "drctl_copy_lag_seconds",
-        "drctl_copy_lag_objects",
-        "drctl_copy_lag_bytes",
-    }
-)
+_COMPARED = frozenset({"drctl_copy_lag_seconds", "drctl_copy_lag_objects", "drctl_copy_lag_bytes"})
+_LOOKED_AT = _COMPARED | {
+    "drctl_recovery_point_timestamp_seconds",
+    "drctl_rpo_objective_seconds",
+    "drctl_rpo_met",
+    "drctl_repository_reachable",
+}
 
 
 def _is_gone(plan: Plan, s: Sample) -> bool:
@@ -74,16 +78,19 @@ def _of_run(plan: str, ended: Ended) -> Iterator[Sample]:
         yield sample("drctl_run_last_success_timestamp_seconds", at_seconds, **labels)
 
 
-def _of_result(context: Context, ended: Ended) -> Iterator[Sample]:
+def _seen(context: Context, ended: Ended) -> Document:
+    """How things stand, where the run came to look; else nothing."""
+    if ended.command in _LOOKING and ended.exit_code in _CHANGED:
+        return stand_document(stand(ended.wiring, context.pool()))
+    return ended.document if "copies" in ended.document else {}
+
+
+def _of_result(ended: Ended) -> Iterator[Sample]:
     plan, document = ended.wiring.loaded.plan, ended.document
     if ended.command == "backup":
         yield from _of_snapshots(ended.wiring, document)
     if ended.command == "drill" and "objectives" in document:
         yield from _of_drill(plan.name, ended.subject, document)
-    if ended.command in _LOOKING and ended.exit_code == ExitCode.DONE:
-        document = stand_document(stand(ended.wiring, context.pool()))
-    if "copies" in document:
-        yield from _of_standing(plan, document)
 
 
 def _of_snapshots(wiring: Wiring, document: Document) -> Iterator[Sample]:

@@ -5,7 +5,14 @@ from collections.abc import Callable
 from drctl.cli.context import Context
 from drctl.cli.reading import where_it_is
 from drctl.clock import Clock
-from drctl.errors import ExitCode, StorageError, UsageError
+from drctl.errors import (
+    DrctlError,
+    ExitCode,
+    IntegrityError,
+    KeyUnavailable,
+    StorageError,
+    UsageError,
+)
 from drctl.events import Notice
 from drctl.repository import catalog, names
 from drctl.repository.repository import Repository
@@ -23,8 +30,9 @@ def at_every_repository(
     """11 when a repository failed. Raises UsageError when no repository has one, StorageError when
     one failed and nothing was done at any."""
     wiring = context.wiring()
+    wiring.credential()  # without it nothing is done anywhere: that is no repository's fault
     document: dict[str, dict[str, bool]] = {}
-    failed: list[StorageError] = []
+    failed: list[DrctlError] = []
     lines = []
     for place in wiring.loaded.plan.repositories:
         try:
@@ -34,7 +42,7 @@ def at_every_repository(
             document[place] = {
                 name: doing(place, repository, name, wiring.clock) for name in wanted
             }
-        except StorageError as error:
+        except (StorageError, IntegrityError, KeyUnavailable) as error:
             failed.append(error)
             wiring.report.emit(Notice("warning", f"{place}: {error.what}"))
             continue

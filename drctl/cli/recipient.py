@@ -26,10 +26,12 @@ from drctl.cli.context import (
 from drctl.cli.keyfiles import read_recipient, read_text, write_private
 from drctl.codec import keys
 from drctl.codec.recipients import Identity, Recipient, new_identity
-from drctl.errors import ExitCode, PlanError, UsageError
+from drctl.errors import DrctlError, ExitCode, PlanError, UsageError
 from drctl.ops.recipients import out_of_line
 from drctl.report.results import table
 from drctl.wiring import Wiring
+
+_NAMED = "give the new identity another name with --name"
 
 
 @click.group()
@@ -52,15 +54,19 @@ def list_(context: Context) -> int:
     wiring, pool = context.wiring(), context.pool()
     credential = wiring.credential()
     rows = [(r.name, r.fingerprint) for r in credential.recipients]
-    states = {
-        name: out_of_line(wiring.storage(name), credential.recipients, pool)
-        for name in wiring.loaded.plan.repositories
-    }
+    states: dict[str, tuple[int, int]] = {}
+    silent: dict[str, str] = {}
+    for name in wiring.loaded.plan.repositories:
+        try:
+            states[name] = out_of_line(wiring.storage(name), credential.recipients, pool)
+        except DrctlError as error:
+            silent[name] = error.what
     document = {
         "recipients": [{"name": name, "fingerprint": print_} for name, print_ in rows],
         "repositories": {
             name: {"out_of_line": odd, "sessions": all_} for name, (odd, all_) in states.items()
         },
+        "silent": silent,
     }
     lines = [table(("recipient", "fingerprint"), rows)]
     lines += [
@@ -69,8 +75,11 @@ def list_(context: Context) -> int:
         else f"{name}: all {all_} sessions are sealed to them"
         for name, (odd, all_) in states.items()
     ]
+    lines += [f"{name} cannot be asked: {what}" for name, what in silent.items()]
     context.result(document, "\n".join(lines))
-    return ExitCode.PARTIAL if any(odd for odd, _ in states.values()) else ExitCode.DONE
+    if not states:
+        return ExitCode.STORAGE
+    return ExitCode.PARTIAL if silent or any(odd for odd, _ in states.values()) else ExitCode.DONE
 
 
 @command.command()
@@ -139,7 +148,7 @@ def rotate(
     gone = _one(present, who)
     fresh = name or f"{gone.name.rstrip('-0123456789')}-{len(present) + 1}"
     new = _new_identity(context, wiring, file, fresh)
-    both = named_once((*(r for r in present if r != new.recipient()), new.recipient()))
+    both = named_once((*(r for r in present if r != new.recipient()), new.recipient()), _NAMED)
     change = Change(context, wiring, both)
     confirm(Change(context, wiring, tuple(r for r in both if r != gone)), yes)
     carry_out(change, [old, new])

@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Literal
 
-from drctl.errors import IntegrityError, StorageError
+from drctl.errors import IntegrityError, KeyUnavailable, StorageError
 from drctl.logpieces import LogPiece
 from drctl.model import Snapshot
 from drctl.ops import logway
@@ -81,8 +81,8 @@ class Lag:
 def look(
     name: str, original: str | None, opening: Callable[[], Repository], pool: Executor
 ) -> Seen:
-    """Ask a repository. One that does not answer is told of, and hides no other. Raises
-    KeyUnavailable."""
+    """Ask a repository. One that does not answer, or whose own secret is missing, is told of, and
+    hides no other."""
     try:
         repository = opening()
         # Snapshots are read first: what they need is there by then, and listed afterwards.
@@ -90,7 +90,7 @@ def look(
         folders = pool.map(lambda f: list(repository.storage.list(f)), names.COPY_ORDER)
         objects = {info.name: info for folder in folders for info in folder}
         sealed = lost_sessions(repository, found, objects.keys(), pool)
-    except (StorageError, IntegrityError) as error:
+    except (StorageError, IntegrityError, KeyUnavailable) as error:
         return Seen(name, original, trouble=error.what)
     lost = keyring.lost(repository.claimed, objects)
     keyless = (keyring.told_lost(name, recipient) for recipient in lost)

@@ -71,3 +71,17 @@ def test_an_asset_that_was_never_saved_is_to_be_done_without_any_objective(site)
     assert told["to_do"] == [due]
     site.run("backup", "dump")
     assert "all is well" in site.run("status").stdout
+
+
+def test_a_copy_whose_secret_is_missing_hides_nothing_of_the_others(site) -> None:
+    site.run("backup")
+    plan = (site.top / "plan.yaml").read_text()
+    place = "{bucket: dr-example, credentials: {access_key: env:NOT_SET, secret_key: env:NOT_SET}}"
+    site.plan(plan.replace("path: offsite", f"s3: {place}"))
+    told = site.json("status", code=11)
+    assert standing(told, "tree", "local")["verdict"] == "met"
+    assert standing(told, "tree", "offsite")["verdict"] == "unknown"
+    trouble = {r["repository"]: r["trouble"] for r in told["repositories"]}
+    assert trouble == {"local": "", "offsite": "the environment has no NOT_SET"}
+    newest = standing(told, "tree", "local")["newest_snapshot"]
+    assert "local: " in site.run("hold", newest, code=11).stdout

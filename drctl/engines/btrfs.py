@@ -20,6 +20,7 @@ from drctl.engines.patterns import Patterns
 from drctl.engines.tree_look import reason
 from drctl.engines.tree_read import TreeItem
 from drctl.engines.tree_write import TreeTarget
+from drctl.engines.values import PlanPath
 from drctl.errors import SourceError
 
 _STUB_INODE = 2  # what stands in a snapshot where another subvolume was
@@ -32,7 +33,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: str = Field(min_length=1, description="The subvolume, or the top of the file system.")
+    path: PlanPath = Field(
+        min_length=1, description="The subvolume, or the top of the file system."
+    )
     exclude: Patterns = Field(
         default=(), description="Patterns of what is left out, as in .gitignore."
     )

@@ -20,7 +20,7 @@ from drctl.engines.patterns import Patterns, compile_patterns
 from drctl.engines.tree_look import Directory, reason
 from drctl.engines.tree_read import TreeItem, Walk, things_in
 from drctl.engines.tree_write import TreeTarget
-from drctl.engines.values import Flag, Period
+from drctl.engines.values import Flag, Period, PlanPath
 from drctl.errors import SourceError, TargetRefused, UsageError
 from drctl.model import sort_key
 from drctl.units import count, show_path
@@ -31,7 +31,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    paths: tuple[str, ...] = Field(min_length=1, description="Directories or files to protect.")
+    paths: tuple[PlanPath, ...] = Field(
+        min_length=1, description="Directories or files to protect."
+    )
     exclude: Patterns = Field(
         default=(), description="Patterns of what is left out, as in .gitignore."
     )

@@ -20,7 +20,7 @@ from drctl.engines import sqlite_mark
 from drctl.engines.base import Engine, Health, PlainItem, Surroundings
 from drctl.engines.single import SingleTarget
 from drctl.engines.tree_look import reason
-from drctl.engines.values import Flag
+from drctl.engines.values import Flag, PlanPath
 from drctl.errors import IntegrityError, SourceError, TargetRefused
 from drctl.events import Notice
 from drctl.model import Entry, Kind
@@ -36,7 +36,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: str = Field(min_length=1, description="The database file.")
+    path: PlanPath = Field(min_length=1, description="The database file.")
     timeout: str = Field(default="30s", description="How long to wait for a lock, such as 30s.")
     mark: Flag = Field(default=False, description="Write a marker row, to measure freshness by.")
 

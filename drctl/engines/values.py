@@ -28,12 +28,26 @@ def _period(text: str) -> str:
     return text
 
 
+def _place(path: str) -> str:
+    if path.startswith(("~", "$")):
+        raise ValueError(
+            f"'{path[:60]}': ~ and variables mean nothing here: write the whole path, or one from "
+            "the plan's directory on"
+        )
+    return path
+
+
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Port = Annotated[int, Field(ge=1, le=65535), BeforeValidator(_port)]
 Period = Annotated[
     str,
     AfterValidator(_period),
     WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN}),
+]
+
+# A path that a plan says. An editor is shown the same rule.
+PlanPath = Annotated[
+    str, AfterValidator(_place), WithJsonSchema({"type": "string", "pattern": "^[^~$]"})
 ]
 
 REFERENCE_PATTERN = (

@@ -98,9 +98,11 @@ def _assets(plan: Plan, base: str) -> Told:
         yield from _objectives(plan, path, asset)
         kind, settings = engine_of(asset)
         if isinstance(settings, FilesSettings):
+            yield from _whole_paths(base, (*path, kind, "exclude"), settings)
             for number, root in enumerate(settings.paths):
                 place = os.path.normpath(os.path.join(base, root))
                 where = (*path, kind, "paths", number)
+                yield from _wildcards(where, place)
                 yield from _overlaps(plan, base, where, place, settings)
                 if place in covered:
                     what = f"'{covered[place]}' protects it too: one of the two is enough"
@@ -137,6 +139,29 @@ def _overlaps(plan: Plan, base: str, path: Path, place: str, settings: FilesSett
             yield path, f"it lies in repository '{name}': move one of the two"
         elif store and _is_below(store, place) and not _is_excluded(store, place, settings):
             yield path, f"repository '{name}' lies in it: exclude it, or move it"
+
+
+def _wildcards(path: Path, place: str) -> Told:
+    """A shell would have put names in their place; nobody does here."""
+    if any(mark in place for mark in "*?[") and not os.path.lexists(place):
+        yield (
+            path,
+            "wildcards mean nothing here: name the directory, and what is left out with 'exclude'",
+        )
+
+
+def _whole_paths(base: str, path: Path, settings: FilesSettings) -> Told:
+    """The patterns of one path begin at it."""
+    if len(settings.paths) != 1:
+        return
+    top = os.path.join(os.path.normpath(os.path.join(base, settings.paths[0])), "")
+    for number, pattern in enumerate(settings.exclude):
+        if pattern.startswith(top) and top != "/":
+            short = pattern.removeprefix(top.rstrip("/"))
+            yield (
+                (*path, number),
+                f"it matches nothing: patterns begin at the asset's path: write '{short}'",
+            )
 
 
 def _is_excluded(store: str, place: str, settings: FilesSettings) -> bool:

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field, create_model
 
 from drctl.engines import KINDS
 from drctl.engines.s3bucket_place import S3Place
-from drctl.engines.values import SecretRef
+from drctl.engines.values import PlanPath, SecretRef
 from drctl.plan.recovery import Check, Drill, Evidence, Recovery
 from drctl.plan.settings import Settings
 from drctl.plan.telling import Metrics, Notify
@@ -77,7 +77,7 @@ class RepositoryPart(Part):
     """Where snapshots are stored: `path` or `s3`."""
 
     site: str = Field(description="The site that it stands at.")
-    path: str | None = Field(default=None, min_length=1, description="A directory.")
+    path: PlanPath | None = Field(default=None, min_length=1, description="A directory.")
     s3: S3Place | None = Field(default=None, description="An S3 bucket.")
     copy_of: str | None = Field(
         default=None, description="The repository that this one is a copy of."

@@ -26,9 +26,13 @@ _MEANT = {
 
 def tell(error: ValidationError, tree: Tree, model: type[BaseModel], skip: list[Path]) -> None:
     """Add every complaint to the tree, but for what stands at or below a path in `skip`."""
-    for found in error.errors(include_url=False):
-        path = _path(found)
-        if not any(path[: len(s)] == s for s in skip):
+    complaints = [(_path(found), found) for found in error.errors(include_url=False)]
+    for path, found in complaints:
+        # A list whose one item was refused counts as empty: that is told already.
+        is_echo = found["type"] == "too_short" and any(
+            path == other[: len(path)] != other for other, _ in complaints
+        )
+        if not is_echo and not any(path[: len(s)] == s for s in skip):
             _tell_one(found, path, tree, model)
 
 

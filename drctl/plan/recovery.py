@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, create_model
 
-from drctl.engines.values import Flag, SecretRef
+from drctl.engines.values import Flag, PlanPath, SecretRef
 from drctl.plan.values import Attempts, Duration, Instant, Name, Number, Part
 from drctl.private import variables
 
@@ -56,7 +56,7 @@ class StepPart(Part):
     """One step of a recovery: exactly one of restore, run, check, approval, wait, notify."""
 
     restore: Name | None = Field(default=None, description="The asset that is put back.")
-    to: str | None = Field(
+    to: PlanPath | None = Field(
         default=None, min_length=1, description="Where it is put; else where it was."
     )
     existing: Literal["refuse", "set_aside"] = Field(
@@ -135,7 +135,7 @@ class DrillPart(Part):
     )
     steps: ModeName = Field(default="drill", description="The mode whose steps are drilled.")
     undo: Flag = Field(default=False, description="Take back what was done, last of all.")
-    directory: str | None = Field(
+    directory: PlanPath | None = Field(
         default=None, min_length=1, description="Where there is room for what is restored."
     )
 
@@ -158,6 +158,6 @@ class Evidence(Part):
     key: SecretRef | None = Field(
         default=None, description="The Ed25519 private key that signs it, in PEM."
     )
-    directory: str | None = Field(
+    directory: PlanPath | None = Field(
         default=None, min_length=1, description="Where it is kept here; else beside the state."
     )

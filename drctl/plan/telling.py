@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from drctl.engines.values import SecretRef
+from drctl.engines.values import PlanPath, SecretRef
 from drctl.plan.recovery import Words
 from drctl.plan.values import Duration, Part
 
@@ -44,6 +44,6 @@ class Notify(Part):
 class Metrics(Part):
     """Where numbers about runs are left for a collector."""
 
-    textfile: str = Field(
+    textfile: PlanPath = Field(
         pattern=r"\.prom$", description="The file for node_exporter's textfile collector."
     )

@@ -106,6 +106,8 @@ assets:
   uploads: {files: {paths: [repo]}, rpo: 30m, schedule: hourly}
   again: {files: {paths: [repo]}, schedule: hourly}
   inside: {files: {paths: [repo/local/data]}, rpo: 1h}
+  wild: {files: {paths: ["*.d"]}, rpo: 1h, schedule: hourly}
+  whole: {files: {paths: [/srv/x], exclude: [/srv/x/y]}, rpo: 1h, schedule: hourly}
   base: {sqlite: {path: base.db}, rpo: 1h, schedule: hourly}
   cfg: {command: {run: [dump-it], name: cfg.txt}, rpo: 1h, schedule: hourly}
 """
@@ -138,4 +140,4 @@ def test_no_finding_is_left_out_of_the_document(findings) -> None:
     told = all_told(findings)
     silent = [line for line in told if not any(finding in line for finding in FINDINGS)]
     assert silent == []
-    assert len(FINDINGS) == 23
+    assert len(FINDINGS) == 25

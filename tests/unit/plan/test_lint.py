@@ -133,6 +133,25 @@ def test_patterns_of_an_asset_of_several_paths_begin_at_the_top(findings, good, 
     ]
 
 
+def test_a_wildcard_is_told_unless_something_is_called_so(findings, good, tmp_path) -> None:
+    wild = good.replace("[live]", '["live/*", /srv]')
+    told = findings(wild)
+    words = "wildcards mean nothing here: name the directory, and what is left out with 'exclude'"
+    assert told == [f"12:21: assets.tree.files.paths[0]: {words}"]
+    (tmp_path / "live").mkdir()
+    (tmp_path / "live/*").touch()
+    assert findings(wild) == []
+
+
+def test_a_pattern_that_names_the_assets_own_path_is_told(findings, good, tmp_path) -> None:
+    whole = good.replace("[live]", f"[live], exclude: [/tmp, {tmp_path}/live/sub/]")
+    words = "it matches nothing: patterns begin at the asset's path: write '/sub/'"
+    assert [line.partition(": ")[2] for line in findings(whole)] == [
+        f"assets.tree.files.exclude[1]: {words}"
+    ]
+    assert findings(whole.replace("[live]", "[live, /srv/other]")) == []
+
+
 def test_what_is_protected_in_a_repository_is_told(findings, good) -> None:
     assert findings(good.replace("[live]", "[local/data]")) == [
         "12:21: assets.tree.files.paths[0]: it lies in repository 'local': move one of the two"

@@ -132,6 +132,20 @@ def test_a_duration_is_one_that_somebody_can_mean(mistakes, good, text) -> None:
     assert told[0].startswith("3:19: objectives.rpo: ")
 
 
+@pytest.mark.parametrize("text", ["~/x", "~", "$HOME/x", "${X}/x"])
+@pytest.mark.parametrize(
+    ("place", "where"),
+    [("path: offsite", "repositories.offsite.path"), ("[live]", "assets.tree.files.paths[0]")],
+)
+def test_a_path_that_only_a_shell_would_expand_is_refused(
+    mistakes, good, text, place, where
+) -> None:
+    quoted = place.replace("offsite", f"'{text}'").replace("live", f"'{text}'")
+    told = mistakes(good.replace(place, quoted))
+    assert len(told) == 1
+    assert f"{where}: '{text}': ~ and variables mean nothing here: write the whole path" in told[0]
+
+
 @pytest.mark.parametrize("text", ["host", "ftp://s3.example.com", "https://s3.example.com/a/b"])
 def test_an_endpoint_is_an_address(mistakes, good, text) -> None:
     place = f"s3: {{bucket: dr-example, endpoint: '{text}'}}"

@@ -179,11 +179,15 @@ class Walk:
 
     def _inner(self, item: Item, outer: _Listing) -> _Listing | None:
         """The directory that the item is, listed; None when it is none, or is not entered."""
-        if not isinstance(item, TreeItem) or item.found.st_mode & _TYPE != _DIRECTORY:
+        if not isinstance(item, TreeItem):
+            return None
+        is_root = item.path in self.roots
+        if is_root:
+            self.met.add(item.path)
+        if item.found.st_mode & _TYPE != _DIRECTORY:
             return None
         prefix = item.path + b"/"
-        if item.path in self.roots:
-            self.met.add(item.path)
+        if is_root:
             return self._enter(item, prefix, b"", item.found.st_dev)
         if self.one_file_system and item.found.st_dev != outer.device:
             return None

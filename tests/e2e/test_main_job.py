@@ -115,6 +115,28 @@ def test_several_roots_stand_under_their_whole_paths(site, differences) -> None:
     assert differences(site.top / "live/tree/sub", below / "tree/sub") == ""
 
 
+def test_a_file_below_another_path_is_a_root_like_a_directory(site) -> None:
+    text = (site.top / "plan.yaml").read_text()
+    kept = "paths: [live/tree, live/tree/sub/b.txt], exclude: ['b.*']"
+    site.plan(text.replace("paths: [live/tree]", kept))
+    site.run("backup", "tree")
+    site.run("restore", "tree", "--to", site.top / "back")
+    below = site.top / "back" / str(site.top).lstrip("/") / "live/tree"
+    assert (below / "sub/b.txt").read_text() == "beta\n"
+    assert (below / "a.txt").exists()
+
+
+def test_a_verify_says_no_more_the_more_snapshots_there_are(site) -> None:
+    """Cron sends it by mail: a warning must not be lost among lines."""
+    site.run("backup", "tree")
+    few = site.run("verify").stderr.splitlines()
+    for _ in range(3):
+        site.run("backup", "tree")
+    many = site.run("verify").stderr.splitlines()
+    assert len(many) == len(few)
+    assert any("the entries of 4 snapshots" in line for line in many)
+
+
 def test_an_earlier_state_comes_back_by_time_and_by_name(site) -> None:
     file = site.top / "live/tree/a.txt"
     first = site.json("backup", "tree")["snapshots"][0]

@@ -42,14 +42,17 @@ def recipients(wiring: Wiring, identity: Identity) -> tuple[Recipient, ...]:
     return wiring.as_reader(wiring.primary(), identity, fresh=True).recipients
 
 
-def named_once(recipients: tuple[Recipient, ...]) -> tuple[Recipient, ...]:
-    """Raises UsageError: two of one name could not be told apart."""
+def named_once(
+    recipients: tuple[Recipient, ...],
+    hint: str = "make the identity under another name: 'drctl key new FILE --name NAME'",
+) -> tuple[Recipient, ...]:
+    """Raises UsageError: two of one name could not be told apart. `hint`: how another is given."""
     names = [r.name for r in recipients]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(
             f"there would be two recipients named {twice[0]}",
-            hint="make the identity under another name: 'drctl key new FILE --name NAME'",
+            hint=hint,
         )
     return recipients
 

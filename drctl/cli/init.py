@@ -12,13 +12,14 @@ from drctl.cli.keyfiles import write_private
 from drctl.codec import keys
 from drctl.codec.keys import WriterCredential
 from drctl.codec.recipients import Recipient, new_identity
-from drctl.errors import AlreadyExists, DrctlError, KeyUnavailable, PlanError
+from drctl.errors import AlreadyExists, Busy, DrctlError, KeyUnavailable, PlanError
 from drctl.events import Notice
 from drctl.plan.starter import starter
 from drctl.repository import keyring, lifecycle
+from drctl.repository.state import exclusive
 from drctl.storage.base import Storage
 from drctl.storage.local import Local
-from drctl.wiring import Wiring
+from drctl.wiring import Wiring, state_home
 
 
 @dataclass(slots=True)
@@ -42,8 +43,10 @@ def command(context: Context, identity_name: str) -> None:
     there already is left as it is, so init may be run again.
     """
     done = _Done()
+    lock = os.path.join(state_home(), "init.lock")
     try:
-        wiring = _all(context, identity_name, done)
+        with exclusive(lock, "an init", "run 'drctl init' again when it has ended"):
+            wiring = _all(context, identity_name, done)
     except DrctlError:
         for what, where, made in done.things:
             if made:
@@ -64,6 +67,20 @@ def _all(context: Context, identity_name: str, done: _Done) -> Wiring:
     return wiring
 
 
+def _write(path: str, text: str) -> None:
+    """A key or plan of which there was none a moment ago. Raises Busy: another init was quicker,
+    and what it made must not be moved away."""
+    try:
+        write_private(path, text)
+    except KeyUnavailable as error:
+        if isinstance(error.__cause__, FileExistsError):
+            raise Busy(
+                f"{path}: another 'drctl init' has just made it",
+                hint="leave it as it is, and run 'drctl init' again when the other one has ended",
+            ) from error
+        raise
+
+
 def _plan(context: Context, done: _Done) -> None:
     path = context.plan_path or os.environ.get("DRCTL_PLAN") or "drctl.yaml"
     if not context.plan_path and not os.path.exists(path):
@@ -75,7 +92,7 @@ def _plan(context: Context, done: _Done) -> None:
         data = os.path.join(os.path.dirname(os.path.abspath(path)), "data")
         made_data = not os.path.exists(data)
         private.make_directory(data)
-        write_private(path, starter(clean.lstrip("0123456789-_") or "site"))
+        _write(path, starter(clean.lstrip("0123456789-_") or "site"))
         done.add("directory of the plan's asset", data, made=made_data)
     done.add("plan", context.find_plan(), made=made)
 
@@ -93,7 +110,7 @@ def _keys(context: Context, wiring: Wiring, identity_name: str, done: _Done) -> 
     _refuse_foreign(wiring, path)
     recipient = _identity(context, wiring, identity_name, done)
     credential = WriterCredential(keys.new_secrets(wiring.randomness), (recipient,))
-    write_private(path, keys.encode_credential(credential))
+    _write(path, keys.encode_credential(credential))
     done.add("writer credential", path, made=True)
     return credential
 
@@ -124,7 +141,7 @@ def _identity(context: Context, wiring: Wiring, name: str, done: _Done) -> Recip
             return keys.identity_recipient(file.read())
     passphrase = context.passphrase("New passphrase for the identity", confirm=True)
     identity = new_identity(name, wiring.randomness)
-    write_private(path, keys.encode_identity(identity, passphrase, wiring.randomness))
+    _write(path, keys.encode_identity(identity, passphrase, wiring.randomness))
     done.add("identity", path, made=True)
     return identity.recipient()
 
@@ -180,7 +197,7 @@ def _evidence_key(wiring: Wiring, done: _Done) -> None:
     made = not os.path.exists(path)
     if made:
         key = Ed25519PrivateKey.generate()
-        write_private(path, evidence.private_pem(key))
+        _write(path, evidence.private_pem(key))
         private.replace(f"{path}.pub", evidence.public_pem(key.public_key()))
     done.add("evidence key", path, made=made)
 

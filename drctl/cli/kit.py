@@ -1,6 +1,7 @@
 """Make and prove the recovery kit."""
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -19,11 +20,14 @@ from drctl.cli.context import (
 )
 from drctl.cli.keyfiles import read_text, write_private
 from drctl.codec import kit as codec
+from drctl.codec.recipients import Recipient
 from drctl.errors import DrctlError, ExitCode, TargetRefused, UsageError
 from drctl.ops.kit import Blank, Proof, Shares, make, prove
 from drctl.report.kit_pages import Place, pages
 from drctl.units import iso_instant
 from drctl.wiring import Wiring
+
+_NAMED = "give the kit another name with --name"
 
 
 @click.group(invoke_without_command=True)
@@ -60,11 +64,11 @@ def command(
     _check(directory, need, of)
     wiring = context.wiring()
     identity = context.identity(wiring, identity_path)
-    name = name or f"kit-{iso_instant(wiring.clock.now_ns())[:10]}"
     before = recipients(wiring, identity)
+    name = name or _free_name(wiring, before)
     secrets = {} if without_credentials else wiring.places().secrets(_repositories(wiring))
     made = make(_blank(wiring, name, need, of), secrets, wiring.randomness)
-    change = Change(context, wiring, named_once((*before, made.recipient)))
+    change = Change(context, wiring, named_once((*before, made.recipient), _NAMED))
     confirm(change, yes)
     written = _write(directory, made, wiring)
     change.note = _note(directory, made)
@@ -73,6 +77,14 @@ def command(
     except DrctlError as error:
         _take_back(directory, written, made, wiring, error)
         raise
+
+
+def _free_name(wiring: Wiring, before: Sequence[Recipient]) -> str:
+    """The day; another kit of the same day gets a number."""
+    day = f"kit-{iso_instant(wiring.clock.now_ns())[:10]}"
+    taken = {r.name for r in before}
+    names = (day, *(f"{day}-{number}" for number in range(2, len(taken) + 2)))
+    return next(name for name in names if name not in taken)
 
 
 def _check(directory: str, need: int, of: int) -> None:

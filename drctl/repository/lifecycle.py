@@ -98,9 +98,9 @@ def open_as_reader(storage: Storage, identity: Identity, randomness: Randomness)
                 hint="another repository of the plan may hold it: give --from. Where the writer "
                 "credential is, 'drctl verify --repair' makes it again",
             ) from error
-        others = ", ".join(r.name for r in config.recipients)
+        others = ", ".join(f"{r.name} ({r.fingerprint})" for r in config.recipients)
         raise KeyUnavailable(
-            f"identity {identity.name} is no recipient of {storage.where}",
+            f"identity {identity.name} ({own.hex()}) is no recipient of {storage.where}",
             hint=f"its recipients are: {others}; give one of their identity files",
         ) from error
     try:

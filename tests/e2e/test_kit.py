@@ -197,6 +197,17 @@ def test_a_kit_is_never_written_over_another(site) -> None:
     assert all(p.stat().st_mode & 0o077 == 0 for p in (site.top / "kit").iterdir())
 
 
+def test_a_second_kit_of_a_day_has_a_name_of_its_own(site) -> None:
+    make_kit(site)
+    site.run("kit", "--to", site.top / "second", "--yes")
+    first, second = (r["name"] for r in site.json("key", "list")["recipients"][1:])
+    assert second == f"{first}-2" or not second.startswith(first)  # midnight may pass
+    said = site.run("kit", "--to", site.top / "third", "--name", second, "--yes", code=2).stderr
+    assert "--name" in said
+    assert "key new" not in said
+    assert not (site.top / "third").exists()
+
+
 def test_words_are_asked_for_at_a_terminal_and_a_slip_is_told_at_once(site) -> None:
     site.run("backup", "tree")
     kit = make_kit(site)

@@ -31,6 +31,9 @@ def new_identity(site, name: str) -> str:
 def test_a_new_recipient_reads_everything_old_and_new_at_every_site(backed_up) -> None:
     file = new_identity(backed_up, "second")
     restores(backed_up, file, code=7)
+    said = backed_up.run("key", "test", "--identity", file, code=7).stderr
+    (first,) = backed_up.json("key", "list")["recipients"]
+    assert f"its recipients are: first ({first['fingerprint']})" in said
     public = backed_up.run("key", "public", file).stdout
     (backed_up.top / "second.pub").write_text(public)
     assert "sealed" not in public
@@ -108,3 +111,13 @@ def test_a_lost_credential_comes_back_from_the_repository(backed_up) -> None:
     backed_up.run("key", "credential", "keys/writer.key", "--from", "offsite")
     backed_up.run("backup", "tree")
     restores(backed_up, "keys/identity.key")
+
+
+def test_a_copy_that_is_away_hides_no_other(backed_up) -> None:
+    (backed_up.top / "offsite").rename(backed_up.top / "away")
+    listed = backed_up.json("key", "recipient", "list", code=11)
+    assert list(listed["repositories"]) == ["local"]
+    assert list(listed["silent"]) == ["offsite"]
+    text = backed_up.run("key", "recipient", "list", code=11).stdout
+    assert "local: all 3 sessions" in text
+    assert "offsite cannot be asked" in text

@@ -15,7 +15,7 @@ import click
 from drctl import __version__
 from drctl.cli.context import Context, pass_context
 from drctl.cli.standard import say, settle
-from drctl.errors import DrctlError, ExitCode, Interrupted, PlanError, UsageError
+from drctl.errors import DrctlError, ExitCode, Interrupted, PlanError, StorageError, UsageError
 from drctl.signals import ENDING
 
 COMMANDS = {
@@ -176,7 +176,7 @@ def _tell(context: Context, error: DrctlError) -> int:
     context.error = error
     problems = error.problems if isinstance(error, PlanError) else ()
     if context.as_json:
-        with suppress(UsageError):  # the exit code still tells
+        with suppress(StorageError):  # the exit code still tells
             say(json.dumps({"error": _document(error, problems)}, indent=1))
         return error.exit_code
     for problem in problems:

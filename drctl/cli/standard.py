@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from typing import Any, TextIO
 
-from drctl.errors import UsageError
+from drctl.errors import StorageError
 
 
 class Unfailing:
@@ -46,14 +46,14 @@ def settle() -> None:
 
 def say(text: str) -> None:
     """Write a result to standard output. Whoever reads it may have had enough, which is no failure.
-    Raises UsageError when it cannot be written."""
+    Raises StorageError when it cannot be written."""
     try:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
     except OSError as error:
         _abandon()
         if error.errno != errno.EPIPE:
-            raise UsageError(
+            raise StorageError(
                 f"the result cannot be written to standard output: {error.strerror}",
                 hint="the work itself was done; 'drctl snapshots' lists what there is",
             ) from error

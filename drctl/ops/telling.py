@@ -88,8 +88,11 @@ class _Stay(urllib.request.HTTPRedirectHandler):
 
 def post(url: str, body: bytes, seconds: float) -> None:
     """A JSON document by POST; a status of 200 to 299 is right. Raises DrctlError."""
-    if urllib.parse.urlsplit(url).scheme not in {"http", "https"}:
+    address = urllib.parse.urlsplit(url)
+    if address.scheme not in {"http", "https"}:
         raise DrctlError("its address does not begin with https:// or http://")
+    if "@" in address.netloc:
+        raise DrctlError("a user and a password in its address are not sent: use one with a token")
     headers = {"Content-Type": "application/json", "User-Agent": "drctl"}
     try:
         asked = urllib.request.Request(url, body, headers, method="POST")  # noqa: S310 - seen above

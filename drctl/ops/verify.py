@@ -308,10 +308,11 @@ def _content(
     """Every entry of every snapshot has its blobs. A block of entries that snapshots share is
     looked at once."""
     result.depth = "content"
+    report.emit(Phase(f"checking the entries of {count(len(snapshots), 'snapshot', 'snapshots')}"))
     seen: set[bytes] = set()
-    for snapshot in snapshots:
+    for number, snapshot in enumerate(snapshots, 1):
         who = f"snapshot {snapshot.short} of {snapshot.asset}"
-        report.emit(Phase(f"checking {who}"))
+        report.emit(Progress(0, 0, number, len(snapshots)))
         try:
             for block in reader.root(snapshot.root).blocks:
                 if block.blob not in seen:

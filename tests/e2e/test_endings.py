@@ -94,6 +94,17 @@ def test_two_backups_of_one_asset_do_not_run_at_once(site, stop_at_end) -> None:
     process.communicate(timeout=60)
 
 
+def test_two_inits_at_once_move_no_key_away(bare, stop_at_end) -> None:
+    runs = [bare.start("init") for _ in range(3)]
+    stop_at_end += runs
+    ended = [(run.communicate(timeout=100)[1], run.returncode) for run in runs]
+    assert {code for _, code in ended} <= {0, 8}, ended
+    assert not [said for said, _ in ended if "mv " in said]
+    bare.run("init")
+    bare.run("backup", "tree")
+    bare.run("restore", "tree", "--to", bare.top / "back")
+
+
 def test_a_killed_run_leaves_no_lock(site, stop_at_end) -> None:
     process, pid_file = start_slow(site, stop_at_end)
     process.kill()
@@ -282,7 +293,7 @@ def test_a_backup_that_nobody_can_hear_is_made_all_the_same(site, err) -> None:
 
 def test_a_result_that_cannot_be_written_is_told_without_a_traceback(site, tmp_path) -> None:
     said = tmp_path / "said"
-    assert heard_by(site, site.argv("backup"), ">/dev/full", f"2>{said}") == 2
+    assert heard_by(site, site.argv("backup"), ">/dev/full", f"2>{said}") == 5
     assert "cannot be written" in said.read_text()
     assert "Traceback" not in said.read_text()
     assert len(site.json("snapshots")) == 3

@@ -122,6 +122,15 @@ def test_nobody_to_be_reached_is_a_warning_and_the_others_are_told(site, hook) -
     assert "correct horse" not in (site.top / "page.env").read_text()
 
 
+def test_a_user_in_an_address_is_said_not_to_be_sent(site, hook) -> None:
+    told(site, hook)
+    site.variables["HOOK"] = hook.url.replace("//", "//somebody:s3cret@")
+    said = site.run("status", code=10).stderr
+    assert "a user and a password in its address are not sent" in said
+    assert "s3cret" not in said
+    assert hook.got == []
+
+
 # -- metrics --------------------------------------------------------------------------------------
 
 
@@ -165,6 +174,30 @@ def test_numbers_are_left_for_a_collector_and_stay_until_they_are_known_anew(sit
     assert not [key for key in gone if "base" in key]
     assert gone["drctl_rpo_met", "other", "local", "here"] == 0
     assert list((site.top / "node").iterdir()) == [site.top / "node/drctl.prom"]
+
+
+def test_the_numbers_of_a_repository_that_is_gone_stay_and_grow_old(site) -> None:
+    """An alert about what vanished would never fire."""
+    site.plan((site.top / "plan.yaml").read_text() + "metrics: {textfile: node/drctl.prom}\n")
+    (site.top / "node").mkdir()
+    site.run("backup")
+    before = numbers(site)
+    (site.top / "local").rename(site.top / "gone")
+    site.run("status", code=11)
+    after = numbers(site)
+    point = ("drctl_recovery_point_timestamp_seconds", "tree", "local", "here")
+    assert after[point] == before[point]
+    assert after["drctl_repository_reachable", "local", "here"] == 0
+    assert after["drctl_rpo_met", "tree", "local", "here"] == 0
+    assert after["drctl_copy_lag_objects", "offsite", "there"] == 0
+
+    (site.top / "gone").rename(site.top / "local")
+    (site.top / "offsite").rename(site.top / "away")
+    site.run("backup", "tree", code=11)
+    partial = numbers(site)
+    assert partial[point] > before[point]
+    there = ("drctl_recovery_point_timestamp_seconds", "tree", "offsite", "there")
+    assert partial[there] == before[there]
 
 
 def test_a_drill_leaves_numbers_and_pages_nobody_and_a_recovery_tells(bare, hook) -> None:

@@ -75,14 +75,19 @@ class Opened:
 
     def leading_to(self, picked: Snapshot, goal: Goal) -> Snapshot:
         """The newest sound snapshot, not after `picked`, from which its log leads to the goal."""
-        choose, stream = engine(picked.engine).choose, picked.facts.get("log_stream")
+        return self.leading(catalog.before(self.found, picked), goal) or picked
+
+    def leading(self, bases: Sequence[Snapshot], goal: Goal) -> Snapshot | None:
+        """The first of these snapshots of one log from which it leads to the goal; None: no one, or
+        the goal is none that is looked for."""
+        stream = bases[0].facts.get("log_stream") if bases else ""
+        choose = engine(bases[0].engine).choose if stream else None
         if choose is None or not stream:
-            return picked
+            return None
         log = LogReader(self.repository, self.identity, stream)
         around = self.wiring.surroundings(log, goal)
-        bases = catalog.before(self.found, picked)
         number = choose((self.root(base).private_facts for base in bases), around)
-        return picked if number is None else bases[number]
+        return None if number is None else bases[number]
 
     def root(self, snapshot: Snapshot) -> Root:
         """The root of a snapshot's entries."""

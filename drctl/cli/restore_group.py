@@ -9,8 +9,8 @@ from drctl.errors import StorageError, TargetRefused, UsageError
 from drctl.model import Snapshot
 from drctl.ops.group import NAME, runs
 from drctl.ops.restore import RestoreResult
-from drctl.repository import lines
-from drctl.repository.catalog import of_several, usable_from
+from drctl.repository import catalog, lines
+from drctl.repository.catalog import of_several
 from drctl.units import show_instant
 
 
@@ -34,8 +34,7 @@ def refuse(is_partial: bool) -> None:
 def restored(
     opened: Opened, name: str, to: str, at_ns: int | None
 ) -> list[tuple[RestoreResult, str]]:
-    """Each asset's result and place. A log is replayed no further than the snapshot needs, so that
-    all are of one instant."""
+    """Each asset's result and place; all are of one instant, as nearly as can be."""
     picked = _pick(opened, name, at_ns)
     if os.path.isdir(to) and os.listdir(to):
         raise TargetRefused(
@@ -46,8 +45,8 @@ def restored(
     done = []
     for snapshot in picked:
         place = os.path.join(to, snapshot.asset, "")
-        goal = Goal("immediate") if engine(snapshot.engine).has_log else Goal()
-        done.append((opened.restore(snapshot, opened.root(snapshot), place, goal), place))
+        base, goal = _way_to(opened, snapshot)
+        done.append((opened.restore(base, opened.root(base), place, goal), place))
     return done
 
 
@@ -60,6 +59,25 @@ def _of_host(found: list[list[Snapshot]], name: str, host: str) -> list[list[Sna
     return [run for run in found if run[0].name in line]
 
 
+def _way_to(opened: Opened, snapshot: Snapshot) -> tuple[Snapshot, Goal]:
+    """A log is replayed no further than the snapshot needs. One that ends after the group's instant
+    is not it: where the log holds the instant's name, an earlier base leads there."""
+    if not engine(snapshot.engine).has_log:
+        return snapshot, Goal()
+    own = snapshot, Goal("immediate")
+    if catalog.usable_from(snapshot) == snapshot.consistent_at_ns:
+        return own
+    goal = Goal("name", snapshot.facts.get("point", ""))
+    _, *earlier = catalog.before(opened.found, snapshot)
+    if goal.value and (base := opened.leading(earlier, goal)):
+        return base, goal
+    opened.wiring.warn(
+        f"{snapshot.asset}: no earlier snapshot's log leads to the group's instant: it comes back "
+        "as of the end of its own base, after the others"
+    )
+    return own
+
+
 def _pick(opened: Opened, name: str, at_ns: int | None) -> list[Snapshot]:
     name, _, host = name.partition("@")
     found = _of_host(runs(opened.found.snapshots, name), name, host or opened.host)
@@ -70,7 +88,7 @@ def _pick(opened: Opened, name: str, at_ns: int | None) -> list[Snapshot]:
         )
     if at_ns is None:
         return found[-1]
-    before = [run for run in found if all(usable_from(s) <= at_ns for s in run)]
+    before = [run for run in found if all(catalog.usable_from(s) <= at_ns for s in run)]
     if not before:
         oldest = show_instant(max(s.consistent_at_ns for s in found[0]))
         raise UsageError(

@@ -153,6 +153,7 @@ def test_a_group_names_its_instant_in_the_log_and_a_restore_to_the_name_meets_it
     warned = stage.site.run("backup", "shop").stderr
     assert "grant execute on function pg_create_restore_point" in warned
     stage.cluster.sql("grant execute on function pg_create_restore_point(text) to saver")
+    before = datetime.now().astimezone().isoformat()
     stage.follow()
     with Load(stage.cluster, pause=0.005) as load:
         load.wait_for(30)
@@ -165,6 +166,12 @@ def test_a_group_names_its_instant_in_the_log_and_a_restore_to_the_name_meets_it
     rows = stage.rows_back("--until", f"name:{point}")
     assert rows == list(range(1, len(rows) + 1))
     assert 30 <= len(rows) <= load.committed - 30
+    whole = stage.site.top / "whole"
+    assert "instant" not in stage.site.run("restore", "shop", "--to", whole).stderr
+    with standing(whole / "orders", stage.site.top / "whole-up") as back:
+        assert [row[0] for row in back.sql("select id from load order by id")] == rows
+    told = stage.site.run("restore", "shop", "--to", "first", "--at", before).stderr
+    assert "no earlier snapshot's log leads to the group's instant" in told
 
 
 # -- what goes wrong ------------------------------------------------------------------------------

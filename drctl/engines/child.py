@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO
 
+from drctl.engines.bound import bound, start
 from drctl.signals import held_back
 
 _PASSED_ON = ("PATH", "HOME", "LOGNAME", "USER")
@@ -139,13 +140,16 @@ def running(
     cwd: str | None = None,
     user: User | None = None,
     listener: Listener | None = None,
+    ends_with_us: bool = False,
 ) -> Iterator[Child]:
     """Run a program for as long as the block lasts. `listener` gets each line of its standard
-    error, in a thread of its own. Raises OSError when it cannot be run."""
+    error, in a thread of its own. `ends_with_us`: also when drctl is killed; what has no pipe to us
+    would go on then. Raises OSError when it cannot be run."""
     environment = {name: value for name, value in os.environ.items() if name in _PASSED_ON}
-    with held_back():
-        process = subprocess.Popen(
-            argv,
+
+    def make() -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(
+            bound(argv) if ends_with_us else argv,
             stdin=stdin,
             stdout=stdout,
             stderr=subprocess.PIPE,
@@ -157,7 +161,9 @@ def running(
             group=user[1] if user else None,
             extra_groups=() if user else None,
         )
-        child = Child(process, listener)
+
+    with held_back():
+        child = Child(start(make) if ends_with_us else make(), listener)
     try:
         yield child
     finally:

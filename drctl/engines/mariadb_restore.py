@@ -5,8 +5,6 @@ directory, so nothing is ever replayed twice.
 
 import os
 import pwd
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from msgspec.structs import replace
 
@@ -18,7 +16,6 @@ from drctl.engines.mariadb_replay import Position, refuse_missing, replay
 from drctl.engines.mariadb_server import give_all
 from drctl.engines.tree_look import reason
 from drctl.engines.tree_write import TreeTarget
-from drctl.engines.unfinished import Unfinished
 from drctl.errors import IntegrityError, TargetRefused
 from drctl.events import Notice, Phase
 from drctl.model import Entry, Problem
@@ -70,35 +67,31 @@ class BaseTarget:
         return replace(entry, uid=self._owner[0], gid=self._owner[1]) if self._owner else entry
 
     def finish(self) -> tuple[Problem, ...]:
-        problems = self._tree.finish()
+        """Until the last transaction is replayed it bears the mark: it would start before that."""
+        mark = self._tree.keep_mark()
+        is_done = False
+        try:
+            problems = self._tree.finish()
+            self._make_whole(problems)
+            is_done = True
+        finally:
+            if mark:
+                mark.settle(whole=is_done)
+        return problems
+
+    def _make_whole(self, problems: tuple[Problem, ...]) -> None:
         if not self._is_whole:
             what = "these are files of a base as they were copied; only a whole base can be started"
             self._around.report.emit(Notice("warning", f"{self._to}: {what}"))
-            return problems
+            return
         if any(not problem.expected for problem in problems):
             raise TargetRefused(
                 f"{self._to}: not all files could be restored: it was not prepared",
                 hint="see what is told above; mend it, and restore again into an empty directory",
             )
-        with self._unfinished():
-            self._make_consistent()
-            self._give()
-            self._go_on()
-        return problems
-
-    @contextmanager
-    def _unfinished(self) -> Iterator[None]:
-        """It starts before it is what was asked for: so it bears the mark of a restore until then,
-        also where that was killed or failed."""
-        root = os.open(self._to, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            mark = Unfinished(root)
-            yield
-            mark.take_back()
-        except OSError as error:
-            raise TargetRefused(f"{self._to}: {reason(error)}") from error
-        finally:
-            os.close(root)
+        self._make_consistent()
+        self._give()
+        self._go_on()
 
     def _go_on(self) -> None:
         """Along the log that continues the snapshot, where there is one."""
@@ -111,7 +104,7 @@ class BaseTarget:
         self._around.report.emit(Phase(f"preparing {self._to}"))
         argv = (self._tool(), "--prepare", f"--target-dir={self._to}")
         try:
-            with running(argv) as child:
+            with running(argv, ends_with_us=True) as child:
                 status = child.wait()
         except OSError as error:
             raise TargetRefused(f"{argv[0]}: cannot be run: {reason(error)}") from error

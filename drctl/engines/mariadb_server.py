@@ -180,7 +180,7 @@ def private_server(
         argv = (mariadbd, *where, *_OPTIONS, entry, *options)
         if user is None and os.geteuid() == 0:
             argv += ("--user=root",)
-        with running(argv, user=user, cwd="/") as child:
+        with running(argv, user=user, cwd="/", ends_with_us=True) as child:
             server = Private(socket, child, datadir, account)
             server.wait_until_up()
             yield server

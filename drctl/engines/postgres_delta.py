@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 
 from drctl.engines.base import Writing
 from drctl.engines.tree_look import reason
-from drctl.engines.tree_write import sync_file_system
+from drctl.engines.unfinished import sync_file_system
 from drctl.errors import TargetRefused
 from drctl.model import Entry, Kind, Problem
 from drctl.private import make_above

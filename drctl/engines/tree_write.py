@@ -6,7 +6,6 @@ user can lead it elsewhere. What must be right only at the end (directories' met
 is set at the end, deepest first; then everything is made durable in one go.
 """
 
-import ctypes
 import errno
 import os
 import stat
@@ -17,7 +16,12 @@ from contextlib import suppress
 from drctl.engines.base import Writing
 from drctl.engines.tree_look import reason
 from drctl.engines.tree_settle import Settler, learn
-from drctl.engines.unfinished import MARK, Unfinished, refuse_what_is_there
+from drctl.engines.unfinished import (
+    MARK,
+    Unfinished,
+    refuse_what_is_there,
+    sync_file_system,
+)
 from drctl.errors import TargetRefused
 from drctl.model import Entry, Kind, Problem
 from drctl.private import make_above
@@ -261,6 +265,12 @@ class TreeTarget:
         first = entry.link.decode("utf-8", "backslashreplace")
         return f"it is another name of {first}, which was not restored; restore that with it"
 
+    def keep_mark(self) -> Unfinished | None:
+        """The mark stays beyond `finish`, for whoever has more to do before all is whole, and takes
+        it back. None: there is none."""
+        mark, self._unfinished = self._unfinished, None
+        return mark.apart() if mark else None
+
     def _take_mark_back(self) -> None:
         """Everything but the target's own metadata is on the disk."""
         if self._unfinished:
@@ -369,12 +379,3 @@ def _is_there(above: int, name: bytes) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def sync_file_system(descriptor: int) -> None:
-    """Everything written to its file system is on the disk, or the system's error is raised: one
-    barrier instead of one a file."""
-    library = ctypes.CDLL(None, use_errno=True)
-    if library.syncfs(descriptor):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))

@@ -4,6 +4,7 @@ It goes when all else is on the disk. So whoever finds it knows what lies there:
 restore that was interrupted, or, while somebody holds its lock, one that still runs.
 """
 
+import ctypes
 import fcntl
 import os
 import shlex
@@ -25,6 +26,24 @@ class Unfinished:
         self._descriptor = os.open(MARK, _MAKE, 0o600, dir_fd=root)
         with suppress(OSError):  # a file system without locks; the mark alone says nearly all
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def apart(self) -> "Unfinished":
+        """With a descriptor of the directory of its own. Raises OSError."""
+        self._root = os.dup(self._root)
+        return self
+
+    def settle(self, *, whole: bool) -> None:
+        """The end of one that is apart. What is whole is on the disk first, and bears no mark.
+        Raises OSError."""
+        try:
+            if whole:
+                sync_file_system(self._root)
+                self.take_back()
+                os.fsync(self._root)
+        finally:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+            os.close(self._root)
 
     def take_back(self) -> None:
         """It is whole, or an entry of the snapshot has that very name. Raises OSError."""
@@ -62,3 +81,12 @@ def _refuse_unfinished(root: int, shown: str) -> None:
         f"{shown} holds what a restore left that was interrupted: nothing was restored",
         hint=f"it is not whole and can go: rm -r {shlex.quote(shown)}, then restore again",
     )
+
+
+def sync_file_system(descriptor: int) -> None:
+    """Everything written to its file system is on the disk, or the system's error is raised: one
+    barrier instead of one a file."""
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.syncfs(descriptor):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

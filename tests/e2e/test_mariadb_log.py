@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -386,6 +386,51 @@ def test_a_goal_that_is_not_on_the_way_is_told(kept, maria, until, said) -> None
         stream.wait_until_stored(*position(maria))
     assert said in kept.run("restore", "shop", "--to", "back", "--until", until, code=2).stderr
     assert not (kept.top / "back").exists()
+
+
+def servers_on(datadir: Path) -> list[str]:
+    """The programs that run on a data directory."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = place.read_bytes().split(b"\0")
+            found += [place.parent.name] if f"--datadir={datadir}".encode() in words else []
+    return found
+
+
+def test_a_restore_that_is_killed_while_it_replays_leaves_no_server_and_nothing_that_looks_whole(
+    kept, maria
+) -> None:
+    """The statement takes a minute where the row says so, as it did when the base was taken."""
+    maria.ask("create database own")
+    maria.ask("create table own.seconds (n int)")
+    maria.ask("create table own.slept (n int)")
+    maria.ask("insert into own.seconds values (60)")
+    kept.json("backup")
+    with closing(maria.connect()) as connection, connection.cursor() as cursor:
+        for words in ("set sql_log_bin = 0", "update own.seconds set n = 0",
+                      "set sql_log_bin = 1", "set binlog_format = statement",
+                      "insert into own.slept select sleep(n) from own.seconds"):  # fmt: skip
+            cursor.execute(words)
+    with streaming(kept) as stream:
+        stream.wait_until_stored(*position(maria))
+    to = kept.top / "killed"
+    process = kept.start("restore", "shop", "--to", to)
+    deadline = time.monotonic() + 60
+    while not servers_on(to):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.communicate(timeout=60)
+    while servers_on(to):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert (to / ".drctl-restore-unfinished").exists()
+    done = kept.run("restore", "shop", "--to", to, code=9)
+    assert "holds what a restore left that was interrupted" in done.stderr
+    kept.run("restore", "shop", "--to", kept.top / "whole", "--until", "immediate")
+    assert not (kept.top / "whole/.drctl-restore-unfinished").exists()
 
 
 def rows_of(site, *words: str) -> tuple[str, ...]:

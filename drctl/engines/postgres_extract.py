@@ -19,6 +19,15 @@ from drctl.model import Entry, Kind
 
 _WAIT_SECONDS = 3600.0  # for the replay of its log
 _PIECE_BYTES = 1 << 20
+# What no extension brought along, of tables, views, sequences and the like.
+_FIRST = """
+select quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where n.nspname !~ '^pg_' and n.nspname <> 'information_schema' and not exists (
+  select from pg_catalog.pg_depend d
+  where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
+order by 1 limit 1
+"""
 _CONNINFO = re.compile(r"postgres(ql)?://|\s*[a-z_]+\s*=")
 
 
@@ -26,7 +35,14 @@ def check(to: str) -> None:
     """Before anything is restored. Raises UsageError, TargetRefused."""
     if not _CONNINFO.match(to):
         SingleTarget(to).prepare()
-    elif "password" in _parameters(to):
+        return
+    told = _parameters(to)
+    if "dbname" not in told:
+        raise UsageError(
+            "--to names a server and no database of it: none is taken that only has the same name",
+            hint="add dbname=NAME, of a database that is there and empty",
+        )
+    if "password" in told:
         raise UsageError(
             "--to holds a password, which anybody on this machine could see",
             hint="leave it out, and put it into ~/.pgpass, as PostgreSQL's own programs read it",
@@ -100,7 +116,8 @@ def _across(place: str, server: Server, database: str, to: dict[str, str]) -> No
     """In one transaction of the server that gets it: all of it, or nothing."""
     from psycopg.conninfo import make_conninfo
 
-    where = make_conninfo(**{"dbname": database, **to})
+    where = make_conninfo(**to)
+    _refuse_full(place, where, to["dbname"])
     argv = (os.path.join(place, "pg_restore"), "--no-password", "--single-transaction",
             "--exit-on-error", f"--dbname={where}")  # fmt: skip
     with (
@@ -109,6 +126,21 @@ def _across(place: str, server: Server, database: str, to: dict[str, str]) -> No
     ):
         dump.output.close()  # so that pg_dump learns when pg_restore has ended
         _refuse_failed({"pg_restore": restore, "pg_dump": dump})
+
+
+def _refuse_full(place: str, where: str, dbname: str) -> None:
+    """What is there stays by itself: old tables among the restored ones would look like theirs.
+    Asked by a program of the same environment as the one that loads. Raises TargetRefused."""
+    argv = (os.path.join(place, "psql"), "--no-psqlrc", "--no-password", "-At",
+            f"--command={_FIRST}", f"--dbname={where}")  # fmt: skip
+    with running(argv, stdout=subprocess.PIPE) as psql:
+        first = psql.output.read().decode("utf-8", "backslashreplace").strip()
+        _refuse_failed({"psql": psql})
+    if first:
+        raise TargetRefused(
+            f"the database {dbname} is not empty, it has {first}: nothing was written",
+            hint="name a database that is there and empty: CREATE DATABASE makes one",
+        )
 
 
 @contextmanager

@@ -76,13 +76,19 @@ def test_a_database_becomes_a_dump_that_pg_restore_loads(cluster, site) -> None:
 
 
 def test_a_database_goes_straight_across_or_not_at_all(cluster, site) -> None:
-    server = f"host={cluster.top} user=drctl"
+    server = f"host={cluster.top} user=drctl dbname=shop"
     site.run("restore", "orders", "--database", "shop", "--to", server)
     assert rows(cluster) == [(1000, "clerk")]
     cluster.sql("insert into t values (1001)", dbname="shop")
     told = site.run("restore", "orders", "--database", "shop", "--to", server, code=9).stderr
-    assert "already exists" in told
+    assert "the database shop is not empty, it has public.t" in told
     assert rows(cluster) == [(1001, "clerk")]
+    cluster.sql("alter table t rename to older", dbname="shop")  # no name would collide
+    told = site.run("restore", "orders", "--database", "shop", "--to", server, code=9).stderr
+    assert "the database shop is not empty, it has public.older" in told
+    assert cluster.sql("select count(*) from pg_tables where tablename = 't'", dbname="shop") == [
+        (0,)
+    ]
     assert nothing_is_left(site)
 
 
@@ -91,10 +97,20 @@ def test_what_cannot_be_is_told_and_leaves_nothing(site) -> None:
     told = site.run("restore", "orders", "--database", "shopp", "--to", file, code=9).stderr
     assert "it had other, postgres, shop" in told
     told = site.run(
-        "restore", "orders", "--database", "shop", "--to", "host=/x password=hunter2", code=2
+        "restore",
+        "orders",
+        "--database",
+        "shop",
+        "--to",
+        "dbname=x password=hunter2",
+        code=2,
     ).stderr
     assert ".pgpass" in told
     assert "hunter2" not in told
+    told = site.run(
+        "restore", "orders", "--database", "shop", "--to", "host=/x user=drctl", code=2
+    ).stderr
+    assert "add dbname=NAME" in told
     site.run("restore", "orders", "--database", "x", "--delta", "--to", file, code=2)
     assert not list(site.top.glob("none.dump*"))
     assert nothing_is_left(site)

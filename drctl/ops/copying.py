@@ -36,8 +36,8 @@ def bring_up_to_date(
     Raises StorageError, IntegrityError."""
     refuse_another(source, copy)
     with runs.running(copy, randomness, clock, reviving=True) as run:
-        prunes = rule is not None or any(copy.list(names.TRASH))
-        leaving = _leaving(copy, opened, rule, pool, report) if prunes else ALL
+        chooses = prunes(copy, rule)
+        leaving = _leaving(copy, opened, rule, pool, report) if chooses else ALL
 
         def must_stand() -> None:
             if not run.stands():
@@ -50,6 +50,12 @@ def bring_up_to_date(
         done = replicate(source, copy, pool, shown, leaving, must_stand, proving=proving)
         _look_back(copy, opened, run, done, leaving)
     return done
+
+
+def prunes(copy: Storage, rule: Rule | None) -> bool:
+    """Whether anything is removed there: it has a rule, or a trash. Then it is given what it lacks;
+    else all that there is."""
+    return rule is not None or any(copy.list(names.TRASH))
 
 
 def _leaving(

@@ -42,13 +42,14 @@ def leave(source: Repository, copy: Repository, rule: Rule | None, pool: Executo
     wanted = {d: m for d, m in here.snapshots.items() if d not in unwanted}
     refs = {m.refs for m in wanted.values()}
     needs = Needs(here.refs[digest] for digest in refs)
-    packs = _packs(here, needs)
+    needed = _packs(here, needs)
+    packs = _lacking(here, there, needs, needed)
     _require_nothing_going(copy, here, packs)
     left = {
         names.SNAPSHOTS: unwanted,
         names.REFS: here.refs.keys() - refs,
         names.INDEX: _needless_index(here, there, packs),
-        names.SESSIONS: _needless_sessions(here, packs),
+        names.SESSIONS: _needless_sessions(here, needed),
     }
     found = {folder + digest for folder, digests in left.items() for digest in digests}
     found.update(use.info.name for digest, use in here.packs.items() if digest not in packs)
@@ -73,6 +74,19 @@ def _packs(here: Survey, needs: Needs) -> frozenset[str]:
     marked = here.marked("packs")
     live = collect.use_of(here, needs, frozenset(), last=marked).live_bytes
     return frozenset(digest for digest, size in live.items() if size)
+
+
+def _lacking(here: Survey, there: Survey, needs: Needs, packs: frozenset[str]) -> frozenset[str]:
+    """But for those of which the copy has all that is needed in others that stay: each side
+    rewrites its packs by itself, and would remove again what came of the other's rewriting."""
+    lacking = {s for digest in packs for s, _ in here.packs[digest].segments if s in needs}
+    for digest in there.packs.keys() - there.marked("packs") - there.broken:
+        lacking.difference_update(segment for segment, _ in there.packs[digest].segments)
+    return frozenset(
+        digest
+        for digest in packs
+        if digest in there.packs or any(s in lacking for s, _ in here.packs[digest].segments)
+    )
 
 
 def _require_nothing_going(copy: Repository, here: Survey, packs: Iterable[str]) -> None:

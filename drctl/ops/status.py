@@ -12,7 +12,7 @@ from drctl.errors import IntegrityError, KeyUnavailable, StorageError
 from drctl.logpieces import LogPiece
 from drctl.model import Snapshot
 from drctl.ops import logway
-from drctl.ops.copying import at_copy
+from drctl.ops.copying import at_copy, prunes
 from drctl.ops.leaving import ALL, leave
 from drctl.ops.logway import Way
 from drctl.ops.openable import lost_sessions
@@ -253,10 +253,12 @@ def _is_fresh_log(info: ObjectInfo, now_ns: int) -> bool:
 
 def _left_out(origin: Seen, copy: Seen, rule: Rule | None, pool: Executor) -> frozenset[str]:
     """What the copy is not to be given, by the same judgement as a replication's."""
-    if rule is None or origin.repository is None or copy.repository is None:
+    if origin.repository is None or copy.repository is None:
         return ALL.names
     there = at_copy(origin.repository, copy.repository.storage)
     try:
+        if not prunes(there.storage, rule):
+            return ALL.names
         return leave(origin.repository, there, rule, pool).names
     except (StorageError, IntegrityError):
         return ALL.names  # a replication would copy all that is sound, too

@@ -99,6 +99,7 @@ class Survey:
     void: dict[str, Manifest] = field(default_factory=dict)  # they never were whole
     # Index objects that tell what lost segments held, and which of those some refs name.
     telling: Mapping[str, frozenset[SegmentId]] = field(default_factory=dict)
+    broken: frozenset[str] = frozenset()  # packs: cut short, without a session, or gone
     knows_all_packs: bool = True  # none is damaged: nobody can tell whose session that needs
 
     @property
@@ -150,6 +151,7 @@ def look(repository: Repository, pool: Executor, *, probe: bool = True) -> Surve
         trashed={d: m for d, m in trashed.items() if d not in snapshots},
         trashed_ns={digest: info.modified_ns for digest, info in removed.items()},
         held=holds.load(repository, pool),
+        broken=frozenset(lost.broken),
         knows_all_packs=len(packs) == listed_packs,
     )
     _require_refs(repository, found)

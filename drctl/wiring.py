@@ -123,7 +123,7 @@ class Wiring:
         storage = self.lockable(name)
         if storage is None:
             return None
-        path = os.path.join(state_home(), f"{_place_digest(storage)}.locks")
+        path = os.path.join(state_home(), f"{place_digest(storage)}.locks")
         return LockBook(path, storage, self.clock, Retry(storage, self.clock).again)
 
     def _holding(self, name: str, repository: Repository) -> Repository:
@@ -152,7 +152,7 @@ class Wiring:
         storage = self.storage(name)
         if self.part(name).path is not None or self.as_of_ns is not None:
             return storage
-        directory = os.path.join(state_home(), "cache", _place_digest(storage))
+        directory = os.path.join(state_home(), "cache", place_digest(storage))
         return Cache(storage, directory, _CACHED)
 
     def as_writer(self, name: str, *, fresh: bool = False) -> Repository:
@@ -375,7 +375,7 @@ def state_home() -> str:
     return os.path.join(home, "drctl")
 
 
-def _place_digest(storage: Storage) -> str:
+def place_digest(storage: Storage) -> str:
     """What this host keeps of a place is called so."""
     return sha256(storage.where.encode()).hexdigest()[:16]
 

@@ -12,6 +12,7 @@ import click
 
 from drctl import __version__
 from drctl.cli.context import Context, output_options, pass_context
+from drctl.cli.copies import must_be_there
 from drctl.errors import DrctlError, ExitCode, StorageError
 from drctl.events import Notice
 from drctl.ops.backup import Around, BackupResult, backup
@@ -41,7 +42,7 @@ def command(context: Context, assets: tuple[str, ...], accept: bool, reread: boo
     """
     wiring, pool = context.wiring(), context.pool(behind=True)
     groups = wiring.loaded.plan.groups
-    wanted = assets or wiring.units()
+    wanted = tuple(dict.fromkeys(assets)) or wiring.units()
     for name in wanted:
         if name not in groups:
             wiring.asset(name, "")  # a name that is not there is told before anything is done
@@ -146,6 +147,7 @@ def _copy(wiring: Wiring, pool: ThreadPoolExecutor) -> dict[str, DrctlError]:
     for name in (primary, *wiring.others()):
         try:
             if name != primary:
+                must_be_there(wiring, name)
                 wiring.replicate(name, pool)
             wiring.keep_locked(name, pool)
         except DrctlError as error:

@@ -8,6 +8,7 @@ import click
 
 from drctl import private
 from drctl.cli.context import Context, output_options, pass_context
+from drctl.cli.copies import was_there
 from drctl.cli.keyfiles import write_private
 from drctl.codec import keys
 from drctl.codec.keys import WriterCredential
@@ -155,6 +156,7 @@ def _repositories(wiring: Wiring, credential: WriterCredential, done: _Done) -> 
         made = not lifecycle.exists(storage)
         if made:
             _tell_of_history(wiring, name, storage)
+            _tell_if_it_was_there(wiring, storage)
             try:
                 lifecycle.create(storage, credential, wiring.randomness)
             except AlreadyExists:
@@ -163,6 +165,14 @@ def _repositories(wiring: Wiring, credential: WriterCredential, done: _Done) -> 
         done.add(f"repository {name}", storage.where, made=made)
         for recipient in keyring.make_lost(opened):
             done.add(f"key of {recipient.name}, which was lost", storage.where, made=True)
+
+
+def _tell_if_it_was_there(wiring: Wiring, storage: Storage) -> None:
+    if was_there(storage) and not lifecycle.is_in_use(storage):
+        wiring.warn(
+            f"{storage.where} is made empty, though this host found a repository there before: "
+            "is its disk mounted?"
+        )
 
 
 def _tell_of_history(wiring: Wiring, name: str, storage: Storage) -> None:

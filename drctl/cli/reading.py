@@ -178,9 +178,9 @@ def open_with(context: Context, wiring: Wiring, name: str, identity: Identity) -
     return Opened(wiring, opened, Reader(opened, index, identity), found, pool, identity)
 
 
-def where_it_is(wiring: Wiring, typed: str) -> str:
+def where_it_is(wiring: Wiring, typed: str, *, reading: bool = True) -> str:
     """Which repositories of the plan have a snapshot, for who looked elsewhere: one with another
-    rule may keep it longer. Empty: none that answers."""
+    rule may keep it longer; with `reading`, how it is had from there. Empty: none that answers."""
     if not _DIGITS.fullmatch(typed.lower()):
         return ""
     told = []
@@ -189,7 +189,8 @@ def where_it_is(wiring: Wiring, typed: str) -> str:
             for folder, way in _WAYS.items():
                 listed = trash.listed(wiring.storage(name), folder)
                 if any(digest.startswith(typed.lower()) for digest in listed):
-                    told.append(f"{name} has it{way.format(name=name, typed=typed)}")
+                    how = way.format(name=name, typed=typed) if reading else ""
+                    told.append(f"{name} has it{how}")
                     break
     return "; ".join(told)
 

@@ -11,6 +11,8 @@ from drctl.cli.context import (
     output_options,
     pass_context,
 )
+from drctl.cli.copies import must_be_there
+from drctl.errors import UsageError
 from drctl.storage.local import Local
 from drctl.units import count, show_bytes
 
@@ -36,6 +38,11 @@ def command(context: Context, to: str | None, proving: bool, repository: str | N
     wiring, pool = context.wiring(), context.pool()
     origin = repository or wiring.primary()
     source = wiring.replicated(origin)
+    if to == origin:
+        raise UsageError(
+            f"{to} cannot be copied to itself",
+            hint="--from names where to copy from, --to another repository of the plan",
+        )
     now = replace(wiring, as_of_ns=None)
     if to:
         bare = now.bare_storage(to)
@@ -44,6 +51,8 @@ def command(context: Context, to: str | None, proving: bool, repository: str | N
     document = {}
     lines = []
     for name in [to] if to else [n for n in wiring.loaded.plan.repositories if n != origin]:
+        if not to:
+            must_be_there(now, name)
         done = now.replicate(name, pool, source, proving=proving)
         now.keep_locked(name, pool)
         document[name] = {

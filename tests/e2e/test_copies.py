@@ -1,0 +1,95 @@
+"""Copies: where they are made, and that they come to rest."""
+
+import json
+import random
+import shutil
+
+
+def empty(site, name: str) -> None:
+    """As an unmounted disk leaves its mount point."""
+    shutil.move(site.top / name, site.top / "unmounted")
+    (site.top / name).mkdir()
+
+
+def test_a_copy_is_made_only_where_somebody_asks_for_it(site) -> None:
+    site.run("backup", "tree")
+    empty(site, "offsite")
+    for words in (["backup", "tree"], ["replicate"]):
+        said = site.run(*words, code=11 if words[0] == "backup" else 5).stderr
+        assert "there is no drctl repository, though this host found one there before" in said
+        assert list((site.top / "offsite").iterdir()) == []
+    assert "found a repository there before" in site.run("init").stderr
+    shutil.rmtree(site.top / "offsite")
+    (site.top / "offsite").mkdir()
+    site.run("replicate", "--to", "offsite")
+    site.run("backup", "tree")
+    assert len(site.snapshots("--from", "offsite")) == 2 + 1
+
+
+def test_a_place_is_not_copied_to_itself(site) -> None:
+    site.run("replicate", "--to", "local", code=2)
+    said = site.run("replicate", "--from", "offsite", "--to", "offsite", code=2).stderr
+    assert "offsite cannot be copied to itself" in said
+
+
+def test_an_asset_that_is_named_twice_is_saved_once(site) -> None:
+    assert len(site.json("backup", "tree", "tree")["snapshots"]) == 1
+
+
+def test_who_forgets_at_a_copy_is_told_what_comes_back(site) -> None:
+    made = site.json("backup", "tree")["snapshots"][0]["id"]
+    said = site.run("forget", made[:8], "--from", "offsite", "--yes").stderr
+    assert f"local still has {made[:8]}: the next backup or 'drctl replicate' copies it" in said
+    said = site.run("forget", made[:8], "--from", "offsite", "--yes", code=2).stderr
+    assert f"offsite has no snapshot '{made[:8]}'" in said
+    assert "local has it" in said
+
+
+def test_who_holds_is_told_where_it_is_in_the_trash(site) -> None:
+    made = site.json("backup", "tree")["snapshots"][0]["id"][:8]
+    site.run("forget", made, "--from", "local", "--yes")
+    said = site.run("hold", made)
+    assert f"offsite: {made} held" in said.stdout
+    assert f"local has {made} in its trash, where it is not held" in said.stderr
+    site.run("undelete", made)
+    assert site.run("hold", made).stderr == ""
+
+
+def lag_objects(site) -> int:
+    told = json.loads(site.run("status", "--json", code=10).stdout)  # 10: some assets have nothing
+    return told["copies"][0]["lag_objects"]
+
+
+def test_two_that_prune_come_to_rest(site) -> None:
+    """Each rewrites its packs by itself."""
+    text, keep = (site.top / "plan.yaml").read_text(), ", keep: {last: 1, grace: 1ms}}"
+    text = text.replace("path: local}", f"path: local{keep}")
+    site.plan(text.replace("copy_of: local}", f"copy_of: local{keep}"))
+    for number in range(3):
+        backed_up(site, number)
+    for _ in range(3):
+        site.run("prune")
+    assert site.json("replicate")["offsite"]["objects"] == 0
+    assert lag_objects(site) == 0
+
+
+def test_a_copy_is_not_behind_by_what_a_replication_leaves_out(site) -> None:
+    """Since something was removed there: then it is given what snapshots need, and no more."""
+    first = backed_up(site, 0)
+    site.run("forget", first, "--from", "local", "--yes")
+    site.run("forget", first, "--from", "offsite", "--yes")
+    empty(site, "offsite")
+    site.run("backup", "base", code=11)
+    site.run("forget", site.snapshots()[-1]["id"], "--from", "local", "--yes")
+    (site.top / "offsite").rmdir()
+    (site.top / "unmounted").rename(site.top / "offsite")
+    assert site.json("replicate")["offsite"]["objects"] == 0
+    assert lag_objects(site) == 0
+
+
+def backed_up(site, number: int) -> str:
+    """Most of what each stores is in no later snapshot."""
+    for name, seed, size in (("stays", 0, 1_500_000), ("goes", number, 6_000_000)):
+        data = random.Random(f"{name}{seed}").randbytes(size)
+        (site.top / f"live/tree/{name}.bin").write_bytes(data)
+    return site.json("backup", "tree")["snapshots"][0]["id"]

@@ -298,7 +298,8 @@ def _answer(context: Context, wiring: Wiring, run: Run, given: dict[str, Any]) -
         context.result(document, f"{step}: {word} by {who}, in {told(run)}")
         return ExitCode.DONE
     run.journal.append("cancelled", by=who)
-    hint = "" if run.journal.is_running() else "; 'drctl recover --resume' undoes what was done"
+    undoes = "; 'drctl recover --resume' undoes the steps that say how; what was restored stays"
+    hint = "" if run.journal.is_running() else undoes
     document = {"run": run.name, "cancelled_by": who}
     context.result(document, f"{told(run)}: cancelled by {who}{hint}")
     return ExitCode.DONE

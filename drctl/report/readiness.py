@@ -12,6 +12,7 @@ from drctl.units import show_seconds
 
 Readiness = Literal["verified", "changed since verified", "overdue", "failed", "never verified"]
 
+_CLOCKS_APART_SECONDS = 60.0  # evidence this far in the future: whose clock is right, nobody knows
 _CHANGED = "checks, objectives or steps of the plan are others now: carry the drill out again"
 
 
@@ -63,6 +64,10 @@ def gate(
         readiness = "overdue"
         late = f"it was {show_seconds(age)} ago, every {show_seconds(every_seconds)} is due"
         faults.append(late)
+    if age < -_CLOCKS_APART_SECONDS:
+        readiness = "overdue"
+        ahead = show_seconds(-age)
+        faults.append(f"it was made {ahead} from now: a clock is wrong, and nobody knows its age")
     verdict = newest.predicate["verdict"]
     if verdict != "passed":
         readiness = "failed"

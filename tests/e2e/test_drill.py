@@ -9,11 +9,13 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from faked import clock
 from recoverable import change, drill, lay_out, left, program, reasons
 
 from drctl.removing import remove_all
@@ -268,6 +270,8 @@ def test_a_gate_is_shut_without_evidence_and_by_each_fault_of_it(ready) -> None:
     drill(ready)
     assert ready.json("gate")["drills"][0]["readiness"] == "verified"
     assert "overdue" in ready.run("gate", "--max-age", "1ms", code=10).stdout
+    behind = replace(ready, variables={**ready.variables, **clock("-1h")})
+    assert "a clock is wrong" in behind.run("gate", code=10).stdout
     plan = (ready.top / "plan.yaml").read_text()
     ready.plan(plan + "# another word\n")
     assert "changed since verified" in ready.run("gate").stdout

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import click
 
-from drctl.cli.context import Context, from_option, output_options, pass_context
+from drctl.cli.context import Context, output_options, pass_context
 from drctl.cli.reading import source_of, where_it_is
 from drctl.errors import DrctlError, UsageError
 from drctl.ops.forget import forget
@@ -17,7 +17,9 @@ from drctl.wiring import Wiring
 @click.command()
 @click.argument("snapshots", nargs=-1, required=True, metavar="SNAPSHOT...")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@from_option
+@click.option(
+    "--from", "repository", metavar="REPOSITORY", help="Remove it from this one; else the first."
+)
 @output_options
 @pass_context
 def command(

@@ -97,7 +97,7 @@ def new(context: Context, file: str, name: str) -> None:
     )
 
 
-@command.command()
+@command.command(short_help="Give the identity file another passphrase.")
 @identity_option
 @output_options
 @pass_context
@@ -112,7 +112,7 @@ def passphrase(context: Context, identity_path: str | None) -> None:
     context.result({"identity": path}, f"{path} has a new passphrase")
 
 
-@command.command()
+@command.command(short_help="Print the public half of the identity in FILE.")
 @click.argument("file")
 @output_options
 @pass_context
@@ -126,7 +126,7 @@ def public(context: Context, file: str) -> None:
     )
 
 
-@command.command()
+@command.command(short_help="Write a writer credential, from the repository.")
 @click.argument("file")
 @from_option
 @as_of_option

@@ -34,7 +34,7 @@ _NAMED = "give the kit another name with --name"
 @click.option("--to", "directory", metavar="DIR", help="Where it is written: new, or empty.")
 @click.option("--need", default=2, show_default=True, help="How many shares open it.")
 @click.option("--of", default=3, show_default=True, help="How many shares there are.")
-@click.option("--name", help="Name of the kit; else kit- and the day.")
+@click.option("--name", help="Name of the kit; else the day, as kit-2026-11-25.")
 @click.option("--without-credentials", is_flag=True, help="Leave the storage's secrets out.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @identity_option
@@ -168,7 +168,7 @@ def _note(directory: str, made: Shares) -> str:
     )
 
 
-@command.command()
+@command.command(short_help="Prove that the shares open the repositories.")
 @kit_option
 @from_option
 @as_of_option

@@ -46,7 +46,7 @@ def command() -> None:
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
-@command.command("list")
+@command.command("list", short_help="Show who can read, and what is not in line.")
 @output_options
 @pass_context
 def list_(context: Context) -> int:
@@ -171,7 +171,7 @@ def _say_in_plan(wiring: Wiring, file: str) -> str:
     )
 
 
-@command.command()
+@command.command(short_help="Bring every repository in line with the credential.")
 @yes_option
 @kit_option
 @identity_option

@@ -23,7 +23,7 @@ def command() -> None:
     """Look at what drills found, and verify it."""
 
 
-@command.command(name="list")
+@command.command(name="list", short_help="List the plan's evidence, oldest first.")
 @output_options
 @pass_context
 def list_(context: Context) -> int:
@@ -83,7 +83,7 @@ def key(context: Context) -> None:
     context.result({"key": evidence.key_id(found), "pem": pem}, pem.rstrip("\n"))
 
 
-@command.command()
+@command.command(short_help="Verify evidence offline, by the public key.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE|DIRECTORY...")
 @click.option("--key", "key_path", metavar="FILE", help="Public key in PEM; else the plan's.")
 @output_options

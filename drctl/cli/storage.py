@@ -16,7 +16,7 @@ def command() -> None:
     """Check that a storage keeps its promises."""
 
 
-@command.command()
+@command.command(short_help="Try every promise that drctl builds on.")
 @click.argument("repository", required=False)
 @click.option("--attack", "is_attack", is_flag=True, help="Try to destroy a locked canary.")
 @output_options

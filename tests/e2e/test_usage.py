@@ -53,6 +53,14 @@ def test_the_help_of_the_command_is_named(bare) -> None:
     assert "Bring back" in done.stderr
 
 
+@pytest.mark.parametrize("group", ["key", "key recipient", "kit", "report", "storage", "wal"])
+def test_no_line_of_a_help_is_cut_short(bare, group) -> None:
+    bare.variables["COLUMNS"] = "80"
+    _, _, listed = bare.run(*group.split(), "--help").stdout.partition("\nCommands:\n")
+    assert listed
+    assert "..." not in listed
+
+
 def test_the_key_of_evidence_is_one_document(bare) -> None:
     plan = (bare.top / "plan.yaml").read_text()
     bare.plan(f"{plan}evidence: {{key: file:keys/evidence.key}}\n")

@@ -117,10 +117,11 @@ class _Capture:
 
     def items(self) -> Iterator[Item]:
         for item in self._inner.items():
-            if isinstance(item, TreeItem) and item.found.st_ino == _STUB_INODE:
-                yield PlainItem(replace(item.entry(), problem=_NESTED))
-            else:
+            if not isinstance(item, TreeItem) or item.found.st_ino != _STUB_INODE:
                 yield item
+            elif not os.path.basename(item.path).startswith(os.fsencode(_PREFIX)):
+                yield PlainItem(replace(item.entry(), problem=_NESTED))
+            # Another plan's backup of this subvolume has its snapshot there: that one is ours.
 
 
 def target(

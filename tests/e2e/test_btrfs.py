@@ -169,6 +169,8 @@ def test_a_subvolume_below_is_told_and_never_silently_missing(bare) -> None:
         assert btrfs
         call(btrfs, "subvolume", "create", data / "nested")
         (data / "nested/file").write_text("not in the snapshot")
+        # Another plan's backup is under way: what drctl itself has there is nobody's data.
+        call(btrfs, "subvolume", "snapshot", "-r", data, data / ".drctl-snapshot-other-0123abcd")
         ready(bare, data)
         told = bare.json("backup", code=11)["snapshots"][0]["entry_problems"]
         assert [problem["path"] for problem in told] == ["nested"]

@@ -7,7 +7,7 @@ wrong disk, while the real one falls behind unseen.
 import os
 
 from drctl.errors import StorageError
-from drctl.private import make_directory
+from drctl.private import write_new
 from drctl.repository import lifecycle
 from drctl.storage.base import Storage
 from drctl.wiring import Wiring, place_digest, state_home
@@ -37,9 +37,7 @@ def _note(wiring: Wiring, storage: Storage) -> None:
     if os.path.exists(path):
         return
     try:
-        make_directory(os.path.dirname(path))
-        with open(path, "x", encoding="utf-8") as file:
-            file.write(storage.where + "\n")
+        write_new(path, storage.where + "\n")
     except FileExistsError:
         return  # another run was quicker
     except OSError as error:

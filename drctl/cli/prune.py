@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from drctl.cli.context import Context, output_options, pass_context
-from drctl.errors import UsageError
+from drctl.errors import DrctlError, ExitCode, UsageError
 from drctl.ops.prune import Effort, PruneResult, prune
 from drctl.report.results import asset_names, table
 from drctl.units import count, iso_instant, parse_duration, parse_size, show_bytes, show_instant
@@ -41,7 +41,7 @@ def command(
     grace: str | None,
     patience: str | None,
     rewrite: str,
-) -> None:
+) -> int:
     """Apply each repository's 'keep', and collect what nothing needs any more.
 
     Removed snapshots go to the trash: 'drctl undelete' brings them back until the grace period is
@@ -54,14 +54,29 @@ def command(
     context.interrupted_hint = "nothing that is kept was touched; the next run goes on"
     done: dict[str, PruneResult] = {}
     patience_ns: dict[str, int] = {}
+    failed: dict[str, DrctlError] = {}
     for name in wanted:
         effort = _effort(wiring, name, grace, patience, rewrite, dry_run=dry_run)
-        opened, rule = wiring.as_writer(name, fresh=True), wiring.rule(name)
-        done[name] = prune(opened, rule, effort, pool, wiring.clock, wiring.report)
+        try:
+            opened, rule = wiring.as_writer(name, fresh=True), wiring.rule(name)
+            done[name] = prune(opened, rule, effort, pool, wiring.clock, wiring.report)
+        except DrctlError as error:
+            if len(wanted) == 1 or isinstance(error, UsageError):
+                raise
+            failed[name] = error
+            wiring.warn(f"{name} was not pruned: {error.what}")
         patience_ns[name] = effort.patience_ns
     document = {n: _document(result, dry_run, patience_ns[n]) for n, result in done.items()}
+    document |= {n: {"failed": error.what} for n, error in failed.items()}
     text = "\n".join(_text(n, result, dry_run, patience_ns[n]) for n, result in done.items())
-    context.result(document, text or "no repository of the plan has a 'keep': nothing is removed")
+    context.result(document, text or _nothing(failed))
+    return next(iter(failed.values())).exit_code if failed else ExitCode.DONE
+
+
+def _nothing(failed: dict[str, DrctlError]) -> str:
+    if failed:
+        return "nothing was pruned"
+    return "no repository of the plan has a 'keep': nothing is removed"
 
 
 def _effort(

@@ -157,6 +157,27 @@ def test_a_dead_copy_makes_a_backup_partial_and_is_caught_up_later(site) -> None
     assert len(site.snapshots("--from", "offsite")) == 2
 
 
+def test_a_copy_that_is_away_keeps_no_other_from_being_replicated_and_pruned(site) -> None:
+    rule = "keep: {last: 1, grace: 1h}"
+    plan = (site.top / "plan.yaml").read_text().replace("path: local", f"{rule}, path: local")
+    more = f"copy_of: local, {rule}}}\n  third: {{site: there, path: third, copy_of: local}}"
+    site.plan(plan.replace("copy_of: local}", more))
+    site.run("init")
+    site.run("backup", "tree")
+    (site.top / "offsite").rename(site.top / "away")
+    site.run("backup", "tree", code=11)
+    done = site.json("replicate", code=5)
+    assert done["third"]["present"] > 0
+    assert list(done["offsite"]) == ["failed"]
+    assert "third: copied" in site.run("replicate", code=5).stdout
+    pruned = site.json("prune", code=5)
+    assert len(pruned["local"]["removed"]) == 1
+    assert list(pruned["offsite"]) == ["failed"]
+    (site.top / "away").rename(site.top / "offsite")
+    site.run("replicate")
+    site.run("prune")
+
+
 def test_a_dead_repository_is_a_matter_of_storage(site) -> None:
     shutil.rmtree(site.top / "local")
     told = site.run("backup", code=ExitCode.STORAGE).stderr

@@ -1,5 +1,6 @@
 """What all tests share: a real S3 server, started once for the whole run."""
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from servers import Proxy, S3Server, shared_s3
+
+# A run in the background ignores interrupts, and so would every command of the tests.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -124,11 +124,11 @@ def with_more(refs: Refs, more: Iterable[SegmentId]) -> Refs:
     return Refs(segments)
 
 
-def stood_in(repository: Repository, needs: Needed, index: Index) -> int:
-    """How many needed segments that the index does not have hold only blobs that it has."""
-    told = blobs_of(repository, needs)
+def told_of(repository: Repository, needs: Needed, index: Index) -> int:
+    """How many needed segments that the index does not have are told of by index objects that are
+    there: their packs were lost. Collection takes what tells of a segment before its pack."""
     here = index.segment_ids()
-    return sum(s not in here and all(b in index for b in blobs) for s, blobs in told.items())
+    return sum(segment not in here for segment in blobs_of(repository, needs))
 
 
 def blobs_of(repository: Repository, wanted: Needed) -> dict[SegmentId, tuple[bytes, ...]]:

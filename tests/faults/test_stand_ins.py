@@ -96,8 +96,10 @@ def test_a_held_snapshot_keeps_what_stands_in_for_what_it_lost(
     assert small.site.restored(storage, small.newest) == small.trees[small.newest]
 
 
-def test_it_comes_back_from_the_trash(small: History, pool: Executor) -> None:
-    storage = repaired(small, pool)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_it_comes_back_from_the_trash(small: History, pool: Executor, loss: str) -> None:
+    """Also where what was lost held content of an older snapshot that nobody has any more."""
+    storage = LOSSES[loss](small, pool)
     stored_anew(small, storage)
     gone_from_the_source(small, storage)
     effort = Effort(3600, 0, 1 << 30)

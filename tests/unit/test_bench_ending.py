@@ -13,8 +13,8 @@ import subprocess, sys, time
 from benchmark.ending import end_when_told, ending_with_us
 end_when_told()
 server = subprocess.Popen(ending_with_us(["sleep", "600"]))
-print(server.pid, flush=True)
 try:
+    print(server.pid, flush=True)
     time.sleep(600)
 finally:
     print("unwound", flush=True)

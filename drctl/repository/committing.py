@@ -104,13 +104,12 @@ def look_again(repository: Repository, run: Run, need: Need) -> None:
 
 
 def _lacks(repository: Repository, run: Run, refs: Refs, index: Index) -> bool:
-    """Whether something that is needed is nowhere. Whoever revives takes what was lost by damage,
-    and not by collection, as it is: nobody can tell which blobs of a lost segment this snapshot
-    needs, and what is left of it is worth having. A run that commits has all by its own names."""
+    """Whether something that is needed is nowhere. What was lost long ago and stored anew serves
+    whoever revives; a run that commits has all by its own names."""
     needs = Needs([refs])
     lost = needs.lost(index.segment_ids())
     if lost and run.reviving:
-        lost -= standins.told_of(repository, needs, index)
+        lost -= standins.stood_in(repository, needs, index)
     return lost > 0
 
 

@@ -124,11 +124,12 @@ def with_more(refs: Refs, more: Iterable[SegmentId]) -> Refs:
     return Refs(segments)
 
 
-def told_of(repository: Repository, needs: Needed, index: Index) -> int:
-    """How many needed segments that the index does not have are told of by index objects that are
-    there: their packs were lost. Collection takes what tells of a segment before its pack."""
+def stood_in(repository: Repository, needs: Needed, index: Index) -> int:
+    """How many needed segments that the index does not have hold a blob that it has. Nobody can
+    tell which blobs of a segment are needed: it may hold some that only older snapshots had."""
+    told = blobs_of(repository, needs)
     here = index.segment_ids()
-    return sum(segment not in here for segment in blobs_of(repository, needs))
+    return sum(s not in here and any(b in index for b in blobs) for s, blobs in told.items())
 
 
 def blobs_of(repository: Repository, wanted: Needed) -> dict[SegmentId, tuple[bytes, ...]]:

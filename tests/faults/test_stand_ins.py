@@ -135,8 +135,11 @@ def test_all_of_it_goes_with_the_last_that_needs_it(small: History, pool: Execut
 
 
 def test_nothing_is_missed_of_a_lost_pack_whose_content_was_stored_anew(
-    small: History, pool: Executor
+    tmp_path: Path, pool: Executor
 ) -> None:
+    """Where nothing was lost but what the newest snapshot had, too."""
+    tree = random_tree(3, 20, 60_000, large_bytes=3 << 20)
+    small = make_history(Site(tmp_path, pool), tree, {**tree, "one/more": b"file"})
     storage = repaired(small, pool)
     assert any("is missing" in what for what in small.site.verified(storage))
     stored_anew(small, storage)

@@ -13,12 +13,13 @@ from drctl.cli.ended import Ended, ended
 from drctl.cli.metrics import keep_metrics
 from drctl.errors import DrctlError, ExitCode
 from drctl.events import Notice
+from drctl.homes import state_home
 from drctl.ops.telling import Event, Recipient, Told, event_of, hand, is_news, post, tell
 from drctl.plan import secrets
 from drctl.plan.telling import Notify
 from drctl.private import replace
 from drctl.units import iso_instant, parse_duration
-from drctl.wiring import Wiring, state_home
+from drctl.wiring import Wiring
 
 _MOST_REASONS = 20
 _WORDS: dict[Event, str] = {

@@ -7,10 +7,12 @@ wrong disk, while the real one falls behind unseen.
 import os
 
 from drctl.errors import StorageError
+from drctl.homes import state_home
 from drctl.private import write_new
 from drctl.repository import lifecycle
 from drctl.storage.base import Storage
-from drctl.wiring import Wiring, place_digest, state_home
+from drctl.stores import place_digest
+from drctl.wiring import Wiring
 
 
 def must_be_there(wiring: Wiring, name: str) -> None:

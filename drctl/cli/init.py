@@ -15,12 +15,13 @@ from drctl.codec.keys import WriterCredential
 from drctl.codec.recipients import Recipient, new_identity
 from drctl.errors import AlreadyExists, Busy, DrctlError, KeyUnavailable, PlanError
 from drctl.events import Notice
+from drctl.homes import state_home
 from drctl.plan.starter import starter
 from drctl.repository import keyring, lifecycle
 from drctl.repository.state import exclusive
 from drctl.storage.base import Storage
 from drctl.storage.local import Local
-from drctl.wiring import Wiring, state_home
+from drctl.wiring import Wiring
 
 
 @dataclass(slots=True)

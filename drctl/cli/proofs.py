@@ -4,12 +4,13 @@ import os
 from typing import TYPE_CHECKING
 
 from drctl.errors import AlreadyExists, IntegrityError, KeyUnavailable, NotFound, StorageError
+from drctl.homes import state_home
 from drctl.plan.secrets import path_of, resolve
 from drctl.private import make_directory, write_new
 from drctl.report import evidence
 from drctl.report.evidence import Proof
 from drctl.repository import names
-from drctl.wiring import Wiring, state_home
+from drctl.wiring import Wiring
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import (

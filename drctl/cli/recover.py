@@ -24,6 +24,7 @@ from drctl.cli.recovering import assets_of, place_of, restoring, returning, spot
 from drctl.cli.steps import steps_of
 from drctl.errors import ExitCode, PlanError, TargetRefused, UsageError
 from drctl.events import Notice
+from drctl.homes import state_home
 from drctl.ops.recovery import runs
 from drctl.ops.recovery.graph import Graph, Mode
 from drctl.ops.recovery.performer import Acting, Place
@@ -35,7 +36,7 @@ from drctl.ops.recovery.state import State, replay, why_final
 from drctl.ops.recovery.timing import timing
 from drctl.plan.model import Plan
 from drctl.units import show_instant, show_seconds
-from drctl.wiring import Wiring, state_home
+from drctl.wiring import Wiring
 
 
 @click.command()

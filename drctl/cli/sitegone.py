@@ -15,11 +15,12 @@ from drctl.cli.recovering import denied, live_paths
 from drctl.cli.standard import say
 from drctl.engines.s3bucket_place import is_server_of, server_of
 from drctl.errors import ExitCode, UsageError
+from drctl.homes import STATE_DIRECTORY
 from drctl.ops.recovery.box import Box, must_be_apart
 from drctl.ops.recovery.clean import Clean
 from drctl.plan.recovery import DrillPart
 from drctl.repository.state import exclusive
-from drctl.wiring import STATE_DIRECTORY, Wiring, drill_home
+from drctl.wiring import Wiring, drill_home
 
 _KIT = "/kit"
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "TERM")

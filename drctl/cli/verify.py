@@ -159,8 +159,8 @@ def _document(name: str, done: VerifyResult, mended: RepairResult) -> dict[str, 
 def _lost(wiring: "Wiring", name: str, repository_id: bytes, done: VerifyResult) -> list[str]:
     """A repository that somebody emptied is whole in itself. This host knows better: it remembers
     each asset that it has saved, and no rule removes an asset's last snapshot."""
+    from drctl.homes import state_home
     from drctl.repository.state import remembered
-    from drctl.wiring import state_home
 
     home = os.path.join(state_home(), repository_id.hex())
     known = [asset for asset in remembered(home) if asset in wiring.loaded.plan.assets]

@@ -1,7 +1,7 @@
 """From a repository's place in the plan to its bare storage."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,9 +14,10 @@ from drctl.repository import names
 from drctl.repository.retention import Rule
 from drctl.storage.base import Storage
 from drctl.storage.local import Local
-from drctl.storage.s3 import S3, Credentials
+from drctl.storage.s3 import Credentials
 from drctl.storage.s3_lock import Lock, LockedS3
 from drctl.storage.s3_versions import S3AsOf
+from drctl.storage.s3_watch import WatchfulS3
 from drctl.storage.throttle import Pace, Throttle
 from drctl.units import parse_duration, parse_rate
 
@@ -33,8 +34,9 @@ class Places:
     kept: Mapping[str, str] | None = field(default=None, repr=False)
     as_of_ns: int | None = None
 
-    def bare(self, part: RepositoryPart) -> Storage:
-        """A storage without wrappers and lock. Raises KeyUnavailable, UsageError."""
+    def bare(self, part: RepositoryPart, locked: Callable[[int], None]) -> Storage:
+        """A storage without wrappers and lock. `locked` is told until when the repository that is
+        there is locked, where it is. Raises KeyUnavailable, UsageError."""
         if part.path is not None:
             if self.as_of_ns is not None:
                 raise UsageError(
@@ -45,7 +47,7 @@ class Places:
         assert part.s3 is not None  # noqa: S101 - the plan's checks saw to it
         place, rest = part.s3, self._rest(part.s3)
         if self.as_of_ns is None:
-            return S3(place.bucket, place.prefix, **rest)
+            return WatchfulS3(place.bucket, place.prefix, names.CONFIG, locked, **rest)
         return S3AsOf(place.bucket, place.prefix, self.as_of_ns, **rest)
 
     def locked(

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 
 from drctl.clock import Clock, Randomness, SystemClock, system_randomness
@@ -19,6 +20,7 @@ from drctl.ops.replicate import ReplicateResult
 from drctl.places import Places, limited, rule_of
 from drctl.plan import LoadedPlan
 from drctl.plan.model import Keep, RepositoryPart
+from drctl.plan.placed import GIVEN
 from drctl.plan.secrets import path_of, resolve
 from drctl.repository import lifecycle, names
 from drctl.repository.locks import LockBook
@@ -28,9 +30,12 @@ from drctl.storage.base import Storage
 from drctl.storage.cache import Cache
 from drctl.storage.retry import Retry
 from drctl.storage.s3_lock import LockedS3
-from drctl.units import parse_duration
+from drctl.units import parse_duration, show_instant
 from drctl.workers import pool
 
+LAPSED_HINT = (
+    "put the 'lock' that repositories.{} had back into the plan; the next run locks the rest"
+)
 _CACHED = (names.INDEX, names.SNAPSHOTS)
 
 
@@ -45,6 +50,8 @@ class Stores:
     kept: dict[str, str] | None = field(default=None, repr=False)  # secrets of a recovery kit
     as_of_ns: int | None = None  # read buckets as they were then
     _locked: dict[str, dict[str, int]] = field(default_factory=dict)  # by repository: LockBook
+    _lapsing: dict[str, int] = field(default_factory=dict)  # locked until then by another plan
+    _lapsed: dict[str, str] = field(default_factory=dict)  # those that somebody was warned of
 
     # -- repositories -------------------------------------------------------------------------
 
@@ -81,7 +88,7 @@ class Stores:
 
     def unlocked(self, name: str) -> Storage:
         """The same where nothing that is written is locked: for what is written to try it."""
-        return self.places().bare(self.part(name))
+        return self.places().bare(self.part(name), partial(self._lapsing.__setitem__, name))
 
     def past(self, name: str) -> Callable[[int], Storage]:
         """Opens a repository's storage as it was at an instant."""
@@ -125,6 +132,24 @@ class Stores:
             opened = self.as_writer(name)
             keep_locked(opened, book, self.clock.now_ns(), work, self.report)
 
+    def lapsed(self) -> dict[str, str]:
+        """The repositories that are locked and that this plan has no lock for, as far as they were
+        written to or looked at, with what is wrong."""
+        return dict(self._lapsed)
+
+    def _warn_if_lapsed(self, name: str) -> None:
+        """A plan that lost its `lock` writes what anybody can destroy, beside what nobody can. When
+        the locks that are there have run out, it is taken for what is wanted."""
+        until_ns = self._lapsing.get(name, 0)
+        if name in self._lapsed or name == GIVEN or self.part(name).lock is not None:
+            return
+        if until_ns > self.clock.now_ns():
+            self._lapsed[name] = (
+                f"{name}: what is there is locked (its config until {show_instant(until_ns)}), and "
+                "the plan has no lock for it: what is written now can be destroyed"
+            )
+            self.warn(f"{self._lapsed[name]}. {LAPSED_HINT.format(name)}")
+
     def cached_storage(self, name: str) -> Storage:
         """The same, with what is small and never changes kept here, where it is far away."""
         storage = self.storage(name)
@@ -138,6 +163,7 @@ class Stores:
         storage = self.storage(name) if fresh else self.cached_storage(name)
         credential = self.credential()
         opened = lifecycle.open_as_writer(storage, credential, self.randomness, self.warn)
+        self._warn_if_lapsed(name)
         return self._holding(name, opened)
 
     def as_reader(self, name: str, identity: Identity, *, fresh: bool = False) -> Repository:
@@ -160,7 +186,7 @@ class Stores:
         """Bring a copy up to date, from the primary or another source. Raises StorageError,
         IntegrityError."""
         origin = source or self.replicated(self.primary())
-        return bring_up_to_date(
+        done = bring_up_to_date(
             origin,
             self.cached_storage(name),
             lambda: lifecycle.open_as_writer(origin, self.credential(), self.randomness),
@@ -171,6 +197,8 @@ class Stores:
             self.report,
             proving=proving,
         )
+        self._warn_if_lapsed(name)
+        return done
 
     def grace_seconds(self, name: str) -> float:
         """How long what a repository removed can be had back."""

@@ -69,7 +69,8 @@ def command(context: Context, assets: tuple[str, ...], accept: bool, reread: boo
     }
     context.result(document, "\n".join(_line(result) for result in done))
     code = _conclude(context, done, failed, lagging)
-    return ExitCode.PARTIAL if again and code == ExitCode.DONE else code
+    is_worse = again or wiring.lapsed()
+    return ExitCode.PARTIAL if is_worse and code == ExitCode.DONE else code
 
 
 def each(

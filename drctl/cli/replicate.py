@@ -71,7 +71,9 @@ def command(context: Context, to: str | None, proving: bool, repository: str | N
         document[name] = _document(done)
         lines.append(_line(name, done))
     context.result(document, "\n".join(lines) or _nothing(names))
-    return failed[0].exit_code if failed else ExitCode.DONE
+    if failed:
+        return failed[0].exit_code
+    return ExitCode.PARTIAL if wiring.lapsed() else ExitCode.DONE
 
 
 def _nothing(names: list[str]) -> str:

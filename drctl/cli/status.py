@@ -24,6 +24,7 @@ from drctl.report.status import (
     standing_table,
     todo_lines,
 )
+from drctl.stores import LAPSED_HINT
 from drctl.units import count, show_seconds
 from drctl.wiring import Wiring
 
@@ -39,6 +40,7 @@ class _Found:
     now_ns: int
     host: str  # this one
     lost: list[Todo]  # what a copy has and the first repository has lost
+    lapsed: list[Todo]  # locks that the plan lost
 
 
 @click.command()
@@ -50,7 +52,8 @@ def command(context: Context) -> int:
 
     Needs the writer credential only. Exit code 10 when an objective is missed or nobody can tell, a
     log has a gap, an asset has no snapshot or the last drill failed, 11 when a repository cannot be
-    asked, 5 when none can, 6 when a snapshot does not read, or one or a key is lost.
+    asked or the plan lost its lock, 5 when none can, 6 when a snapshot does not read, or one or a
+    key is lost.
     """
     wiring, pool = context.wiring(), context.pool()
     found = _look(wiring, pool)
@@ -74,6 +77,7 @@ def _look(wiring: Wiring, pool: ThreadPoolExecutor) -> _Found:
         wiring.clock.now_ns(),
         wiring.loaded.host,
         list(_lost(wiring, found.seen)),
+        [(what, LAPSED_HINT.format(name)) for name, what in wiring.lapsed().items()],
     )
 
 
@@ -99,7 +103,7 @@ def _code(found: _Found) -> int:
     missed = any(s.verdict in {"missed", "unknown"} or s.gap for s in told)
     if missed or _never_saved(found) or _drills_missed(found):
         return ExitCode.OBJECTIVE_MISSED
-    return ExitCode.PARTIAL if unreached else ExitCode.DONE
+    return ExitCode.PARTIAL if unreached or found.lapsed else ExitCode.DONE
 
 
 def _drills_missed(found: _Found) -> list[Gate]:
@@ -171,7 +175,7 @@ def _todos(found: _Found) -> Iterator[Todo]:
             yield damage, f"drctl verify --from {one.name}"
         for lost in one.wrong:
             yield lost, f"drctl verify --repair --from {one.name}"
-    yield from found.lost
+    yield from (*found.lapsed, *found.lost)
     for s in found.standings:
         yield from _todo(s, primary.name, found.seen)
     for s in (s for s in _never_saved(found) if s.verdict == "none"):

@@ -7,7 +7,7 @@ for length; its content is proven above, by name and seal.
 
 import base64
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -181,6 +181,7 @@ class S3:
             with answer["Body"] as body:
                 data = body.read()
         self._must_be_s3(answer, "ETag")
+        self._answered(name, answer)
         if len(data) != answer["ContentLength"]:
             raise StorageFault(f"{self.where}: {name}: the answer broke off at {len(data)} bytes")
         if length is not None and len(data) != length:
@@ -192,6 +193,9 @@ class S3:
         del name
         return {}
 
+    def _answered(self, name: str, answer: Mapping[str, Any]) -> None:
+        """What the server tells of an object beside its bytes: nothing that matters here."""
+
     def _empty_range(self, name: str, offset: int) -> bytes:
         """HTTP has no empty range."""
         if offset > self.head(name).size_bytes:
@@ -202,6 +206,7 @@ class S3:
         with self._translated(name, "look at"):
             found = self._client.head_object(Bucket=self._bucket, Key=self._key(name))
         self._must_be_s3(found, "ETag")
+        self._answered(name, found)
         modified_ns = int(found["LastModified"].timestamp() * 1e9)
         return ObjectInfo(name, found["ContentLength"], modified_ns)
 

@@ -86,7 +86,9 @@ class Access:
 
     def _words(self) -> dict[str, Any]:
         own = self.settings
-        where = {"unix_socket": own.host} if own.host.startswith("/") else {"host": own.host}
+        where: dict[str, Any] = {"host": own.host}
+        if own.host.startswith("/"):  # nobody listens there; to get ready for TLS takes its time
+            where = {"unix_socket": own.host, "ssl_disabled": True}
         user = own.user or _own_name()
         return {**where, "port": own.port, "user": user, "password": self._password}
 

@@ -57,7 +57,8 @@ class Binlogs:
     def __init__(self, access: Access, asset: str, looker: str) -> None:
         self._access = access
         self._asset = asset
-        self._looker = looker  # the server ends one of two that look under one name
+        self._looker = looker  # the server ends one of two that look under one name, and waits
+        self._looks = 0
 
     def files(self) -> dict[str, int]:
         """Raises SourceError."""
@@ -68,8 +69,10 @@ class Binlogs:
         """The first `size` bytes of a file, as they are stored; fewer where it is shorter. Raises
         SourceError."""
         found = bytearray(binlog.MAGIC)
+        self._looks += 1
+        replica = replica_id(self._asset, f"{self._looker} {self._looks}")
         with self._access.connect(alive=True) as server:
-            for part in follow(server, file, 0, replica_id(self._asset, self._looker)):
+            for part in follow(server, file, 0, replica):
                 if part.file != file or not part.data:
                     break
                 found += part.data
@@ -171,8 +174,10 @@ class LogBehind:
 
     def _look(self, open_log: OpenLog, identity: str) -> None:
         series = find(self._binlogs, open_log, identity)
-        newest = max(self._binlogs.files())
-        self._begin = self._binlogs.beginning(newest, HEAD_BYTES)
+        files = self._binlogs.files()
+        newest = max(files)
+        # Asked for more than there is, the server would wait for it.
+        self._begin = self._binlogs.beginning(newest, min(files[newest], HEAD_BYTES))
         self._newest, self._stream = newest, series.sink.stream
         if series.is_anew:
             what = f"{self._asset}: {BEGUN_ANEW}; this snapshot is the first base of the new one"

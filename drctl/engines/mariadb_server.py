@@ -103,6 +103,7 @@ class Private:
             user, password = self._account.user, self._account.password
         made = pymysql.connect(
             unix_socket=self.socket,
+            ssl_disabled=True,
             user=user,
             password=password,
             charset="utf8mb4",

@@ -11,7 +11,8 @@ from typing import AnyStr
 _PASSING = "drctl-run-"
 
 # Variables that hold passphrases: no child of drctl ever gets them.
-PASSPHRASES = frozenset({"DRCTL_PASSPHRASE", "DRCTL_NEW_PASSPHRASE"})
+PASSPHRASE = "DRCTL_PASSPHRASE"  # noqa: S105 - the variable's name
+PASSPHRASES = frozenset({PASSPHRASE, "DRCTL_NEW_PASSPHRASE"})
 
 
 def variables(names: tuple[str, ...]) -> tuple[str, ...]:

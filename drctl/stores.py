@@ -11,7 +11,7 @@ from drctl.clock import Clock, Randomness, SystemClock, system_randomness
 from drctl.codec import keys
 from drctl.codec.keys import WriterCredential
 from drctl.codec.recipients import Identity
-from drctl.errors import KeyUnavailable, PlanError, UsageError
+from drctl.errors import KeyUnavailable, UsageError
 from drctl.events import Notice, Reporter
 from drctl.homes import state_home
 from drctl.ops.copying import bring_up_to_date
@@ -21,7 +21,7 @@ from drctl.places import Places, limited, rule_of
 from drctl.plan import LoadedPlan
 from drctl.plan.model import Keep, RepositoryPart
 from drctl.plan.placed import GIVEN
-from drctl.plan.secrets import path_of, resolve
+from drctl.plan.secrets import resolve
 from drctl.repository import lifecycle, names
 from drctl.repository.locks import LockBook
 from drctl.repository.repository import Repository
@@ -215,31 +215,13 @@ class Stores:
         try:
             return keys.decode_credential(resolve(reference, self.loaded.base))
         except KeyUnavailable as error:
-            path = self.credential_path()
+            path = self.loaded.credential_path()
             where = path or reference.partition(":")[0]
             hint = error.hint or "restore it from its copy, or see 'drctl key'"
             if path and not os.path.exists(path):
                 hint = f"was it lost? 'drctl key credential {path}', with an identity, makes it"
             what = error.what if where in error.what else f"{where}: {error.what}"
             raise KeyUnavailable(what, hint=hint) from error
-
-    def credential_path(self) -> str | None:
-        return path_of(self.loaded.plan.keys.credential, self.loaded.base)
-
-    def identity_path(self) -> str:
-        """Where the identity file is meant to lie. Raises PlanError when nothing says so."""
-        reference = self.loaded.plan.keys.identity
-        if reference is not None:
-            path = path_of(reference, self.loaded.base)
-        else:
-            credential = self.credential_path()
-            path = credential and os.path.join(os.path.dirname(credential), "identity.key")
-        if path is None:
-            raise PlanError(
-                "the plan does not say where the identity file lies",
-                hint="set keys.identity to file:PATH, or give --identity",
-            )
-        return path
 
 
 def place_digest(storage: Storage) -> str:

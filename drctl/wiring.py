@@ -38,8 +38,6 @@ from drctl.storage.throttle import Pace
 from drctl.stores import Stores
 from drctl.units import parse_duration, parse_rate
 
-PASSPHRASE = "DRCTL_PASSPHRASE"  # noqa: S105 - the variable's name
-
 
 @dataclass(frozen=True, slots=True)
 class Wiring(Stores):

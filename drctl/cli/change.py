@@ -36,7 +36,7 @@ class Change:
 
 def recipients(wiring: Wiring, identity: Identity) -> tuple[Recipient, ...]:
     """As this host's credential has them; without one, as the repository says."""
-    path = wiring.credential_path()
+    path = wiring.loaded.credential_path()
     if path is None or os.path.exists(path):
         return wiring.credential().recipients
     return wiring.as_reader(wiring.primary(), identity, fresh=True).recipients
@@ -102,7 +102,7 @@ def _open(wiring: Wiring, name: str, identities: Sequence[Identity]) -> Reposito
 
 
 def _write_credential(change: Change, repository: Repository) -> None:
-    path = change.wiring.credential_path()
+    path = change.wiring.loaded.credential_path()
     if path is None:
         raise KeyUnavailable(
             "the writer credential lies in no file that could be changed",
@@ -142,7 +142,7 @@ def tell(change: Change) -> int:
 def _document(change: Change) -> dict[str, Any]:
     return {
         "recipients": [{"name": r.name, "fingerprint": r.fingerprint} for r in change.wanted],
-        "credential": change.wiring.credential_path(),
+        "credential": change.wiring.loaded.credential_path(),
         "repositories": {
             name: {
                 "sessions": found.sessions,
@@ -164,6 +164,6 @@ def _text(change: Change) -> str:
         f"{name}: {found.resealed} of {found.sessions} sessions sealed anew"
         for name, found in change.done.items()
     ]
-    path = change.wiring.credential_path()
+    path = change.wiring.loaded.credential_path()
     lines.append(f"Copy {path} to every other host that backs up with it.")
     return "\n".join([*lines, change.note] if change.note else lines)

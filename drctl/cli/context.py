@@ -5,9 +5,9 @@ import os
 import stat
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
@@ -19,7 +19,7 @@ from drctl.events import Notice, Reporter
 from drctl.units import parse_instant
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
 
     from drctl.codec.recipients import Identity
     from drctl.ops.kit import OpenKit
@@ -61,6 +61,7 @@ class Context:
         self.document: Any = None  # the result
         self.error: DrctlError | None = None  # what ended it
         self._kit: tuple[OpenKit, str] | None = None
+        self._unlocking: dict[str, Future[Identity]] = {}
         self._report: Reporter | None = None
         self._stack = ExitStack()
 
@@ -151,7 +152,25 @@ class Context:
         kit = self.kit()
         if kit and path is None:
             return kit.identity
-        path = path or wiring.identity_path()
+        path = path or wiring.loaded.identity_path()
+        begun = self._unlocking.pop(path, None)
+        return begun.result() if begun else self._unlocked(path, self._identity_text(path))
+
+    def unlock_ahead(self, path: str | None) -> None:
+        """Begin to open what `identity` will be asked for, where nobody has to be asked for the
+        passphrase: Argon2id takes a sixth of a second, in which modules can be loaded. What is
+        wrong is told by whoever needs it."""
+        from drctl.codec import keys  # noqa: F401 - not by two threads at once
+        from drctl.private import PASSPHRASE
+
+        if not os.environ.get(PASSPHRASE) or (self.kit_files and path is None):
+            return
+        with suppress(DrctlError):
+            path = path or self.load().identity_path()
+            unlock = partial(self._unlocked, path, self._identity_text(path))
+            self._unlocking[path] = self.pool().submit(unlock)
+
+    def _identity_text(self, path: str) -> str:
         try:
             with open(path, encoding="utf-8") as file:
                 mode, text = os.fstat(file.fileno()).st_mode, file.read()
@@ -162,12 +181,12 @@ class Context:
             ) from error
         if mode & (stat.S_IROTH | stat.S_IWOTH):
             self.warn(f"{path}: everybody here may read it, and try passphrases: chmod 600 {path}")
-        return self._unlocked(path, text)
+        return text
 
     def _unlocked(self, path: str, text: str) -> "Identity":
         """A person who types has three tries."""
         from drctl.codec.keys import decode_identity
-        from drctl.wiring import PASSPHRASE
+        from drctl.private import PASSPHRASE
 
         tries = 1 if os.environ.get(PASSPHRASE) or not os.isatty(0) else _TRIES
         for left in reversed(range(tries)):
@@ -193,7 +212,7 @@ class Context:
 
     def passphrase(self, prompt: str, *, confirm: bool = False) -> str:
         """DRCTL_PASSPHRASE, or what a person types. Raises KeyUnavailable without either."""
-        from drctl.wiring import PASSPHRASE
+        from drctl.private import PASSPHRASE
 
         given = os.environ.get(PASSPHRASE)
         if given:

@@ -22,9 +22,8 @@ from drctl.homes import STATE_DIRECTORY
 from drctl.ops.recovery.isolation import isolated
 from drctl.ops.rehearsal import Load, count_rows, fingerprint, make_tree, rows_until
 from drctl.ops.rehearsal_servers import Postgres, Redis, postgres_programs, redis_program
-from drctl.private import passing_directory
+from drctl.private import PASSPHRASE, passing_directory
 from drctl.units import show_bytes, show_seconds
-from drctl.wiring import PASSPHRASE
 
 _PLAN = """\
 version: 1

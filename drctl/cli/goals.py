@@ -1,9 +1,6 @@
 """How far a restore goes: `--at`, `--until` and `--timeline`, as a Goal."""
 
-from collections.abc import Callable
-from typing import Any, Literal, TypeVar, cast
-
-import click
+from typing import Literal, cast
 
 from drctl.engines import engine
 from drctl.engines.base import Goal
@@ -12,24 +9,8 @@ from drctl.model import Snapshot
 from drctl.repository.catalog import Catalog, usable_from
 from drctl.units import begin_of
 
-_F = TypeVar("_F", bound=Callable[..., Any])
 _KINDS = ("lsn", "name", "transaction", "gtid")
 _Kind = Literal["latest", "immediate", "time", "lsn", "name", "transaction", "gtid"]
-
-
-def goal_options(function: _F) -> _F:
-    """--until POINT and --timeline NUMBER."""
-    function = click.option(
-        "--timeline",
-        default="latest",
-        metavar="NUMBER",
-        help="Timeline to follow: a number, latest or current.",
-    )(function)
-    return click.option(
-        "--until",
-        metavar="POINT",
-        help="Replay the log up to lsn:, name:, transaction: or gtid:POINT; or 'immediate'.",
-    )(function)
 
 
 def goal_of(picked: Snapshot, at_ns: int | None, until: str | None, timeline: str) -> Goal:

@@ -101,11 +101,11 @@ def _plan(context: Context, done: _Done) -> None:
 
 def _keys(context: Context, wiring: Wiring, identity_name: str, done: _Done) -> WriterCredential:
     """The writer credential, made with the first identity as its recipient."""
-    path = wiring.credential_path()
+    path = wiring.loaded.credential_path()
     if path is None or os.path.exists(path):
         credential = wiring.credential()
         with suppress(PlanError):  # a plan need not say where the identity lies
-            if os.path.exists(identity := wiring.identity_path()):
+            if os.path.exists(identity := wiring.loaded.identity_path()):
                 done.add("identity", identity, made=False)
         done.add("writer credential", path or wiring.loaded.plan.keys.credential, made=False)
         return credential
@@ -136,7 +136,7 @@ def _refuse_foreign(wiring: Wiring, path: str) -> None:
 
 
 def _identity(context: Context, wiring: Wiring, name: str, done: _Done) -> Recipient:
-    path = wiring.identity_path()
+    path = wiring.loaded.identity_path()
     if os.path.exists(path):
         done.add("identity", path, made=False)
         with open(path, encoding="utf-8") as file:
@@ -219,6 +219,6 @@ def _text(done: _Done, wiring: Wiring) -> str:
         lines += [
             "",
             "Without the identity file and its passphrase nothing can be restored, by anybody.",
-            f"Copy {wiring.identity_path()} to a safe place now.",
+            f"Copy {wiring.loaded.identity_path()} to a safe place now.",
         ]
     return "\n".join(lines)

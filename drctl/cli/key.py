@@ -38,7 +38,7 @@ def list_(context: Context) -> None:
     """Show where the keys lie, and who can read what is backed up."""
     wiring = context.wiring()
     credential = wiring.credential()
-    identity = wiring.identity_path()
+    identity = wiring.loaded.identity_path()
     here = ""
     if os.path.exists(identity):
         with open(identity, encoding="utf-8") as file:
@@ -49,13 +49,13 @@ def list_(context: Context) -> None:
     ]
     document = {
         "repository": credential.secrets.repository_id.hex(),
-        "credential": wiring.credential_path(),
+        "credential": wiring.loaded.credential_path(),
         "recipients": [
             {"name": name, "fingerprint": print_, "identity": path or None}
             for name, print_, path in rows
         ],
     }
-    where = wiring.credential_path() or wiring.loaded.plan.keys.credential
+    where = wiring.loaded.credential_path() or wiring.loaded.plan.keys.credential
     text = f"writer credential: {where}\n" + table(("recipient", "fingerprint", "identity"), rows)
     context.result(document, text)
 
@@ -105,7 +105,7 @@ def passphrase(context: Context, identity_path: str | None) -> None:
     """Give the identity file another passphrase: DRCTL_NEW_PASSPHRASE, or what you type."""
     from drctl.clock import system_randomness
 
-    path = identity_path or context.wiring().identity_path()
+    path = identity_path or context.wiring().loaded.identity_path()
     identity = context.identity(context.wiring(), path)
     text = keys.encode_identity(identity, context.new_passphrase(), system_randomness)
     rewrite_private(path, text)

@@ -1,19 +1,19 @@
 """`drctl`: finds the command, and turns what happened into words and an exit code."""
 
 import difflib
-import gc
 import importlib
 import json
 import signal
 import sys
 import traceback
 from contextlib import suppress
-from types import FrameType, ModuleType
+from types import FrameType
 
 import click
 
 from drctl import __version__
 from drctl.cli.context import Context, pass_context
+from drctl.cli.loading import loading
 from drctl.cli.standard import say, settle
 from drctl.errors import DrctlError, ExitCode, Interrupted, PlanError, StorageError, UsageError
 from drctl.signals import ENDING
@@ -61,24 +61,14 @@ class _Lazy(click.Group):
             near = difflib.get_close_matches(cmd_name, COMMANDS, 1)
             meant = f"; did you mean '{near[0]}'?" if near else ""
             ctx.fail(f"there is no command '{cmd_name}'{meant}")
-        found = _module(cmd_name).command
+        with loading():
+            found = importlib.import_module(f"drctl.cli.{cmd_name}").command
         assert isinstance(found, click.Command)  # noqa: S101 - every command's file names it so
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
-
-
-def _module(name: str) -> ModuleType:
-    """A command's module. What is imported stays, so Python need not look for garbage in it: not
-    meanwhile, which takes a tenth of the time, and never again."""
-    gc.disable()
-    try:
-        return importlib.import_module(f"drctl.cli.{name}")
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})

@@ -156,7 +156,7 @@ def open_to_list(
 ) -> Repository:
     """Listing needs the writer credential only, which asks for no passphrase. An identity serves
     where one was given, or the credential is lost."""
-    path = wiring.credential_path()
+    path = wiring.loaded.credential_path()
     is_lost = path is not None and not os.path.exists(path)
     if identity_path or context.kit() or is_lost:
         return wiring.as_reader(name, context.identity(wiring, identity_path))

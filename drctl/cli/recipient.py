@@ -164,7 +164,7 @@ def rotate(
 def _say_in_plan(wiring: Wiring, file: str) -> str:
     """The plan still names the identity that opens nothing any more."""
     with suppress(PlanError):
-        if os.path.realpath(wiring.identity_path()) == os.path.realpath(file):
+        if os.path.realpath(wiring.loaded.identity_path()) == os.path.realpath(file):
             return ""
     return (
         f"Let keys.identity be file:{os.path.abspath(file)} in the plan: the old one opens nothing."

@@ -112,7 +112,7 @@ def _hidden(wiring: Wiring, gone: Gone) -> list[str]:
     """What is lost with the site: data, other repositories, keys."""
     base, plan = wiring.loaded.base, wiring.loaded.plan
     others = [p.path for name, p in plan.repositories.items() if name != gone.repository and p.path]
-    keys = [wiring.credential_path()]
+    keys = [wiring.loaded.credential_path()]
     paths = [*live_paths(wiring).values(), *(os.path.join(base, p) for p in others), *keys]
     return [path for path in paths if path]
 

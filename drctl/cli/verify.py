@@ -112,10 +112,12 @@ def command(
 
 def _identity(context: Context, wiring: "Wiring", path: str | None) -> "Identity | None":
     """Nobody is asked for a passphrase who did not name an identity: cron runs this too."""
-    from drctl.wiring import PASSPHRASE
+    from drctl.private import PASSPHRASE
 
     is_given = bool(path or context.kit())
-    if not is_given and not (os.environ.get(PASSPHRASE) and os.path.exists(wiring.identity_path())):
+    if not is_given and not (
+        os.environ.get(PASSPHRASE) and os.path.exists(wiring.loaded.identity_path())
+    ):
         return None
     return context.identity(wiring, path)
 

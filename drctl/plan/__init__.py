@@ -12,6 +12,7 @@ from drctl.plan.checks import check
 from drctl.plan.lint import Finding, lint
 from drctl.plan.model import Plan
 from drctl.plan.problems import tell
+from drctl.plan.secrets import path_of
 from drctl.plan.tree import Tree, parse
 
 __all__ = ["Finding", "LoadedPlan", "load", "load_text"]
@@ -32,6 +33,25 @@ class LoadedPlan:
     def host(self) -> str:
         """What this machine is called in snapshots."""
         return self.plan.host or socket.gethostname()
+
+    def credential_path(self) -> str | None:
+        """Where the writer credential lies, if it is a file."""
+        return path_of(self.plan.keys.credential, self.base)
+
+    def identity_path(self) -> str:
+        """Where the identity file is meant to lie. Raises PlanError when nothing says so."""
+        reference = self.plan.keys.identity
+        if reference is not None:
+            path = path_of(reference, self.base)
+        else:
+            credential = self.credential_path()
+            path = credential and os.path.join(os.path.dirname(credential), "identity.key")
+        if path is None:
+            raise PlanError(
+                "the plan does not say where the identity file lies",
+                hint="set keys.identity to file:PATH, or give --identity",
+            )
+        return path
 
 
 def load(path: str) -> LoadedPlan:

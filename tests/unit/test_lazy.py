@@ -38,3 +38,9 @@ def test_a_plan_loads_its_own_engines_and_no_sdk(tmp_path: Path) -> None:
     assert "drctl.engines.files" in found
     others = {f"drctl.engines.{kind}" for kind in ("postgres", "mariadb", "redis", "s3bucket")}
     assert not (others | {"botocore", "boto3", "psycopg", "pymysql"}) & found
+
+
+def test_a_restore_knows_its_words_before_it_loads_what_carries_them_out() -> None:
+    """So that the identity is being opened meanwhile."""
+    found = loaded("import sys, drctl.cli.restore; print(*sys.modules)")
+    assert not {"pydantic", "drctl.wiring", "drctl.ops.restore", "drctl.engines"} & found

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from drctl.engines import roots
 from drctl.engines.base import Engine, Health, Item, Surroundings
 from drctl.engines.patterns import Patterns, compile_patterns
 from drctl.engines.tree_look import Directory, reason
@@ -74,9 +75,9 @@ class _Capture:
 
     def __init__(self, settings: Settings, asset: str, around: Surroundings) -> None:
         self.consistent_at_ns = around.clock.now_ns()
-        self.facts: dict[str, str] = {}
         self._asset = asset
         self._roots = [_root(path, around.base) for path in settings.paths]
+        self._mounted = frozenset(root for root in self._roots if _is_mounted(root))
         self._name = os.path.basename(os.fsencode(os.path.normpath(settings.paths[0]))) or b"."
         self._walk = Walk(
             self.consistent_at_ns,
@@ -87,12 +88,22 @@ class _Capture:
         )
 
     @property
+    def facts(self) -> dict[str, str]:
+        """How each path was found: one whose disk is not mounted looks like an empty one."""
+        return {roots.FACT: roots.tell(map(self._found, self._roots))}
+
+    def _found(self, root: bytes) -> roots.Root:
+        path = _path_of(root) if len(self._roots) > 1 else b"."
+        is_empty = path in self._walk.empty
+        return roots.Root(roots.digest(root), is_empty, root in self._mounted)
+
+    @property
     def private_facts(self) -> dict[str, str]:
         owners = {str(uid): _user(uid) for uid in sorted(self._walk.uids)}
         groups = {str(gid): _group(gid) for gid in sorted(self._walk.gids)}
-        roots = [os.fsdecode(root) for root in self._roots]  # exact, also where not UTF-8
+        paths = [os.fsdecode(root) for root in self._roots]  # exact, also where not UTF-8
         return {
-            "roots": json.dumps(roots),
+            "roots": json.dumps(paths),
             "owners": json.dumps(owners),
             "groups": json.dumps(groups),
         }
@@ -103,7 +114,7 @@ class _Capture:
             return
         told = {b"", b"."}
         for root in self._outermost():
-            path = root.strip(b"/") or b"."
+            path = _path_of(root)
             yield from self._parents(path, told)
             yield from self._tree(root, path, b"" if path == b"." else path + b"/")
         self._all_met()
@@ -121,7 +132,7 @@ class _Capture:
     def _outermost(self) -> list[bytes]:
         """The roots that are not below another, in the order of their entries."""
         inner = self._walk.roots
-        paths = {root.strip(b"/") or b".": root for root in self._roots}
+        paths = {_path_of(root): root for root in self._roots}
         return [paths[path] for path in sorted(paths, key=sort_key) if path not in inner]
 
     def _parents(self, path: bytes, told: set[bytes]) -> Iterator[Item]:
@@ -168,6 +179,18 @@ def _inner_roots(roots: list[bytes]) -> frozenset[bytes]:
 def _root(path: str, base: str) -> bytes:
     """A root is followed when it is a symbolic link; nothing below it is."""
     return os.path.realpath(os.fsencode(os.path.join(base, path)))
+
+
+def _path_of(root: bytes) -> bytes:
+    """Under which one of several roots stands in the snapshot."""
+    return root.strip(b"/") or b"."
+
+
+def _is_mounted(root: bytes) -> bool:
+    try:
+        return roots.is_mounted(root)
+    except OSError:
+        return False  # the walk tells why
 
 
 def _user(uid: int) -> str:

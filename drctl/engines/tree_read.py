@@ -94,13 +94,14 @@ class TreeItem(msgspec.Struct, gc=False):
 @dataclass(slots=True)
 class _Listing:
     """A directory that the walk is in. `prefix` stands before the paths of its things, `inside`
-    before the same below its root, which lies on `device`."""
+    before the same below its root, which lies on `device`. `is_empty`: nothing of it is taken."""
 
     directory: Directory
     prefix: bytes
     inside: bytes
     device: int
     items: Iterator[Item] = field(default_factory=lambda: iter(()))
+    is_empty: bool = False
 
 
 @dataclass(slots=True)
@@ -111,6 +112,7 @@ class Walk:
     without its times showing it, since file systems count time in ticks. It gets no signature, and
     is read again next time. `roots`: paths in the tree that are roots themselves; neither a pattern
     nor the border of a file system keeps the walk out of them. `met`: those that were found.
+    `empty`: tops and roots that are directories with nothing in them.
     """
 
     started_at_ns: int
@@ -119,6 +121,7 @@ class Walk:
     exclude_caches: bool = False
     roots: frozenset[bytes] = frozenset()
     met: set[bytes] = field(default_factory=set)
+    empty: set[bytes] = field(default_factory=set)
     uids: set[int] = field(default_factory=set)
     gids: set[int] = field(default_factory=set)
     _links: dict[Identity, tuple[bytes, int]] = field(default_factory=dict)
@@ -164,7 +167,7 @@ class Walk:
     def below(self, top: TreeItem, prefix: bytes) -> Iterator[Item]:
         """`top`, a directory, and all that is in it, in order. `prefix` stands before the paths of
         what is in it."""
-        stack = [self._enter(top, prefix, b"", top.found.st_dev)]
+        stack = [self._enter_root(top, prefix)]
         yield top
         while stack:
             for item in stack[-1].items:
@@ -188,10 +191,16 @@ class Walk:
             return None
         prefix = item.path + b"/"
         if is_root:
-            return self._enter(item, prefix, b"", item.found.st_dev)
+            return self._enter_root(item, prefix)
         if self.one_file_system and item.found.st_dev != outer.device:
             return None
         return self._enter(item, prefix, outer.inside + item.name + b"/", outer.device)
+
+    def _enter_root(self, item: TreeItem, prefix: bytes) -> _Listing:
+        listing = self._enter(item, prefix, b"", item.found.st_dev)
+        if listing.is_empty:
+            self.empty.add(item.path)
+        return listing
 
     # -- one directory ------------------------------------------------------------------------
 
@@ -205,6 +214,7 @@ class Walk:
             listing.directory = _reachable(item.directory, address, held, found)
             names = self._list(listing, descriptor)
             listing.items = self._items(listing, names, _look(descriptor, names))
+            listing.is_empty = not names
         except OSError as error:
             item.problem = f"the directory cannot be listed: {reason(error)}"
             item.signature = b""

@@ -8,8 +8,8 @@ an attacker left must not become the new ordinary by standing there for some day
 at what the last good one was, and for which hardly anything had to be stored since, holds what that
 one held: it is not flagged.
 
-A run that holds nothing is flagged whatever the history: a disk that is not mounted looks like
-that.
+A run that holds nothing is flagged whatever the history, and so is one of whose paths one is empty
+that was not, or that was on a disk of its own: a disk that is not mounted looks like that.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
+from drctl.engines import roots
 from drctl.model import Snapshot
 from drctl.ops.intake import Tally
 from drctl.units import show_bytes
@@ -93,6 +94,9 @@ def judge(made: Snapshot, of_asset: Sequence[Snapshot]) -> str:
     good = [s for s in same if not s.suspect][-HISTORY:]
     if _is_empty(run_of(made)):
         return "" if good and _is_empty(run_of(good[-1])) else _emptied(good)
+    unmounted = _unmounted(made, good)
+    if unmounted:
+        return unmounted
     if same and same[-1].facts.get(ANOMALY):
         last = same[-1]
         if _is_back(made, same):
@@ -110,6 +114,16 @@ def _is_empty(run: Run) -> bool:
 def _emptied(good: Sequence[Snapshot]) -> str:
     was = f"; {good[-1].short} held {show_bytes(good[-1].size_bytes)}" if good else ""
     return f"it holds nothing{was}: a disk may not be mounted, or an exclude hides all"
+
+
+def _unmounted(made: Snapshot, good: Sequence[Snapshot]) -> str:
+    if not good:
+        return ""
+    before = good[-1]
+    lost = list(roots.lost(before.facts.get(roots.FACT, ""), made.facts.get(roots.FACT, "")))
+    if not lost:
+        return ""
+    return f"{'; '.join(lost)}, unlike in {before.short}: a disk may not be mounted"
 
 
 def _is_back(made: Snapshot, before: Sequence[Snapshot]) -> bool:

@@ -156,3 +156,32 @@ mount --bind kept repository
 expect 0 backup tree
 expect 0 verify --read-data 100
 """)
+
+
+def test_a_path_whose_disk_is_not_mounted_makes_the_snapshot_suspect(place) -> None:
+    """Also where something lies below the mount point, and whatever the other paths hold."""
+    place.run("""
+mkdir disk disk2; echo stale >disk2/beneath
+sed -i 's/paths: .live./paths: [disk, live, live\\/inner, disk2]/' plan.yaml
+mkdir live/inner; echo of today >live/inner/file
+mount -t tmpfs tmpfs disk; echo kept >disk/kept; mkdir disk/empty
+mount -t tmpfs tmpfs disk2; echo kept >disk2/kept
+expect 0 backup tree; expect 0 backup tree
+umount disk
+expect 0 backup tree
+says 'SUSPECT: path 1 of 4 holds nothing, unlike in [0-9a-f]*: a disk may not be mounted'
+umount disk2
+rm live/inner/file
+expect 0 backup tree
+says 'path 1 of 4 holds nothing; path 3 of 4 holds nothing; path 4 of 4 lies on no disk of its own'
+expect 10 status
+says 'tree is suspect: path 1 of 4'
+mount -t tmpfs tmpfs disk; echo kept >disk/kept; mkdir disk/empty
+mount -t tmpfs tmpfs disk2; echo kept >disk2/kept
+echo of today >live/inner/file
+expect 0 backup tree
+if grep SUSPECT said; then exit 95; fi
+umount disk disk2
+expect 0 backup --accept tree; expect 0 backup tree
+if grep SUSPECT said; then exit 94; fi
+""")

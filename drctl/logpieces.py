@@ -1,9 +1,20 @@
 """Pieces of a database's log (WAL, binlog) in a repository, and what can be said of them without
 opening any: which of them give a file, which are covered by others, which nobody needs any more."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import groupby
+
+_NUMBERED = re.compile(r"(.+)\.(\d{6,})")
+
+
+def in_order(file: str) -> tuple[str, int]:
+    """By what files are in the order in which the server wrote them. A binlog's number has six
+    digits until they are used up: `binlog.1000000` comes after `binlog.999999`. A segment of WAL is
+    as long as any other, so its name alone tells."""
+    found = _NUMBERED.fullmatch(file)
+    return (found[1], int(found[2])) if found else (file, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +63,8 @@ class LogFile:
 
 
 def by_file(pieces: Iterable[LogPiece]) -> dict[str, LogFile]:
-    """Each file with as much of it as the pieces give without a gap, in the order of names."""
-    ordered = sorted(pieces, key=lambda piece: (piece.file, piece.offset))
+    """Each file with as much of it as the pieces give without a gap, in their order."""
+    ordered = sorted(pieces, key=lambda piece: (in_order(piece.file), piece.offset))
     groups = groupby(ordered, key=lambda piece: piece.file)
     return {file: _file(file, list(group)) for file, group in groups}
 
@@ -102,4 +113,5 @@ def _covers(other: LogPiece, piece: LogPiece) -> bool:
 def outlived(pieces: Iterable[LogPiece], first: str) -> list[LogPiece]:
     """Pieces of files before `first`, the oldest that a kept snapshot needs (its fact `log_first`).
     A timeline's history is a few bytes, and needed for ever."""
-    return [p for p in pieces if p.file < first and not p.file.endswith(".history")]
+    begin = in_order(first)
+    return [p for p in pieces if in_order(p.file) < begin and not p.file.endswith(".history")]

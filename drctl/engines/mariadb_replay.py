@@ -16,7 +16,7 @@ from drctl.engines.child import exit_words, running
 from drctl.engines.log_read import as_it_is, files_of
 from drctl.engines.mariadb_binlog import Group, State
 from drctl.engines.mariadb_client import CLIENT, program
-from drctl.engines.mariadb_series import HEAD_BYTES, head_of
+from drctl.engines.mariadb_series import HEAD_BYTES, head_of, is_more
 from drctl.engines.mariadb_server import private_server
 from drctl.errors import IntegrityError, StorageError, TargetRefused, UsageError
 from drctl.events import Notice, Phase
@@ -146,7 +146,7 @@ def _has_gap(position: Position, stored: dict[str, LogFile]) -> bool:
     name = position.file
     while (file := stored.get(name)) and file.whole:
         name = binlog.next_name(name)
-    return any(other > name for other in stored) or bool(file and file.is_torn)
+    return is_more(stored, name) or bool(file and file.is_torn)
 
 
 def find_way(position: Position, log: Log, goal: Goal, folder: str, *, keep: bool = True) -> Way:
@@ -306,8 +306,7 @@ def _refuse_another(path: str, before: State, state: State) -> None:
 
 def _refuse_gap(name: str, file: LogFile | None, stored: dict[str, LogFile], way: Way) -> None:
     """The log may end here; but not when there is more behind."""
-    is_more = any(other > name for other in stored) or (file is not None and file.is_torn)
-    if not is_more:
+    if not is_more(stored, name) and not (file is not None and file.is_torn):
         return  # where nothing is on the way, nothing was stored since the base was taken
     what = f"{name} is there up to byte {file.size} alone" if file else f"{name} is missing"
     up_to = f"up to --until gtid:{way.last.gtid}" if way.last else "to --until immediate alone"

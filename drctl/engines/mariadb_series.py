@@ -8,7 +8,7 @@ restore never goes from a base into another series.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from drctl.engines.mariadb_looked import Looked
 from drctl.engines.mariadb_wire import follow, replica_id
 from drctl.errors import NotFound, SourceError
 from drctl.events import Notice
-from drctl.logpieces import LogFile, by_file
+from drctl.logpieces import LogFile, by_file, in_order
 
 if TYPE_CHECKING:
     from pymysql.connections import Connection
@@ -102,7 +102,8 @@ def find(binlogs: Binlogs, open_log: OpenLog, identity: str) -> Series:
         return Series(sink, stored)
     files = binlogs.files()
     if _is_ahead(stored, files):
-        common = max((name for name in stored if name in files and stored[name].size), default="")
+        both = (name for name in stored if name in files and stored[name].size)
+        common = max(both, key=in_order, default="")
         if not common:
             return Series(sink, stored)
         if (head := _same(binlogs, sink, common)) is not None:
@@ -130,12 +131,17 @@ def _name(identity: str, number: int) -> str:
 def _is_ahead(stored: dict[str, LogFile], files: dict[str, int]) -> bool:
     """Whether the server has, by names and sizes, what comes after all that is stored."""
     name, position = where_it_ends(stored)
-    return position <= files[name] if name in files else any(other > name for other in files)
+    return position <= files[name] if name in files else is_more(files, name)
+
+
+def is_more(files: Iterable[str], name: str) -> bool:
+    """Whether there are files behind that one."""
+    return any(in_order(other) > in_order(name) for other in files)
 
 
 def where_it_ends(stored: dict[str, LogFile]) -> tuple[str, int]:
     """The file that comes next, and how much of it is stored."""
-    newest = stored[max(stored)]
+    newest = stored[max(stored, key=in_order)]
     return (binlog.next_name(newest.file), 0) if newest.whole else (newest.file, newest.size)
 
 
@@ -175,7 +181,7 @@ class LogBehind:
     def _look(self, open_log: OpenLog, identity: str) -> None:
         series = find(self._binlogs, open_log, identity)
         files = self._binlogs.files()
-        newest = max(files)
+        newest = max(files, key=in_order)
         # Asked for more than there is, the server would wait for it.
         self._begin = self._binlogs.beginning(newest, min(files[newest], HEAD_BYTES))
         self._newest, self._stream = newest, series.sink.stream

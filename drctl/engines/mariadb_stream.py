@@ -25,7 +25,7 @@ from drctl.engines.mariadb_series import (
 from drctl.engines.mariadb_wire import Part, follow, replica_id
 from drctl.errors import DrctlError, SourceError
 from drctl.events import Notice
-from drctl.logpieces import LogFile
+from drctl.logpieces import LogFile, in_order
 from drctl.units import parse_duration
 
 Ended = Callable[[], bool]
@@ -98,7 +98,7 @@ class Follower:
         wanted, size = where_it_ends(series.stored)
         if wanted in files:
             return wanted, _event_end(series.stored[wanted]) if size else 0
-        later = [name for name in files if name > wanted]
+        later = [name for name in files if in_order(name) > in_order(wanted)]
         if not later:
             raise _begun_anew(self._asset)
         self._warn(

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from drctl.errors import IntegrityError
-from drctl.logpieces import LogFile, LogPiece, by_file
+from drctl.logpieces import LogFile, LogPiece, by_file, in_order
 from drctl.model import Snapshot
 from drctl.repository import log, names
 from drctl.repository.repository import Repository
@@ -64,7 +64,7 @@ def along(snapshot: Snapshot, pieces: Iterable[LogPiece]) -> Way:
     """A snapshot needs its log from the file `log_first` on; what is in it itself, up to
     `log_reached`, may be missing."""
     first = snapshot.facts.get("log_first", "")
-    files = [file for name, file in by_file(pieces).items() if name >= first]
+    files = [file for name, file in by_file(pieces).items() if in_order(name) >= in_order(first)]
     number_of = _numbering(files)
     numbered: dict[int, list[LogFile]] = {}
     for file in _followed(files, first):

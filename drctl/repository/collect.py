@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from drctl.codec.documents import Manifest
 from drctl.errors import StorageError
-from drctl.logpieces import LogPiece, outlived
+from drctl.logpieces import LogPiece, in_order, outlived
 from drctl.repository import names, runs, survey, trash
 from drctl.repository.log import session_of
 from drctl.repository.repository import Repository
@@ -134,7 +134,7 @@ def outlived_log(pieces: Iterable[LogPiece], staying: Iterable[Manifest]) -> fro
     for manifest in staying:
         stream = manifest.facts.get("log_stream", "")
         needed = manifest.facts.get("log_first", "")
-        first[stream] = min(first.get(stream, needed), needed)
+        first[stream] = min(first.get(stream, needed), needed, key=in_order)
     known = list(pieces)
     return frozenset(
         piece.name

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from drctl.codec.documents import REFS_MAGIC, Manifest, Refs, decode_refs
 from drctl.errors import NotFound, StorageError
+from drctl.logpieces import in_order
 from drctl.model import Snapshot
 from drctl.repository import catalog, log, names, standins, trash
 from drctl.repository.index import Index
@@ -119,6 +120,7 @@ def _log_is_cut(repository: Repository, need: Need, going: frozenset[str]) -> bo
     if not need.log_first:
         return False
     pieces = log.listed(repository.storage, need.log_stream)
-    later = [p for p in pieces if p.file >= need.log_first and not p.file.endswith(".history")]
+    first = in_order(need.log_first)
+    later = [p for p in pieces if in_order(p.file) >= first and not p.file.endswith(".history")]
     has_first = any(p.file == need.log_first and p.name not in going for p in later)
     return bool(later) and not has_first

@@ -18,7 +18,7 @@ from drctl.codec.logpiece import Place
 from drctl.codec.recipients import Identity
 from drctl.codec.seal import DataSeal
 from drctl.errors import AlreadyExists, IntegrityError, KeyUnavailable, NotFound, StorageError
-from drctl.logpieces import LogPiece, by_file, superseded
+from drctl.logpieces import LogPiece, by_file, in_order, superseded
 from drctl.repository import names, trash
 from drctl.repository.repository import Repository
 from drctl.storage.base import Buffer, Storage, is_there
@@ -203,7 +203,7 @@ def listed(storage: Storage, stream: str, file: str = "") -> tuple[LogPiece, ...
     prefix = f"{names.LOG}{stream}/{f'{file}.' if file else ''}"
     found = [piece(storage.where, i.name, i.modified_ns) for i in storage.list(prefix)]
     wanted = [piece for piece in found if file in ("", piece.file)]
-    return tuple(sorted(wanted, key=lambda piece: (piece.file, piece.offset, piece.name)))
+    return tuple(sorted(wanted, key=lambda p: (in_order(p.file), p.offset, p.name)))
 
 
 def piece(where: str, name: str, stored_at_ns: int) -> LogPiece:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from mariadb_servers import maria, maria_template, shop, writer  # noqa: F401 - fixtures
+from mariadb_streams import kept  # noqa: F401 - a fixture
 from wal_stage import stage_of, standby_of  # noqa: F401 - fixtures
 
 PLAN = """\

@@ -266,3 +266,11 @@ def test_overlapping_pieces_give_the_least_chain() -> None:
 def test_what_is_older_than_the_oldest_need_is_outlived_but_histories_are_not() -> None:
     pieces = [piece(f, 0, 1) for f in ("00000002.history", "000000010000", "000000030000")]
     assert [p.file for p in outlived(pieces, "000000030000")] == ["000000010000"]
+
+
+def test_what_goes_before_the_first_that_is_needed_goes_by_the_servers_order() -> None:
+    binlogs = [f"binlog.{n:06d}" for n in (999_998, 999_999, 1_000_000)]
+    pieces = [LogPiece(f"log/{file}", file, 0, 9, True, 0) for file in reversed(binlogs)]
+    assert list(by_file(pieces)) == binlogs
+    assert outlived(pieces, binlogs[0]) == []
+    assert {p.file for p in outlived(pieces, binlogs[2])} == set(binlogs[:2])

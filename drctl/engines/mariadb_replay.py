@@ -5,15 +5,14 @@
 import json
 import mmap
 import os
-import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from drctl.engines import mariadb_binlog as binlog
 from drctl.engines.base import Goal, Log, Surroundings
 from drctl.engines.child import exit_words, running
 from drctl.engines.log_read import as_it_is, files_of
+from drctl.engines.mariadb_beside import beside
 from drctl.engines.mariadb_binlog import Group, State
 from drctl.engines.mariadb_client import CLIENT, program
 from drctl.engines.mariadb_series import HEAD_BYTES, head_of, is_more
@@ -67,7 +66,7 @@ class Way:
 def replay(datadir: str, position: Position, log: Log, around: Surroundings) -> None:
     """Replay up to `around.goal` on a restored and prepared data directory. Raises UsageError for a
     goal that is not on the way, StorageError for a gap, TargetRefused, IntegrityError."""
-    with _beside(datadir) as folder:
+    with beside(datadir) as folder:
         around.report.emit(Phase("reading the binlog"))
         way = find_way(position, log, around.goal, folder)
         if way.transactions:
@@ -76,18 +75,6 @@ def replay(datadir: str, position: Position, log: Log, around: Surroundings) -> 
             )
             _run(datadir, way)
         _tell(way, around)
-
-
-@contextmanager
-def _beside(datadir: str) -> Iterator[str]:
-    """A directory for the binlogs on the target's disk. It is nobody's data directory."""
-    folder = f"{datadir}.drctl-binlogs"
-    shutil.rmtree(folder, ignore_errors=True)
-    os.mkdir(folder, mode=0o700)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _tell(way: Way, around: Surroundings) -> None:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from drctl.engines.base import Surroundings, Writing
 from drctl.engines.child import exit_words, running
+from drctl.engines.mariadb_beside import clear
 from drctl.engines.mariadb_client import program, program_version, series
 from drctl.engines.mariadb_looked import BACKUP, PACKAGE
 from drctl.engines.mariadb_replay import Position, refuse_missing, replay
@@ -35,6 +36,7 @@ class BaseTarget:
         self._is_whole = False
 
     def prepare(self) -> None:
+        clear(self._to)
         self._tool()
         if (log := self._around.log) and (position := Position.of(self._facts)):
             refuse_missing(position, log, self._around.goal)

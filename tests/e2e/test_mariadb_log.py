@@ -216,8 +216,11 @@ def test_a_restore_that_is_killed_while_it_replays_leaves_no_server_and_nothing_
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert (to / ".drctl-restore-unfinished").exists()
+    left = kept.top / "killed.drctl-binlogs"
+    assert list(left.iterdir())
     done = kept.run("restore", "shop", "--to", to, code=9)
     assert "holds what a restore left that was interrupted" in done.stderr
+    assert not left.exists()
     kept.run("restore", "shop", "--to", kept.top / "whole", "--until", "immediate")
     assert not (kept.top / "whole/.drctl-restore-unfinished").exists()
 

@@ -6,6 +6,7 @@ not there the program is run all the same.
 """
 
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 _starter = ThreadPoolExecutor(1, "drctl-starter")
 
 
-def bound(argv: Sequence[str]) -> list[str]:
-    """The words that run a program so that it does not outlive the thread that starts it."""
+def bound(argv: Sequence[str], how: signal.Signals = signal.SIGKILL) -> list[str]:
+    """The words that run a program so that it does not outlive the thread that starts it. `how`:
+    what the kernel sends it then; one with children of its own is to be given time to end them."""
     found = shutil.which("setpriv")
-    return [found, "--pdeathsig", "KILL", "--", *argv] if found else list(argv)
+    return [found, "--pdeathsig", how.name.removeprefix("SIG"), "--", *argv] if found else [*argv]
 
 
 def start(make: Callable[[], "subprocess.Popen[bytes]"]) -> "subprocess.Popen[bytes]":

@@ -104,7 +104,7 @@ def _install(place: str, datadir: str) -> None:
         os.chown(datadir, *user)
     argv = (os.path.join(place, "initdb"), "-D", datadir, "-U", _ROLE, "-A", "trust", "-E", "UTF8",
             "--locale=C.UTF-8", "--no-sync")  # fmt: skip
-    with running(argv, user=user, cwd="/") as child:
+    with running(argv, user=user, cwd="/", ends_with_us=True) as child:
         status = child.wait()
     if status:
         raise TargetRefused(f"{datadir}: initdb {exit_words(status)}; it said:\n{child.words}")

@@ -1,7 +1,8 @@
 """A PostgreSQL that is started privately over a restored data directory.
 
 It listens on a Unix socket in a directory of its own, trusts only who may enter there, archives
-nothing, replicates to nobody and loads no library that this host may not have.
+nothing, replicates to nobody and loads no library that this host may not have. It ends with drctl,
+also where that is killed: its data is thrown away then, so it need not end in order, but all of it.
 """
 
 import glob
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from drctl.engines.bound import bound, start
 from drctl.errors import TargetRefused
 from drctl.private import passing_directory
 
@@ -151,9 +153,10 @@ def _start(place: str, at: str, sockets: str, owner: int) -> "subprocess.Popen[b
     if os.geteuid() == 0:
         group = pwd.getpwuid(owner).pw_gid if _has_name(owner) else os.stat(at).st_gid
         identity = {"user": owner, "group": group, "extra_groups": []}
-    with open(os.path.join(sockets, "log"), "ab") as log:
+
+    def make() -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
-            argv,
+            bound(argv, signal.SIGQUIT),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -162,6 +165,9 @@ def _start(place: str, at: str, sockets: str, owner: int) -> "subprocess.Popen[b
             start_new_session=True,
             **identity,
         )
+
+    with open(os.path.join(sockets, "log"), "ab") as log:
+        return start(make)
 
 
 def _has_name(uid: int) -> bool:

@@ -1,7 +1,9 @@
 """PostgreSQL: the documented grants suffice; a restored cluster is asked and judged."""
 
 import re
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -154,3 +156,40 @@ def test_what_does_not_come_up_says_why(cluster, new_site) -> None:
     ):
         pass
     assert bindir().is_dir()
+
+
+SLEEPING = """\
+checks:
+  - {asset: orders, sql: "select pg_sleep(600)", expect: {min: 0}}
+drills:
+  small: {}
+"""
+
+
+def servers_in(top: Path) -> list[str]:
+    """What the processes call themselves that work in a directory below."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if process.joinpath("cwd").readlink().is_relative_to(top):
+                found.append(process.joinpath("cmdline").read_bytes().decode().rstrip("\0 "))
+    return [words for words in found if "postgres" in words]
+
+
+def test_a_drill_that_is_killed_leaves_no_server(cluster, new_site) -> None:
+    """Neither the postmaster nor one of its children, though nobody runs drctl any more."""
+    site = new_site(cluster.top.parent)
+    site.plan(PLAN.format(settings=cluster.settings()) + SLEEPING)
+    site.run("init")
+    site.run("backup")
+    process = site.start("drill", "small")
+    deadline = time.monotonic() + 60
+    while not any(words.endswith("SELECT") for words in servers_in(site.top / "state")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, servers_in(site.top / "state")
+        time.sleep(0.05)
+    process.kill()
+    process.communicate(timeout=60)
+    while servers_in(site.top / "state"):
+        assert time.monotonic() < deadline, servers_in(site.top / "state")
+        time.sleep(0.05)

@@ -18,7 +18,7 @@ from drctl.cli.reading import source_of
 from drctl.cli.recipient import command as recipient_commands
 from drctl.codec import keys
 from drctl.codec.recipients import new_identity
-from drctl.errors import TargetRefused
+from drctl.errors import DrctlError, ExitCode, TargetRefused
 from drctl.report.results import table
 from drctl.repository import lifecycle
 
@@ -64,16 +64,31 @@ def list_(context: Context) -> None:
 @identity_option
 @output_options
 @pass_context
-def test(context: Context, identity_path: str | None) -> None:
-    """Prove that the identity opens every repository of the plan."""
+def test(context: Context, identity_path: str | None) -> int:
+    """Prove that the identity opens every repository of the plan.
+
+    All are tried. One that it does not open is told, and the exit code is the highest of these.
+    """
     wiring = context.wiring()
     identity = context.identity(wiring, identity_path)
-    opened = []
+    opened: list[str] = []
+    failed: dict[str, DrctlError] = {}
     for name in wiring.loaded.plan.repositories:
-        lifecycle.open_as_reader(wiring.storage(name), identity, wiring.randomness)
-        opened.append(name)
-    text = f"identity {identity.name} opens {', '.join(opened)}"
-    context.result({"identity": identity.name, "opens": opened}, text)
+        try:
+            lifecycle.open_as_reader(wiring.storage(name), identity, wiring.randomness)
+            opened.append(name)
+        except DrctlError as error:
+            failed[name] = error
+            hint = f" ({error.hint})" if error.hint else ""
+            context.warn(f"{name}: {error.what}{hint}")
+    names = ", ".join(opened) or "no repository of the plan"
+    document = {
+        "identity": identity.name,
+        "opens": opened,
+        "failed": {name: error.what for name, error in failed.items()},
+    }
+    context.result(document, f"identity {identity.name} opens {names}")
+    return max((error.exit_code for error in failed.values()), default=ExitCode.DONE)
 
 
 @command.command()

@@ -17,6 +17,8 @@ from drctl.report.evidence import Proof
 from drctl.report.junit import junit
 from drctl.report.pages import drill_page
 
+_WHERE = "'drctl report list' looks into the repositories, too; 'drctl drill' makes evidence"
+
 
 @click.group(name="report")
 def command() -> None:
@@ -84,7 +86,7 @@ def key(context: Context) -> None:
 
 
 @command.command(short_help="Verify evidence offline, by the public key.")
-@click.argument("files", nargs=-1, required=True, metavar="FILE|DIRECTORY...")
+@click.argument("files", nargs=-1, metavar="[FILE|DIRECTORY]...")
 @click.option("--key", "key_path", metavar="FILE", help="Public key in PEM; else the plan's.")
 @output_options
 @pass_context
@@ -92,8 +94,9 @@ def verify(context: Context, files: tuple[str, ...], key_path: str | None) -> No
     """Verify evidence offline: who signed it, that nothing was changed, that none is missing.
 
     Needs the public key and nothing else: no plan, no repository, no network. Of a directory all
-    evidence is taken as one chain.
+    evidence is taken as one chain. Without a FILE it is all that the plan's drills left here.
     """
+    files = files or (_kept_here(context),)
     key = _key(context, key_path)
     read = {path: _read(path) for path in _all(files)}
     proofs = list(read.values())
@@ -109,7 +112,7 @@ def verify(context: Context, files: tuple[str, ...], key_path: str | None) -> No
     if wrong:
         raise IntegrityError(f"evidence is not as it was signed: {'; '.join(wrong)}")
     if not proofs:
-        raise UsageError("there is no evidence in it")
+        raise UsageError(f"{', '.join(files)}: there is no evidence", hint=_WHERE)
     document = {"verified": [p.name for p in proofs], "signed_by": evidence.key_id(key)}
     lines = [
         f"{p.plan} {p.number}: drill {p.predicate['drill']} {p.predicate['verdict']}, "
@@ -118,6 +121,14 @@ def verify(context: Context, files: tuple[str, ...], key_path: str | None) -> No
     ]
     count = f"verified: {len(proofs)}, signed with {evidence.key_id(key)}"
     context.result(document, "\n".join([*lines, count]))
+
+
+def _kept_here(context: Context) -> str:
+    """The directory of the plan's evidence."""
+    found = Proofs(context.wiring()).directory
+    if not os.path.isdir(found):
+        raise UsageError(f"{found}: no drill left evidence here", hint=_WHERE)
+    return found
 
 
 def _key(context: Context, path: str | None) -> Ed25519PublicKey:

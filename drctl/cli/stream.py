@@ -1,10 +1,12 @@
 """Store databases' logs while they are written."""
 
+import traceback
+
 import click
 
 from drctl.cli.context import Context, output_options, pass_context
 from drctl.errors import UsageError
-from drctl.ops.stream import Copying, Ending, OneAtATime, stream
+from drctl.ops.stream import Bugs, Copying, Ending, OneAtATime, stream
 from drctl.units import parse_duration
 
 
@@ -39,7 +41,9 @@ def command(context: Context, assets: tuple[str, ...], copy_every: str) -> None:
     repository = wiring.as_writer(primary)
     followers = [(name, wiring.follower(name, repository, report)) for name in wanted]
     copies = tuple(wiring.storage(name) for name in wiring.others())
-    copying = Copying(wiring.storage(primary), copies, context.pool(), _seconds(copy_every))
+    bugs = Bugs(traceback.print_exception)
+    origin = wiring.storage(primary)
+    copying = Copying(origin, copies, context.pool(), _seconds(copy_every), bugs)
     stream(followers, copying, Ending(), wiring.clock, report)
 
 

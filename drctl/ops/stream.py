@@ -1,7 +1,7 @@
 """The walk of a stream: follow each asset's log for as long as we run, whatever fails meanwhile."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
@@ -29,6 +29,23 @@ class OneAtATime:
             self._report.emit(event)
 
 
+class Bugs:
+    """What nobody foresaw: it ends one attempt, not the service. `show` is given each once, with
+    its traceback: an attempt is made again and again."""
+
+    def __init__(self, show: Callable[[Exception], None]) -> None:
+        self._show = show
+        self._shown: set[str] = set()
+
+    def told(self, error: Exception) -> str:
+        """What to warn of."""
+        what = f"a bug in drctl {__version__}: {type(error).__name__}: {error}"
+        if what not in self._shown:
+            self._shown.add(what)
+            self._show(error)
+        return what
+
+
 @dataclass(slots=True)
 class Ending:
     """Whether the streams are to end; a thread waits for it in naps."""
@@ -47,6 +64,7 @@ class Copying:
     copies: tuple[Storage, ...]
     pool: Executor
     seconds: float
+    bugs: Bugs
 
     def once(self, report: Reporter) -> None:
         """A site that is away keeps no other from being brought up to date."""
@@ -55,6 +73,9 @@ class Copying:
                 copy_logs(self.source, copy, self.pool)
             except DrctlError as error:
                 report.emit(Notice("warning", f"the log in {copy.where} is behind: {error.what}"))
+            except Exception as error:  # noqa: BLE001 - a bug
+                told = self.bugs.told(error)
+                report.emit(Notice("warning", f"the log in {copy.where} is behind: {told}"))
 
     def keep_on(self, ending: Ending, report: Reporter) -> None:
         """Until it is ended."""
@@ -72,7 +93,11 @@ def stream(
     """Follow every asset until `ending` is asked for, each in a thread of its own. A signal that
     comes meanwhile asks for it; what came in by then is stored, and copied."""
     threads = [
-        threading.Thread(target=_keep_following, args=(follower, ending, clock, report), name=asset)
+        threading.Thread(
+            target=_keep_following,
+            args=(follower, ending, clock, report, copying.bugs),
+            name=asset,
+        )
         for asset, follower in followers
     ]
     if copying.copies:
@@ -91,7 +116,9 @@ def stream(
         copying.once(report)
 
 
-def _keep_following(follower: Follower, ending: Ending, clock: Clock, report: Reporter) -> None:
+def _keep_following(
+    follower: Follower, ending: Ending, clock: Clock, report: Reporter, bugs: Bugs
+) -> None:
     """Again after every failure, later each time, and at once after a stretch that went well."""
     wait_seconds = _FIRST_SECONDS
     while not ending():
@@ -102,8 +129,7 @@ def _keep_following(follower: Follower, ending: Ending, clock: Clock, report: Re
             hint = f" ({error.hint})" if error.hint else ""
             report.emit(Notice("warning", f"{error.what}{hint}; trying again"))
         except Exception as error:  # noqa: BLE001 - a bug ends one attempt, not the service
-            what = f"a bug in drctl {__version__}: {type(error).__name__}: {error}"
-            report.emit(Notice("warning", f"{what}; trying again"))
+            report.emit(Notice("warning", f"{bugs.told(error)}; trying again"))
         if clock.monotonic_seconds() - began > _MOST_SECONDS:
             wait_seconds = _FIRST_SECONDS
         ending.asked.wait(wait_seconds)

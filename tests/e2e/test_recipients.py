@@ -33,6 +33,8 @@ def test_a_new_recipient_reads_everything_old_and_new_at_every_site(backed_up) -
     restores(backed_up, file, code=7)
     said = backed_up.run("key", "test", "--identity", file, code=7).stderr
     (first,) = backed_up.json("key", "list")["recipients"]
+    for repository in ("local", "offsite"):
+        assert f"{repository}: identity second" in said
     assert f"its recipients are: first ({first['fingerprint']})" in said
     public = backed_up.run("key", "public", file).stdout
     (backed_up.top / "second.pub").write_text(public)
@@ -44,6 +46,18 @@ def test_a_new_recipient_reads_everything_old_and_new_at_every_site(backed_up) -
     backed_up.run("backup", "tree")
     restores(backed_up, file)
     assert backed_up.json("key", "recipient", "list")["repositories"]["offsite"]["sessions"] == 4
+
+
+def test_key_test_tries_every_repository_and_tells_each_that_it_does_not_open(backed_up) -> None:
+    shutil.rmtree(backed_up.top / "local")
+    found = backed_up.json("key", "test", code=5)
+    assert found["opens"] == ["offsite"]
+    assert "directory is not there" in found["failed"]["local"]
+    shutil.rmtree(backed_up.top / "offsite/keys")
+    done = backed_up.run("key", "test", code=6)  # the worse of the two
+    assert "local: " in done.stderr
+    assert "offsite: " in done.stderr
+    assert "opens no repository" in done.stdout
 
 
 def test_a_removed_recipient_reads_nothing_any_more(backed_up) -> None:

@@ -1,6 +1,6 @@
 """What goes wrong with one asset in a way that nobody foresaw keeps no other from being saved."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -9,7 +9,8 @@ from drctl.cli.backup import each
 from drctl.clock import SystemClock
 from drctl.errors import DrctlError, ExitCode, SourceError
 from drctl.events import Event, Notice
-from drctl.ops.stream import Copying, Ending, stream
+from drctl.ops.stream import Bugs, Copying, Ending, stream
+from drctl.storage.base import ObjectInfo
 from drctl.storage.memory import Memory
 
 
@@ -63,9 +64,30 @@ class Heard:
 
 def test_a_bug_ends_one_attempt_to_follow_a_log_and_not_the_service() -> None:
     ending, heard = Ending(), Heard()
+    shown: list[Exception] = []
     odd = Odd(ending)
     with ThreadPoolExecutor(1) as pool:
-        copying = Copying(Memory(), (), pool, 10.0)
+        copying = Copying(Memory(), (), pool, 10.0, Bugs(shown.append))
         stream([("odd", odd)], copying, ending, SystemClock(), heard)
     assert odd.calls == 2
     assert "ValueError: nobody foresaw this; trying again" in heard.warnings[0]
+    assert [error.__traceback__ is not None for error in shown] == [True]
+
+
+class OddMemory(Memory):
+    """A storage in which there is a bug."""
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        raise ValueError(f"nobody foresaw {prefix}")
+
+
+def test_a_bug_in_copying_logs_is_shown_once_and_keeps_no_other_copy_from_its_turn() -> None:
+    heard, sound = Heard(), Memory()
+    shown: list[Exception] = []
+    with ThreadPoolExecutor(1) as pool:
+        copying = Copying(Memory(), (OddMemory(), sound), pool, 10.0, Bugs(shown.append))
+        for _ in range(2):
+            copying.once(heard)
+    assert len(heard.warnings) == 2
+    assert "is behind: a bug in drctl" in heard.warnings[1]
+    assert len(shown) == 1

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import AnyStr
 
+from drctl.durable import sync_directory
+
 _PASSING = "drctl-run-"
 
 # Variables that hold passphrases: no child of drctl ever gets them.
@@ -64,11 +66,7 @@ def replace(path: str, text: str) -> None:
         os.unlink(new)  # a killed run left it
     write_new(new, text)
     os.replace(new, path)
-    directory = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_directory(os.path.dirname(os.path.abspath(path)))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Callable
 from contextlib import suppress
 
+from drctl.durable import sync_directory
 from drctl.engines.base import Writing
 from drctl.engines.tree_look import reason
 from drctl.errors import TargetRefused
@@ -106,7 +107,7 @@ class _File:
             raise _refused(self._path, error) from error
         finally:
             self.abort()
-        _sync_name(self._path)
+        sync_directory(os.path.dirname(os.path.abspath(self._path)))
         return None
 
     def _metadata(self) -> None:
@@ -129,14 +130,6 @@ def _moved_away(path: str, parts: list[str]) -> str:
     """The commands that keep together what belongs together."""
     moves = [("mv", part, f"{path}.before{part[len(path) :]}") for part in parts]
     return "; ".join(shlex.join(move) for move in moves)
-
-
-def _sync_name(path: str) -> None:
-    descriptor = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _refused(path: str, error: OSError) -> TargetRefused:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from drctl.durable import sync_directory
 from drctl.errors import AlreadyExists, NotFound, StorageError, Unreadable
 from drctl.private import make_directory
 from drctl.storage.base import Buffer, ObjectInfo
@@ -49,7 +50,7 @@ class Local:
         """Make the directory. That it is there already is success."""
         with self._translated("make the directory"):
             make_directory(self._path)
-            _sync_directory(os.path.dirname(self._path))
+            sync_directory(os.path.dirname(self._path))
 
     def put(self, name: str, data: Buffer, *, replace: bool = False) -> None:
         with self._translated(f"write {name}"):
@@ -72,7 +73,7 @@ class Local:
             except FileNotFoundError:
                 self._made.discard(folder)
             else:
-                return _sync_directory(folder)
+                return sync_directory(folder)
         raise StorageError(f"{self._path}: the folder of {name} goes away again and again")
 
     def _write_temporary(self, data: Buffer) -> str:
@@ -189,7 +190,7 @@ class Local:
                 break
             self._made.discard(folder)
             folder = os.path.dirname(folder)
-        _sync_directory(folder)
+        sync_directory(folder)
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -205,8 +206,8 @@ class Local:
             self._require_directory()
             if folder != self._path and not os.path.isdir(folder):
                 make_directory(folder)
-                _sync_directory(os.path.dirname(folder))
-                _sync_directory(self._path)
+                sync_directory(os.path.dirname(folder))
+                sync_directory(self._path)
             self._made.add(folder)
         return folder
 
@@ -259,12 +260,3 @@ def _name_new(temporary: str, path: str) -> None:
         if os.path.lexists(path):
             raise FileExistsError(errno.EEXIST, "it exists", path) from error
         os.rename(temporary, path)
-
-
-def _sync_directory(path: str) -> None:
-    """Make the names in a directory survive a power loss."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -15,6 +15,7 @@ from typing import Any
 from zlib import crc32
 
 from drctl.clock import Clock
+from drctl.durable import sync_directory
 from drctl.errors import Busy, IntegrityError, StorageError
 from drctl.private import make_directory
 
@@ -101,7 +102,7 @@ class Journal:
         finally:
             os.close(descriptor)
         if is_new:
-            _sync_directory(self.directory)
+            sync_directory(self.directory)
 
     def events(self) -> list[Event]:
         """Every whole event so far. Raises IntegrityError."""
@@ -147,11 +148,3 @@ def _whole_bytes(data: bytes) -> int:
 
 def _read_all(descriptor: int) -> bytes:
     return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
-
-
-def _sync_directory(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

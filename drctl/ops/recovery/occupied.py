@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from drctl.durable import sync_directory
 from drctl.errors import TargetRefused
 from drctl.removing import remove_all
 
@@ -42,7 +43,8 @@ class Spot:
                 _rename(part, now)
             if self.moved and os.path.lexists(aside):
                 self.moved(self._name, aside)
-            _sync(os.path.dirname(os.path.abspath(aside)))
+            # Who says afterwards that the place is his must not be believed of what stood there.
+            sync_directory(os.path.dirname(os.path.abspath(aside)))
         except OSError as error:
             raise TargetRefused(
                 f"{error.filename or self.to}: cannot be set aside: {error.strerror}",
@@ -74,15 +76,6 @@ def _rename(path: str, now: str) -> None:
     if os.path.lexists(now):
         raise FileExistsError(0, f"{now} is there already", path)
     os.rename(path, now)
-
-
-def _sync(directory: str) -> None:
-    """Whoever says afterwards that the place is his must not be believed of what stood there."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _remove(path: str) -> None:

@@ -7,14 +7,16 @@ starts, whatever else is lost. pg_control is read last.
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from drctl.engines import postgres_layout as layout
 from drctl.engines.base import Item, PlainItem
 from drctl.engines.postgres_capture import Capture, Owner, bytes_item
 from drctl.engines.postgres_client import lsn_of
-from drctl.engines.postgres_files import FileItem, Proof, entry_of
+from drctl.engines.postgres_files import FileItem, entry_of
+from drctl.engines.postgres_proof import PageReader, page_reader
+from drctl.engines.postgres_reading import NEAR_MOST, AsItIs, Proven, Reading
 from drctl.engines.tree_look import reason
 from drctl.errors import SourceError
 from drctl.model import Kind
@@ -37,18 +39,24 @@ class LocalCapture(Capture):
         self._sql = connection
         self._label = b""
         self._spaces: dict[str, str] = {}
-        self._proof = Proof(self.cluster.page_bytes, 0, enabled=self.cluster.checksums)
+        self._reading: Reading
+        self._of_relations: Reading
 
     def items(self) -> Iterator[Item]:
-        started = self._start()
-        self._proof.before_lsn = started
-        with ThreadPoolExecutor(_READERS, "drctl-pages") as pool:
-            yield from self._tree(b".", pool)
+        with ThreadPoolExecutor(_READERS, "drctl-pages") as pool, self._page_reader() as reader:
+            started = self._start()
+            self._reading = self._of_relations = AsItIs(pool)
+            if reader:
+                proven = self._of_relations = Proven(reader, self.cluster.page_bytes, started)
+            yield from self._tree(b".")
             ended = self._stop(started)
             yield bytes_item(layout.LABEL, self._label, self._owner())
             yield bytes_item(layout.CONTROL, self._control(), self._owner())
-            yield from self._wal(started, ended, pool)
-        self.corrupt_pages = sum(map(len, self._proof.bad.values()))
+            yield from self._wal(started, ended)
+        self.corrupt_pages = proven.bad_pages if reader else 0
+
+    def _page_reader(self) -> AbstractContextManager[PageReader | None]:
+        return page_reader(self.cluster.page_bytes) if self.cluster.checksums else nullcontext()
 
     # -- start and stop -----------------------------------------------------------------------
 
@@ -74,7 +82,7 @@ class LocalCapture(Capture):
 
     # -- files --------------------------------------------------------------------------------
 
-    def _tree(self, path: bytes, pool: ThreadPoolExecutor) -> Iterator[Item]:
+    def _tree(self, path: bytes) -> Iterator[Item]:
         """A directory and what is below, without what a backup leaves out."""
         found = self._stat(path)
         if found is None:
@@ -85,35 +93,51 @@ class LocalCapture(Capture):
                 yield PlainItem(entry_of(b"pg_wal/archive_status", found, Kind.DIRECTORY))
             return
         names = self._names(path)
-        for name in sorted(names - layout.unlogged(names)):
-            below = name if path == b"." else path + b"/" + name
-            if not layout.is_left_out(below) and below != layout.CONTROL:
-                yield from self._thing(below, pool)
+        wanted = sorted(names - layout.unlogged(names))
+        below = [name if path == b"." else path + b"/" + name for name in wanted]
+        for thing in below:
+            if not (layout.is_relation(thing) or layout.is_left_out(thing)):
+                yield from self._thing(thing)
+        yield from self._relations([thing for thing in below if layout.is_relation(thing)])
 
-    def _thing(self, path: bytes, pool: ThreadPoolExecutor) -> Iterator[Item]:
+    def _thing(self, path: bytes) -> Iterator[Item]:
         real = self._real(path)
+        if path == layout.CONTROL:
+            return  # it comes last
         if os.path.islink(real):
-            yield from self._link(path, real, pool)
+            yield from self._link(path, real)
         elif os.path.isdir(real):
-            yield from self._tree(path, pool)
+            yield from self._tree(path)
         else:
-            yield from self._file(path, real, pool)
+            yield from self._file(path, real)
 
-    def _link(self, path: bytes, real: bytes, pool: ThreadPoolExecutor) -> Iterator[Item]:
+    def _link(self, path: bytes, real: bytes) -> Iterator[Item]:
         """A tablespace, or pg_wal elsewhere: a directory like any other in the snapshot."""
         if path == layout.WAL:
-            yield from self._tree(path, pool)
+            yield from self._tree(path)
         elif os.path.dirname(path) == layout.TABLESPACES:
             self._spaces[os.fsdecode(os.path.basename(path))] = os.fsdecode(os.readlink(real))
             self.private_facts["tablespaces"] = self.as_json(self._spaces)
-            yield from self._tree(path, pool)
+            yield from self._tree(path)
 
-    def _file(self, path: bytes, real: bytes, pool: ThreadPoolExecutor) -> Iterator[Item]:
+    def _file(self, path: bytes, real: bytes) -> Iterator[Item]:
         with self._opened(real) as descriptor:
             if descriptor >= 0:
-                now_ns = self.around.clock.now_ns()
-                seed = int(self.cluster.system_id)
-                yield FileItem(path, descriptor, self._proof, pool, now_ns, seed)
+                yield self._item(path, descriptor, self._reading)
+
+    def _relations(self, paths: list[bytes]) -> Iterator[Item]:
+        """Some are open at once, so that small ones can be read together."""
+        for at in range(0, len(paths), NEAR_MOST):
+            with ExitStack() as stack:
+                some = [(p, stack.enter_context(self._opened(self._real(p))))
+                        for p in paths[at : at + NEAR_MOST]]  # fmt: skip
+                items = [self._item(p, d, self._of_relations) for p, d in some if d >= 0]
+                self._of_relations.expect([item.opened for item in items])
+                yield from items
+
+    def _item(self, path: bytes, descriptor: int, reading: Reading) -> FileItem:
+        now_ns = self.around.clock.now_ns()
+        return FileItem(path, descriptor, reading, now_ns, int(self.cluster.system_id))
 
     def _real(self, path: bytes) -> bytes:
         return self._top if path == b"." else self._top + b"/" + path
@@ -175,7 +199,7 @@ class LocalCapture(Capture):
 
     # -- WAL ----------------------------------------------------------------------------------
 
-    def _wal(self, started: int, ended: int, pool: ThreadPoolExecutor) -> Iterator[Item]:
+    def _wal(self, started: int, ended: int) -> Iterator[Item]:
         """The segments from the start to the end: what a restore needs at least."""
         for name in self.segments(started, ended):
             path = layout.WAL + b"/" + name.encode()
@@ -185,8 +209,8 @@ class LocalCapture(Capture):
                         f"{self.asset}: {name} is gone from pg_wal before it was saved",
                         hint="raise wal_keep_size, or let the role replicate: a slot keeps it",
                     )
-                yield FileItem(path, descriptor, self._proof, pool, 0, 0)
+                yield FileItem(path, descriptor, self._reading, 0, 0)
         name = f"{self.cluster.timeline:08X}.history"
         with self._opened(self._real(b"pg_wal/" + name.encode())) as descriptor:
             if descriptor >= 0:
-                yield FileItem(b"pg_wal/" + name.encode(), descriptor, self._proof, pool, 0, 0)
+                yield FileItem(b"pg_wal/" + name.encode(), descriptor, self._reading, 0, 0)

@@ -5,6 +5,7 @@ page, its own checksum taken as zero, mixed with the block's number.
 """
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 # Read when numpy is loaded: threads for linear algebra, which nobody here asks for, take time and
@@ -13,8 +14,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy
 
-_PRIME = numpy.uint32(16777619)
-_SHIFT = numpy.uint32(17)
+# Arrays of nothing but one number: a bare number is made into one in each of many calls.
+_PRIME = numpy.array(16777619, numpy.uint32)
+_SHIFT = numpy.array(17, numpy.uint32)
+_NOTHING = numpy.array(0, numpy.uint32)
 _SUMS = 32
 _ROUNDS = 2
 _OFFSETS = numpy.array(
@@ -32,14 +35,14 @@ _ZERO_PAGE_UPPER = 14  # pd_upper: zero in a page that was never initialised
 # interpreter on between them; more would not stay in a core's own cache.
 _BATCH = 512
 
+Buffer = bytes | memoryview
 Words = numpy.ndarray[Any, numpy.dtype[Any]]
 
 
-def bad_pages(data: memoryview, page_bytes: int, first_block: int, before_lsn: int) -> list[int]:
-    """Places (0, 1, ...) of the pages whose checksum is wrong. A page that was written after
-    `before_lsn` is not judged: replay writes it anew. What is left of a page at the end is not
-    judged either."""
-    count = len(data) // page_bytes
+def bad_pages(data: Buffer, page_bytes: int, blocks: Sequence[int], before_lsn: int) -> list[int]:
+    """Places (0, 1, ...) of the pages whose checksum is wrong. `blocks`: the number of each in its
+    relation. A page that was written after `before_lsn` is not judged: replay writes it anew."""
+    count = len(blocks)
     if not count:
         return []
     words = numpy.frombuffer(data, "<u4", count * page_bytes // 4).reshape(count, -1)
@@ -49,8 +52,7 @@ def bad_pages(data: memoryview, page_bytes: int, first_block: int, before_lsn: i
     made = numpy.empty(count, numpy.uint32)
     for start in range(0, count, _BATCH):
         made[start : start + _BATCH] = _sums(words[start : start + _BATCH])
-    blocks = numpy.arange(first_block, first_block + count, dtype=numpy.uint32)
-    expected = (made ^ blocks) % numpy.uint32(65535) + numpy.uint32(1)
+    expected = (made ^ numpy.array(blocks, numpy.uint32)) % numpy.uint32(65535) + numpy.uint32(1)
     wrong = (expected != stored) & (upper != 0) & (lsn < numpy.uint64(before_lsn))
     return [int(place) for place in numpy.flatnonzero(wrong)]
 
@@ -67,7 +69,7 @@ def _sums(words: Words) -> Words:
             row[:, 2] &= numpy.uint32(0xFFFF0000)
         _mix(sums, row, scratch)
     for _ in range(_ROUNDS):
-        _mix(sums, numpy.uint32(0), scratch)
+        _mix(sums, _NOTHING, scratch)
     mixed: Words = numpy.bitwise_xor.reduce(sums, axis=1)
     return mixed
 

@@ -164,13 +164,13 @@ def _work(run: _Run, step: Step) -> _Done:
         return _Done(_put_batch(run, step))
     if step.large.lost:
         return _Done()
-    blobs = run.reader.blobs(step.blobs(), step.coming)
+    pieces = run.reader.content(step.blobs(), step.coming)
     if not isinstance(step.large.writing, Scattered):
-        return _Done(content=blobs)
+        return _Done(content=pieces)
     at = step.offset
-    for blob in blobs:
-        step.large.writing.write_at(at, blob)
-        at += len(blob)
+    for piece in pieces:
+        step.large.writing.write_at(at, piece)
+        at += len(piece)
     return _Done(written_bytes=at - step.offset)
 
 
@@ -265,8 +265,8 @@ def _put_piece(run: _Run, step: Step, large: Large, work: Future[_Done]) -> None
         done = work.result()
         size_bytes = done.written_bytes + sum(map(len, done.content))
         if large.writing and not large.lost:
-            for blob in done.content:
-                large.writing.write(blob)
+            for piece in done.content:
+                large.writing.write(piece)
             large.written_bytes += size_bytes
             run.size_bytes += size_bytes
     except IntegrityError as error:

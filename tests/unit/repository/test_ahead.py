@@ -54,6 +54,20 @@ def test_a_restore_asks_for_long_ranges_and_for_no_byte_twice(
     assert meter.calls["get"] <= 30  # six to open; a range ends where 4 MiB or the pack do
 
 
+def test_blobs_that_lie_side_by_side_are_handed_on_in_one_piece(
+    kept: tuple[Site, Memory, Snapshot],
+) -> None:
+    _, storage, snapshot = kept
+    repository = lifecycle.open_as_reader(storage, IDENTITY, os.urandom)
+    reader = Reader(repository, repository.load_index(lambda _: None), IDENTITY)
+    large = max(reader.entries(reader.root(snapshot.root)), key=lambda entry: entry.size)
+    ids = reader.leaves(large)[:40]
+    blobs, pieces = reader.blobs(ids), reader.content(ids)
+
+    assert b"".join(pieces) == b"".join(blobs)
+    assert len(pieces) * 2 <= len(blobs)
+
+
 def test_one_path_alone_does_not_fetch_the_packs(kept: tuple[Site, Memory, Snapshot]) -> None:
     site, storage, snapshot = kept
     meter, target = Meter(storage), Kept()

@@ -1,0 +1,90 @@
+"""The process that reads and proves pages for another one: see postgres_proof, which starts it.
+
+Asked for windows of files, it lays them one after the other, each from the beginning of a page,
+into memory that both share, and answers how long each was and which of their pages are wrong.
+"""
+
+import mmap
+import os
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+
+PLACE_BYTES = 4 << 20  # windows that are asked for together fit into it
+WINDOWS_MOST = 32  # in one request
+REQUEST = struct.Struct("<IIQ")  # page size, place in the memory, before which LSN; then windows
+WINDOW = struct.Struct("<QII")  # offset in its file, length, its first block
+ANSWER = struct.Struct("<iI")  # error number; windows; then each one's length, and what is wrong
+WRONG = struct.Struct("<II")  # the window's number, the page's in it
+ANSWER_MOST_BYTES = 64 << 10
+
+Window = tuple[int, int, int]  # as in WINDOW
+
+
+def rounded(length: int, page: int) -> int:
+    """Up to whole pages."""
+    return -(-length // page) * page
+
+
+def serve(memory: int) -> None:
+    """Answer on standard input, a socket, until nobody asks any more. `memory` is shared."""
+    asked = socket.socket(fileno=0)
+    most = REQUEST.size + WINDOWS_MOST * WINDOW.size
+    with mmap.mmap(memory, 0) as shared, memoryview(shared) as view:
+        while True:
+            request, descriptors, _, _ = socket.recv_fds(asked, most, WINDOWS_MOST)
+            if not request:
+                return
+            page, place, before_lsn = REQUEST.unpack_from(request)
+            windows = list(WINDOW.iter_unpack(request[REQUEST.size :]))
+            lot = view[place : place + PLACE_BYTES]
+            asked.send(_answer(lot, descriptors, windows, page, before_lsn))
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+
+def _answer(
+    lot: memoryview, files: Sequence[int], windows: Sequence[Window], page: int, before_lsn: int
+) -> bytes:
+    try:
+        lengths = _read(lot, files, windows, page)
+        wrong = list(_wrong(lot, files, windows, lengths, page, before_lsn))
+    except OSError as error:
+        return ANSWER.pack(error.errno or -1, 0)
+    told = struct.pack(f"<{len(lengths)}I", *lengths)
+    return ANSWER.pack(0, len(lengths)) + told + b"".join(WRONG.pack(*found) for found in wrong)
+
+
+def _read(lot: memoryview, files: Sequence[int], windows: Sequence[Window], page: int) -> list[int]:
+    """The length that each window has; it is shorter where its file ends."""
+    lengths, at = [], 0
+    for file, (offset, length, _) in zip(files, windows, strict=True):
+        lengths.append(os.preadv(file, [lot[at : at + length]], offset))
+        at += rounded(length, page)
+    return lengths
+
+
+def _wrong(
+    lot: memoryview,
+    files: Sequence[int],
+    windows: Sequence[Window],
+    lengths: Sequence[int],
+    page: int,
+    before_lsn: int,
+) -> Iterator[tuple[int, int]]:
+    """Pages that are wrong, by window. Each is read once more, into its place: the server may have
+    been writing it. What is left of a page at a file's end is not judged."""
+    from drctl.engines.postgres_pages import bad_pages  # who only asks needs no numpy
+
+    pages = [(w, p) for w, (_, most, _) in enumerate(windows) for p in range(-(-most // page))]
+    blocks = [windows[window][2] + place for window, place in pages]
+    for at in bad_pages(lot, page, blocks, before_lsn):
+        window, place = pages[at]
+        if (place + 1) * page > lengths[window]:
+            continue
+        fresh = os.pread(files[window], page, windows[window][0] + place * page)
+        if len(fresh) < page:
+            continue  # the file was cut meanwhile
+        lot[at * page : (at + 1) * page] = fresh
+        if bad_pages(fresh, page, blocks[at : at + 1], before_lsn):
+            yield window, place

@@ -158,6 +158,10 @@ class Stores:
         directory = os.path.join(state_home(), "cache", place_digest(storage))
         return Cache(storage, directory, _CACHED)
 
+    def aside(self, name: str) -> str | None:
+        """Where what a restore fetched is put aside; None where the repository is near."""
+        return None if self.part(name).path is not None else os.path.join(state_home(), "cache")
+
     def as_writer(self, name: str, *, fresh: bool = False) -> Repository:
         """A repository opened with the host's writer credential; `fresh`: without the cache."""
         storage = self.storage(name) if fresh else self.cached_storage(name)

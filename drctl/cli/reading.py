@@ -175,7 +175,8 @@ def open_with(context: Context, wiring: Wiring, name: str, identity: Identity) -
     found = catalog.load(opened, pool)
     for what in found.damaged:
         damaged(what)
-    return Opened(wiring, opened, Reader(opened, index, identity), found, pool, identity)
+    reader = Reader(opened, index, identity, wiring.aside(name))
+    return Opened(wiring, opened, reader, found, pool, identity)
 
 
 def where_it_is(wiring: Wiring, typed: str, *, reading: bool = True) -> str:

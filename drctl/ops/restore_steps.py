@@ -18,7 +18,6 @@ from drctl.repository.reader import Reader, split
 _BATCH_BYTES = 2 << 20
 _BATCH_ENTRIES = 256
 _BATCH_SEGMENTS = 16  # each is in memory whole while one of its blobs is
-_GROUP_BYTES = 4 << 20  # of stored segments, asked for together
 _GROUP_ENTRIES = 8192
 _GROUPS = 6  # asked for ahead of the one whose steps are being taken
 
@@ -102,30 +101,29 @@ def _pieces(reader: Reader, entry: Entry) -> Iterator[Step]:
 
 def fetched_ahead(reader: Reader, ahead: Ahead, taken: Iterable[Step]) -> Iterator[Step]:
     """The same steps, in order, each with what is on its way for it."""
-    groups: deque[tuple[list[Step], Coming]] = deque()
-    for group, ordinals in _groups(reader, taken):
-        known = {o: found[o] for _, found in groups for o in ordinals if o in found}
-        coming = {**known, **reader.begin(ahead, ordinals - known.keys())}
+    groups: deque[list[Step]] = deque()
+    for group in _groups(reader, ahead, taken):
+        coming = reader.begin(ahead, set().union(*(step.segments for step in group)))
         for step in group:
             step.coming = coming
-        groups.append((group, coming))
+        groups.append(group)
         if len(groups) > _GROUPS:
-            yield from groups.popleft()[0]
+            yield from groups.popleft()
     while groups:
-        yield from groups.popleft()[0]
+        yield from groups.popleft()
 
 
-def _groups(reader: Reader, taken: Iterable[Step]) -> Iterator[tuple[list[Step], set[int]]]:
-    """Steps that need about one long range, with the segments that must be read for them."""
+def _groups(reader: Reader, ahead: Ahead, taken: Iterable[Step]) -> Iterator[list[Step]]:
+    """Steps for which about one long range must be read."""
     group: list[Step] = []
-    missing: dict[int, int] = {}
+    new: dict[int, int] = {}
     entries = 0
     for step in taken:
         group.append(step)
-        missing |= reader.missing(step.segments)
+        new |= reader.missing(o for o in step.segments if o not in ahead)
         entries += max(1, len(step.entries))
-        if entries >= _GROUP_ENTRIES or sum(missing.values()) >= _GROUP_BYTES:
-            yield group, set(missing)
-            group, missing, entries = [], {}, 0
+        if entries >= _GROUP_ENTRIES or sum(new.values()) >= ahead.group_bytes:
+            yield group
+            group, new, entries = [], {}, 0
     if group:
-        yield group, set(missing)
+        yield group

@@ -7,7 +7,6 @@ stored together are mostly read together. Any thread may read.
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 
 from drctl.codec import entries, segment
 from drctl.codec.entries import BlockInfo, Root
@@ -17,13 +16,14 @@ from drctl.codec.table import Segment
 from drctl.errors import IntegrityError, KeyUnavailable, NotFound
 from drctl.model import ID_SIZE, Entry, sort_key
 from drctl.repository import names
-from drctl.repository.ahead import NOTHING, Ahead, Coming, Slice
+from drctl.repository.ahead import NOTHING, Ahead, Coming
+from drctl.repository.aside import Aside
 from drctl.repository.index import Index, Place
 from drctl.repository.repository import Repository
 from drctl.repository.segments import SegmentCache
 
 _CACHE_BYTES = 32 << 20
-_RUN_BYTES = 8 << 20  # at most so much in one request
+_RUN_BYTES = 16 << 20  # at most so much in one request: a pack
 _GAP_BYTES = 256 << 10  # reading over a smaller gap is cheaper than asking twice
 Run = list[tuple[int, Place]]  # segments with their ordinals, neighbours in one pack
 Lost = Callable[[BlockInfo, IntegrityError], None]
@@ -34,8 +34,16 @@ _BLOCKS_BYTES = 4 << 20  # of entries, read in one go
 class Reader:
     """Raises IntegrityError naming the object, KeyUnavailable, StorageError."""
 
-    def __init__(self, repository: Repository, index: Index, identity: Identity) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        index: Index,
+        identity: Identity,
+        aside: str | None = None,
+    ) -> None:
+        """`aside`: a directory where what was fetched is kept, for a storage that is far away."""
         self.repository = repository
+        self._directory = aside
         self._index = index
         self._identity = identity
         self._seals: dict[bytes, DataSeal] = {}
@@ -142,12 +150,16 @@ class Reader:
         return {ordinal: future.result() for ordinal, future in waiting.items()}
 
     def _take(self, ordinal: int, coming: Coming, mine: dict[int, "Future[bytes]"]) -> bool:
-        """One that was asked for ahead, if it came."""
+        """One that was asked for ahead, if it came. Damage to what was kept here since says nothing
+        of the pack."""
         sealed = coming[ordinal].sealed()
         if sealed is None:
             return False
         place = self._index.place(ordinal)
-        plain = self._decode(self._name(place), place, sealed)
+        try:
+            plain = self._decode(self._name(place), place, sealed)
+        except IntegrityError:
+            return False
         self._segments.done(ordinal, mine[ordinal], plain)
         return True
 
@@ -171,7 +183,7 @@ class Reader:
         length = last.offset + last.stored_bytes - first.offset
         return self._name(first), first.offset, length
 
-    def _decode(self, name: str, place: Place, sealed: memoryview) -> bytes:
+    def _decode(self, name: str, place: Place, sealed: bytes | memoryview) -> bytes:
         with self.repository.naming(name):
             return segment.decode(
                 self._seal(place.session),
@@ -205,7 +217,7 @@ class Reader:
 
     def ahead(self) -> Ahead:
         """For what is said before it is needed."""
-        return Ahead(self.repository.read)
+        return Ahead(self.repository.read, Aside(self._directory))
 
     def segments(self, ids: Iterable[bytes]) -> set[int]:
         """The ordinals of the segments in which these blobs lie. A blob that is nowhere is told
@@ -217,10 +229,12 @@ class Reader:
         absent = self._segments.absent(segments)
         return {ordinal: self._index.stored_bytes(ordinal) for ordinal in absent}
 
-    def begin(self, ahead: Ahead, ordinals: Iterable[int]) -> Coming:
-        """Ask for segments now, neighbours together."""
-        coming: dict[int, Slice] = {}
-        for run in _runs((ordinal, self._index.place(ordinal)) for ordinal in ordinals):
+    def begin(self, ahead: Ahead, ordinals: set[int]) -> Coming:
+        """What is on its way for these segments. What is not at hand is asked for now, neighbours
+        together."""
+        coming = ahead.known(ordinals)
+        absent = self._segments.absent(ordinals - coming.keys())
+        for run in _runs((ordinal, self._index.place(ordinal)) for ordinal in absent):
             start = run[0][1].offset
             segments = ((o, place.offset - start, place.stored_bytes) for o, place in run)
             coming |= ahead.begin(self._range(run), segments)
@@ -237,30 +251,42 @@ class Reader:
     ) -> Iterator[Entry]:
         """In order; with `wanted` only these paths and what lies below, reading few blocks. A block
         that is damaged is told to `lost`, where there is one, and the others still come."""
-        for block in self._blocks(root, wanted):
-            for entry in self._block_or_tell(block, lost):
+        blocks = self._blocks(root, wanted)
+        groups = [ids for ids, _ in self._groups((b.blob for b in blocks), _BLOCKS_BYTES)]
+        for block, plain in zip(blocks, self._plain(groups), strict=True):
+            for entry in self._block_or_tell(block, plain, lost):
                 if not wanted or is_wanted(entry.path, wanted):
                     yield entry
 
-    def _blocks(self, root: Root, wanted: Sequence[bytes]) -> Iterator[BlockInfo]:
-        """Those that may hold what is wanted; several are read in one go."""
+    def _blocks(self, root: Root, wanted: Sequence[bytes]) -> list[BlockInfo]:
+        """Those that may hold what is wanted."""
         keys = [sort_key(block.first) for block in root.blocks]
         afters = [*keys, None][1:]
-        blocks = [
+        return [
             block
             for block, key, after in zip(root.blocks, keys, afters, strict=True)
             if not wanted or any(_may_hold(path, key, after) for path in wanted)
         ]
-        first = 0
-        for group, _ in self._groups((block.blob for block in blocks), _BLOCKS_BYTES):
-            with suppress(IntegrityError):  # told where the block itself is read
-                self.blobs(group)
-            yield from blocks[first : first + len(group)]
-            first += len(group)
 
-    def _block_or_tell(self, block: BlockInfo, lost: Lost | None) -> list[Entry]:
+    def _plain(self, groups: Sequence[Sequence[bytes]]) -> Iterator[memoryview | None]:
+        """The blobs of each group in turn, while the next one is on its way. None where one of the
+        group is damaged: that is told where the blob itself is read."""
+        with self.ahead() as ahead:
+            begun = (self.begin(ahead, self.segments(group)) for group in groups)
+            after = next(begun, NOTHING)
+            for group in groups:
+                coming, after = after, next(begun, NOTHING)
+                try:
+                    found: Sequence[memoryview | None] = self.blobs(group, coming)
+                except IntegrityError:
+                    found = [None] * len(group)
+                yield from found
+
+    def _block_or_tell(
+        self, block: BlockInfo, plain: memoryview | None, lost: Lost | None
+    ) -> list[Entry]:
         try:
-            return self.block(block.blob)
+            return self.block(block.blob) if plain is None else entries.decode_block(bytes(plain))
         except IntegrityError as error:
             if lost is None:
                 raise

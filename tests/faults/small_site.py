@@ -167,7 +167,12 @@ class Site:
         return backup(asset, around).snapshot
 
     def restore(
-        self, storage: Storage, name: str, target: object, wanted: Sequence[bytes] = ()
+        self,
+        storage: Storage,
+        name: str,
+        target: object,
+        wanted: Sequence[bytes] = (),
+        aside: str | None = None,
     ) -> RestoreResult:
         """One snapshot, with nothing but an identity, as the command does it."""
         repository = lifecycle.open_as_reader(storage, IDENTITY, os.urandom)
@@ -176,7 +181,7 @@ class Site:
         snapshot = next((s for s in found.snapshots if s.name == name), None)
         if snapshot is None:
             raise MissingSnapshot("; ".join(found.damaged) or f"snapshots/{name} is not listed")
-        reader = Reader(repository, index, IDENTITY)
+        reader = Reader(repository, index, IDENTITY, aside)
         return restore(
             snapshot, reader, target, self.pool, SystemClock(), Silent(), wanted  # type: ignore[arg-type]
         )  # fmt: skip

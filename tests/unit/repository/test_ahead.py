@@ -12,11 +12,14 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "faults"))
 
 from small_site import IDENTITY, Kept, Site, memory_of, objects_of, random_tree, write_tree
 
+from drctl.codec.entries import Root
 from drctl.model import Snapshot
 from drctl.ops.restore_steps import fetched_ahead, steps
 from drctl.repository import lifecycle, names
 from drctl.repository.ahead import Ahead, Range, Slice
+from drctl.repository.index import Index
 from drctl.repository.reader import Reader
+from drctl.storage.base import Storage
 from drctl.storage.memory import Memory
 from drctl.storage.meter import Meter
 
@@ -39,6 +42,13 @@ def kept(
     write_tree(site.live, random_tree(3, FILES, MIB // 2, LARGE))
     storage = site.new_repository()
     return site, storage, site.backup(storage)
+
+
+def opened(storage: Storage, snapshot: Snapshot) -> tuple[Reader, Index, Root]:
+    repository = lifecycle.open_as_reader(storage, IDENTITY, os.urandom)
+    index = repository.load_index(lambda _: None)
+    reader = Reader(repository, index, IDENTITY)
+    return reader, index, reader.root(snapshot.root)
 
 
 def test_a_restore_asks_for_long_ranges_and_for_no_byte_twice(
@@ -98,6 +108,40 @@ def test_a_range_that_is_cut_short_takes_nothing_with_it_that_is_there(
     assert lost
 
 
+class Ranges(Meter):
+    """Remembers what was asked for."""
+
+    def __init__(self, inner: Storage) -> None:
+        super().__init__(inner)
+        self.asked: list[tuple[str, int]] = []
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        self.asked.append((name, offset))
+        return super().get(name, offset, length)
+
+
+def test_entries_are_asked_for_once_whatever_is_read_between_them(
+    tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
+    site = Site(tmp_path, pool)
+    write_tree(site.live, random_tree(5, 5000, 100, LARGE))
+    storage = Ranges(site.new_repository())
+    reader, index, root = opened(storage, site.backup(storage))
+    large = reader.leaves(next(e for e in reader.entries(root, [b"large"]) if e.size == LARGE))
+    segments = reader.segments(block.blob for block in root.blocks)
+    places = {(p.pack.hex(), p.offset) for p in map(index.place, segments)}
+
+    reader, _, _ = opened(storage, site.snapshots(storage)[0])
+    storage.asked.clear()
+    for number, _ in enumerate(reader.entries(root)):
+        if number in {1000, 4000}:
+            for window, _ in reader.windows(large):
+                reader.blobs(window)
+    asked = [(names.digest_of(name), offset) for name, offset in storage.asked]
+    assert len(root.blocks) > 5
+    assert sum(place in places for place in asked) <= len(places)
+
+
 class Asked(Ahead):
     """Counts the bytes that were asked for."""
 
@@ -110,10 +154,9 @@ class Asked(Ahead):
 
 def test_no_more_is_asked_for_than_memory_may_hold(kept: tuple[Site, Memory, Snapshot]) -> None:
     _, storage, snapshot = kept
-    repository = lifecycle.open_as_reader(storage, IDENTITY, os.urandom)
-    reader = Reader(repository, repository.load_index(lambda _: None), IDENTITY)
-    entries = reader.entries(reader.root(snapshot.root))
-    with Asked(repository.read) as ahead:
+    reader, _, root = opened(storage, snapshot)
+    entries = reader.entries(root)
+    with Asked(reader.repository.read) as ahead:
         taken = fetched_ahead(reader, ahead, steps(reader, entries))
         next(taken)
         assert 24 * MIB < ahead.asked_bytes <= 40 * MIB

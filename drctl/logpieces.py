@@ -110,6 +110,11 @@ def _covers(other: LogPiece, piece: LogPiece) -> bool:
     return not is_twin or other.name < piece.name
 
 
+def newest_file(pieces: Iterable[LogPiece]) -> str:
+    """The last that the server wrote; empty: there is none."""
+    return max((piece.file for piece in pieces), key=in_order, default="")
+
+
 def outlived(pieces: Iterable[LogPiece], first: str) -> list[LogPiece]:
     """Pieces of files before `first`, the oldest that a kept snapshot needs (its fact `log_first`).
     A timeline's history is a few bytes, and needed for ever."""

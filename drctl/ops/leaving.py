@@ -53,7 +53,9 @@ def leave(source: Repository, copy: Repository, rule: Rule | None, pool: Executo
     }
     found = {folder + digest for folder, digests in left.items() for digest in digests}
     found.update(use.info.name for digest, use in here.packs.items() if digest not in packs)
-    found |= collect.outlived_log(here.pieces, _staying(wanted.values(), there, unwanted))
+    staying = _staying(wanted.values(), there, unwanted)
+    found |= collect.outlived_log(here.pieces, staying)
+    found |= collect.abandoned_log(here.pieces, staying)
     return Leaving(frozenset(found), wanted)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from drctl.codec.documents import Manifest
 from drctl.errors import StorageError
-from drctl.logpieces import LogPiece, in_order, outlived
+from drctl.logpieces import LogPiece, in_order, newest_file, outlived
 from drctl.repository import names, runs, survey, trash
 from drctl.repository.log import session_of
 from drctl.repository.repository import Repository
@@ -67,7 +67,7 @@ def to_mark(s: Survey, grace_ns: int, replaced: frozenset[str] = frozenset()) ->
         or s.packs[digest].info.modified_ns <= old_ns
         or _has(s.packs[digest], had)
     )
-    log = outlived_log(s.pieces, staying)
+    log = outlived_log(s.pieces, staying) | abandoned_log(s.pieces, staying, old_ns)
     sessions = _ended_sessions(s, packs | marked & s.packs.keys(), log | s.marked("log"), old_ns)
     return Mark(
         snapshots=_sorted(trashed - s.marked("snapshots")),
@@ -111,12 +111,14 @@ def to_delete(s: Survey, seen: Seen) -> Mark:
     keep what it needs."""
     mark = seen.mark
     snapshots = s.condemned_by(seen) - s.held.keys()
-    staying = (*s.snapshots.items(), *((d, m) for d, m in s.trashed.items() if d not in snapshots))
-    named = {manifest.refs for _, manifest in staying}
+    trashed = (manifest for d, manifest in s.trashed.items() if d not in snapshots)
+    staying = (*s.snapshots.values(), *trashed)
+    named = {manifest.refs for manifest in staying}
     refs = (frozenset(mark.refs) & s.refs_infos.keys()) - named
     needs = Needs(found for digest, found in s.refs.items() if digest not in refs)
     packs = _needless_packs(s, frozenset(mark.packs), needs)
-    log = frozenset(mark.log) & outlived_log(s.pieces, (m for _, m in staying))
+    needless = outlived_log(s.pieces, staying) | abandoned_log(s.pieces, staying)
+    log = frozenset(mark.log) & needless
     return Mark(
         snapshots=_sorted(snapshots),
         refs=_sorted(refs),
@@ -128,8 +130,7 @@ def to_delete(s: Survey, seen: Seen) -> Mark:
 
 
 def outlived_log(pieces: Iterable[LogPiece], staying: Iterable[Manifest]) -> frozenset[str]:
-    """Pieces of logs before the first file that any snapshot which stays needs. A log of which no
-    snapshot tells what it needs stays whole."""
+    """Pieces of logs before the first file that any snapshot which stays needs."""
     first: dict[str, str] = {}
     for manifest in staying:
         stream = manifest.facts.get("log_stream", "")
@@ -140,6 +141,27 @@ def outlived_log(pieces: Iterable[LogPiece], staying: Iterable[Manifest]) -> fro
         piece.name
         for stream, file in first.items()
         for piece in outlived((p for p in known if p.name.split("/")[1] == stream), file)
+    )
+
+
+def abandoned_log(
+    pieces: Iterable[LogPiece], staying: Iterable[Manifest], old_ns: int | None = None
+) -> frozenset[str]:
+    """Old pieces of logs that no snapshot which stays begins. Young ones may belong to a base that
+    is being taken. The newest file of each log stays: a server that is followed without a base goes
+    on there, and by it is seen which of a server's logs came after which. `old_ns`: stored by then;
+    None: whenever it was."""
+    begun = {manifest.facts.get("log_stream", "") for manifest in staying}
+    by_stream: dict[str, list[LogPiece]] = {}
+    for piece in pieces:
+        stream = piece.name.split("/")[1]
+        if stream not in begun:
+            by_stream.setdefault(stream, []).append(piece)
+    return frozenset(
+        piece.name
+        for of_stream in by_stream.values()
+        for piece in outlived(of_stream, newest_file(of_stream))
+        if old_ns is None or piece.stored_at_ns <= old_ns
     )
 
 

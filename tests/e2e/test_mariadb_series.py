@@ -5,7 +5,7 @@ import time
 
 import pytest
 from mariadb_servers import standing
-from mariadb_streams import log_of, position, restored, series_of, streaming
+from mariadb_streams import log_of, position, reach_of, restored, series_of, streaming
 
 from drctl.engines.base import LATEST
 from drctl.engines.mariadb_replay import Position, find_way, refuse_missing
@@ -34,6 +34,7 @@ def test_binlogs_begun_anew_while_they_are_followed_are_never_replayed_onto_anot
         stream.wait_for("following its log")
         first = kept.json("backup")["snapshots"][0]["id"]
         maria.ask("insert into own.nokey values (1), (2), (3)")
+        maria.ask("flush binary logs")
         stream.wait_until_stored(*position(maria))
         before = series_of(kept)
         maria.ask("reset master")
@@ -48,6 +49,16 @@ def test_binlogs_begun_anew_while_they_are_followed_are_never_replayed_onto_anot
     with standing(kept.top / "older") as up:
         assert len(up.query("select i from own.nokey")) == 3
     kept.run("verify")
+
+    kept.plan((kept.top / "plan.yaml").read_text().replace("path: local", "path: local, " + KEEP))
+    collect(kept)
+    (old,) = before
+    assert {reach_of(path.name)[0] for path in old.iterdir()} == {"binlog.000002"}
+    with streaming(kept) as stream:
+        maria.ask("insert into own.nokey values (5)")
+        stream.wait_until_stored(*position(maria))
+    assert stream.said.count("begun anew") == 1, "it goes on with the log that it went on with"
+    assert rows_of(kept) == ("1", "2", "3", "4", "5")
 
 
 def test_binlogs_begun_anew_while_nobody_follows_are_kept_as_a_log_of_their_own(

@@ -23,7 +23,7 @@ from promises import (
     writer_of,
 )
 from stepped import Actor, Stepped
-from test_collect import DAY
+from test_collect import DAY, Time
 from test_interleavings import (  # noqa: F401
     World,
     begin,
@@ -35,6 +35,7 @@ from test_interleavings import (  # noqa: F401
 )
 
 from drctl.errors import StorageError
+from drctl.ops.undelete import undelete
 from drctl.repository import catalog, names, trash
 from drctl.repository.log import LogWriter
 from drctl.repository.repository import Repository
@@ -47,6 +48,42 @@ def test_a_log_is_kept_from_what_the_oldest_snapshot_needs(world: World) -> None
         here.time.seconds += 3 * DAY
         prunes(0, 0)(here, here.open())
     assert log_files(here) == ["2", "3", "4", "5"]
+
+
+def test_of_a_log_that_no_snapshot_begins_the_newest_file_stays_once_it_is_old(
+    world: World,
+) -> None:
+    here = world.clone()
+    writer_of(here, "123")
+    outlived = log_sessions(here)
+    writer_of(here, "45")
+    prunes(DAY, 0, keep=9)(here, here.open())
+    assert not any(seen.mark.log for seen in trash.seen(here.open())), "a base may be under way"
+    pruned_for_good(here)
+    assert log_files(here) == ["5"]
+    assert not outlived & set(found(here, names.SESSIONS))
+    writer = writer_of(here, "67")
+    back_up_database(here, here.open(), writer.stream, "5")
+    pruned_for_good(here)
+    assert log_files(here) == ["5", "6", "7"]
+
+
+def test_a_log_whose_last_snapshot_comes_back_from_the_trash_is_kept(world: World) -> None:
+    here = world.clone()
+    with_log(here)
+    digests = [d for d in found(here, names.SNAPSHOTS)
+               if catalog.manifest(here.open(), d).facts.get("log_first")]  # fmt: skip
+    for digest in digests:
+        trash.keep_copy(here.storage, digest)
+        here.storage.delete(names.SNAPSHOTS + digest)
+    here.time.seconds += 3 * DAY
+    prunes(DAY, 0, keep=9)(here, here.open())
+    assert any(seen.mark.log for seen in trash.seen(here.open()))
+    first = {catalog.manifest(here.open(), d, names.TRASHED).facts["log_first"]: d for d in digests}
+    undelete(here.open(), first["2"], Time())
+    pruned_for_good(here)
+    assert log_files(here) == ["2", "3", "4", "5"]
+    here.must_read_back()
 
 
 @pytest.mark.parametrize("days", [0, 3], ids=["is marked", "is gone"])

@@ -1,9 +1,8 @@
 """Following a cluster's WAL over the replication protocol, and storing it as it comes.
 
 What the server is told to be safe is in the repository: it keeps the rest for the slot, and with
-`synchronous` its commits wait for it. A segment is stored a window (16 MiB at most) at a time. The
-window that is still being written is stored in parts, every few seconds what is new; once it is
-complete it is stored again in one piece, and the parts go.
+`synchronous` its commits wait for it. What came in is stored every few seconds, and a segment once
+more when it is complete: `postgres_received`.
 """
 
 import select
@@ -17,6 +16,7 @@ from drctl.engines import postgres_layout as layout
 from drctl.engines.base import LogSink, Surroundings
 from drctl.engines.postgres_client import Client, Cluster, Settings, lsn_of, show_lsn, told
 from drctl.engines.postgres_probe import Marker
+from drctl.engines.postgres_received import Received, diverged
 from drctl.engines.postgres_wal import Forks, number_of, parse_history, resume
 from drctl.errors import SourceError
 from drctl.events import Notice
@@ -94,20 +94,6 @@ class Follower:
         self._around.report.emit(Notice("warning", f"{self._asset}: {what}"))
 
 
-class _Window:
-    """What is stored as one piece in the end. `begin` is its position in the log."""
-
-    def __init__(self, begin: int, end: int) -> None:
-        self.begin = begin
-        self.end = end
-        self.data = bytearray()
-        self.stored = 0  # of these bytes
-
-    @property
-    def at(self) -> int:
-        return self.begin + len(self.data)
-
-
 class _Run:
     """One connection, from where the repository's log ends."""
 
@@ -132,9 +118,8 @@ class _Run:
         self._interval = parse_duration(settings.store_every)
         self._mark_every = parse_duration(settings.mark_every)
         self._timeline = cluster.timeline
-        self._stored_at = self._answered_at = self._marked_at = 0.0
-        self._window = _Window(0, 0)
-        self._flushed = 0
+        self._answered_at = self._marked_at = 0.0
+        self._received = Received(asset, cluster, log)
         self.met_gap = False
 
     def run(self, restart: int, marker: Marker, ended: Ended, *, after_gap: bool) -> None:
@@ -147,7 +132,7 @@ class _Run:
                 self._settle()
                 self._mark(marker)
         finally:
-            self._store_part()
+            self._received.store()
             self._answer()
 
     # -- where to begin -----------------------------------------------------------------------
@@ -198,7 +183,7 @@ class _Run:
         name, text = told(result.get_value(0, 0) or b""), bytes(result.get_value(0, 1) or b"")
         for piece in self._log.pieces(name):
             if piece.size != len(text) or self._log.differs(piece, text):
-                raise self._diverged(name)
+                raise diverged(self._asset, name)
         if not self._log.is_whole(name):
             self._log.append(name, 0, text, whole=True)
         return parse_history(told(text))
@@ -213,13 +198,7 @@ class _Run:
         if result.status != pq.ExecStatus.COPY_BOTH:
             raise self._error("it does not send its WAL", result)
         self._around.report.emit(Notice("info", f"{self._asset}: following its log"))
-        self._open(at)
-
-    def _open(self, at: int) -> None:
-        each = self._cluster.segment_bytes
-        step = min(each, LOG_PIECE_MAX_BYTES)
-        self._window = _Window(at, at - at % step + step)
-        self._flushed = at
+        self._received.open(timeline, at)
 
     # -- receiving ----------------------------------------------------------------------------
 
@@ -255,7 +234,7 @@ class _Run:
     def _follow_timeline(self) -> None:
         """The timeline has ended where another one left it: go on with that one, from the begin of
         the segment in which it began."""
-        self._store_part()
+        self._received.store()
         self._wire.put_copy_end()
         result = self._wire.get_result()
         if result is None or not result.ntuples:
@@ -273,70 +252,22 @@ class _Run:
         kind = bytes(data[:1])
         if kind == b"w":
             _, begin, _, _ = _DATA.unpack_from(data)
-            self._take(begin, data[_DATA.size :])
+            if self._received.take(begin, data[_DATA.size :]):
+                self._answer()
         elif kind == b"k":
             _, _, _, wants = _ALIVE.unpack_from(data)
             if wants:
-                self._store_part()
+                self._received.store()
                 self._answer()
 
-    def _take(self, begin: int, data: memoryview) -> None:
-        """Into the window, and into the next ones where it reaches beyond."""
-        while data:
-            window = self._window
-            if begin != window.at:
-                raise SourceError(
-                    f"{self._asset}: WAL came from {show_lsn(begin)}, due was {show_lsn(window.at)}"
-                )
-            part = data[: window.end - window.at]
-            window.data += part
-            begin += len(part)
-            data = data[len(part) :]
-            if window.at == window.end:
-                self._store_window()
-                self._open(window.end)
-
     # -- storing ------------------------------------------------------------------------------
-
-    def _place(self) -> tuple[str, int]:
-        """The window's file and its offset there."""
-        begin = self._window.begin
-        name = self._cluster.segment(begin, self._timeline)
-        return name, begin % self._cluster.segment_bytes
-
-    def _store_part(self) -> None:
-        """What is new in the window."""
-        window = self._window
-        if window.stored < len(window.data):
-            file, offset = self._place()
-            new = bytes(memoryview(window.data)[window.stored :])
-            self._log.append(file, offset + window.stored, new)
-            window.stored = len(window.data)
-        self._flushed = max(self._flushed, window.at)
-        self._stored_at = time.monotonic()
-
-    def _store_window(self) -> None:
-        """All of the window in one piece. What was stored of it before must be the same: else two
-        servers write one timeline, and neither may replace what the other stored."""
-        window = self._window
-        file, offset = self._place()
-        data = bytes(window.data)
-        for piece in self._log.pieces(file):
-            inside = offset <= piece.offset and piece.end <= offset + len(data)
-            if inside and self._log.differs(piece, memoryview(data)[piece.offset - offset :]):
-                raise self._diverged(file)
-        whole = window.end % self._cluster.segment_bytes == 0
-        self._log.append(file, offset, data, whole=whole)
-        self._log.clean(file)
-        self._flushed = window.end
-        self._answer()
 
     def _settle(self) -> None:
         """Every few seconds, or at once where commits wait for it."""
         now = time.monotonic()
-        is_due = self._synchronous or now - self._stored_at >= self._interval
-        if is_due and self._window.stored < len(self._window.data):
-            self._store_part()
+        is_due = self._synchronous or now - self._received.stored_at >= self._interval
+        if is_due and self._received.has_new:
+            self._received.store()
             self._answer()
         elif now - self._answered_at >= _ANSWER_SECONDS:
             self._answer()
@@ -345,10 +276,10 @@ class _Run:
         """Tell the server how far its WAL is safe."""
         import psycopg
 
-        at = self._flushed
+        at = self._received.flushed
         now = int((time.time() - _EPOCH_2000) * 1e6)
         try:
-            self._wire.put_copy_data(_ANSWER.pack(b"r", self._window.at, at, at, now, 0))
+            self._wire.put_copy_data(_ANSWER.pack(b"r", self._received.at, at, at, now, 0))
             self._wire.flush()
         except psycopg.Error:
             return  # it is gone, which the next look tells
@@ -368,13 +299,6 @@ class _Run:
             self._mark_every = 0.0
 
     # -- errors -------------------------------------------------------------------------------
-
-    def _diverged(self, file: str) -> SourceError:
-        return SourceError(
-            f"{self._asset}: {file} is in the repository with another content",
-            hint="two servers write the log of this asset: a restored copy of it, or a second "
-            "archiver; end that one, or give it an asset of its own",
-        )
 
     def _error(self, what: str, result: "pq.abc.PGresult | None") -> SourceError:
         import psycopg

@@ -1,0 +1,117 @@
+"""WAL as it comes in, and as it is stored: a window (16 MiB at most) of a segment at a time.
+
+The window that is still being written is stored in parts, what is new of it; once it is complete it
+is stored again in one piece, and the parts go.
+"""
+
+import time
+
+from drctl.codec.limits import LOG_PIECE_MAX_BYTES
+from drctl.engines.base import LogSink
+from drctl.engines.postgres_client import Cluster, show_lsn
+from drctl.errors import SourceError
+
+
+class _Window:
+    """What is stored as one piece in the end. `begin` is its position in the log."""
+
+    def __init__(self, begin: int, end: int) -> None:
+        self.begin = begin
+        self.end = end
+        self.data = bytearray()
+        self.stored = 0  # of these bytes
+
+    @property
+    def at(self) -> int:
+        return self.begin + len(self.data)
+
+
+class Received:
+    """What came of one server's log. `flushed`: up to where it is stored; `stored_at`: when a part
+    was stored the last time."""
+
+    def __init__(self, asset: str, cluster: Cluster, log: LogSink) -> None:
+        self._asset = asset
+        self._cluster = cluster
+        self._log = log
+        self._timeline = cluster.timeline
+        self._window = _Window(0, 0)
+        self.flushed = 0
+        self.stored_at = 0.0
+
+    @property
+    def at(self) -> int:
+        """Up to where it came."""
+        return self._window.at
+
+    @property
+    def has_new(self) -> bool:
+        """Whether something came that is not stored."""
+        return self._window.stored < len(self._window.data)
+
+    def open(self, timeline: int, at: int) -> None:
+        """What comes next is of this timeline, from here on."""
+        self._timeline = timeline
+        step = min(self._cluster.segment_bytes, LOG_PIECE_MAX_BYTES)
+        self._window = _Window(at, at - at % step + step)
+        self.flushed = at
+
+    def take(self, begin: int, data: memoryview) -> bool:
+        """Into the window, and into the next ones where it reaches beyond. Whether one was stored
+        whole. Raises SourceError, StorageError."""
+        was_whole = False
+        while data:
+            window = self._window
+            if begin != window.at:
+                raise SourceError(
+                    f"{self._asset}: WAL came from {show_lsn(begin)}, due was {show_lsn(window.at)}"
+                )
+            part = data[: window.end - window.at]
+            window.data += part
+            begin += len(part)
+            data = data[len(part) :]
+            if window.at == window.end:
+                self._store_whole()
+                self.open(self._timeline, window.end)
+                was_whole = True
+        return was_whole
+
+    def _place(self) -> tuple[str, int]:
+        """The window's file and its offset there."""
+        begin = self._window.begin
+        name = self._cluster.segment(begin, self._timeline)
+        return name, begin % self._cluster.segment_bytes
+
+    def store(self) -> None:
+        """What is new in the window."""
+        window = self._window
+        if self.has_new:
+            file, offset = self._place()
+            new = bytes(memoryview(window.data)[window.stored :])
+            self._log.append(file, offset + window.stored, new)
+            window.stored = len(window.data)
+        self.flushed = max(self.flushed, window.at)
+        self.stored_at = time.monotonic()
+
+    def _store_whole(self) -> None:
+        """All of the window in one piece. What was stored of it before must be the same: else two
+        servers write one timeline, and neither may replace what the other stored."""
+        window = self._window
+        file, offset = self._place()
+        data = bytes(window.data)
+        for piece in self._log.pieces(file):
+            inside = offset <= piece.offset and piece.end <= offset + len(data)
+            if inside and self._log.differs(piece, memoryview(data)[piece.offset - offset :]):
+                raise diverged(self._asset, file)
+        whole = window.end % self._cluster.segment_bytes == 0
+        self._log.append(file, offset, data, whole=whole)
+        self._log.clean(file)
+
+
+def diverged(asset: str, file: str) -> SourceError:
+    """What is stored under that name is another server's."""
+    return SourceError(
+        f"{asset}: {file} is in the repository with another content",
+        hint="two servers write the log of this asset: a restored copy of it, or a second "
+        "archiver; end that one, or give it an asset of its own",
+    )

@@ -19,6 +19,20 @@ from typing import Any
 
 import psycopg
 
+PLAN = """\
+version: 1
+name: test
+objectives: {{rpo: 2h}}
+sites:
+  here: {{failure_domain: a}}
+repositories:
+  local: {{site: here, path: repository}}
+keys: {{credential: file:keys/writer.key}}
+assets:
+  orders:
+    postgres: {settings}
+    schedule: hourly
+"""
 CONF = """
 listen_addresses = ''
 unix_socket_directories = '{sockets}'

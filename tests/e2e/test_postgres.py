@@ -8,22 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clusters import Cluster, give, place, standing
-
-PLAN = """\
-version: 1
-name: test
-objectives: {{rpo: 2h}}
-sites:
-  here: {{failure_domain: a}}
-repositories:
-  local: {{site: here, path: repository}}
-keys: {{credential: file:keys/writer.key}}
-assets:
-  orders:
-    postgres: {settings}
-    schedule: hourly
-"""
+from clusters import PLAN, Cluster, give, place, standing
 
 
 class Load:

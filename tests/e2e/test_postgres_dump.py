@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clusters import Cluster, bindir, give, place
+from clusters import PLAN, Cluster, bindir, give, place
 
 from drctl.clock import SystemClock
 from drctl.engines.base import Surroundings
@@ -17,20 +17,6 @@ from drctl.engines.postgres_dump import _Tools
 from drctl.errors import SourceError
 from drctl.events import Silent
 
-PLAN = """\
-version: 1
-name: test
-objectives: {{rpo: 2h}}
-sites:
-  here: {{failure_domain: a}}
-repositories:
-  local: {{site: here, path: repository}}
-keys: {{credential: file:keys/writer.key}}
-assets:
-  orders:
-    postgres: {settings}
-    schedule: hourly
-"""
 PASSWORD = "not:in any \\ list"
 
 

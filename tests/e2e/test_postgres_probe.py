@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from clusters import Cluster, bindir, give, place
+from clusters import PLAN, Cluster, bindir, give, place
 from recoverable import asked_in_vain
 
 from drctl.clock import SystemClock
@@ -17,18 +17,6 @@ from drctl.errors import TargetRefused
 from drctl.events import Silent
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/engines/postgres.md").read_text("utf-8")
-PLAN = """\
-version: 1
-name: test
-sites:
-  here: {{failure_domain: a}}
-repositories:
-  local: {{site: here, path: repository}}
-keys: {{credential: file:keys/writer.key}}
-assets:
-  orders:
-    postgres: {settings}
-"""
 
 
 @pytest.fixture

@@ -17,7 +17,15 @@ from contextlib import contextmanager
 from drctl.engines.base import Item, PlainItem, Surroundings
 from drctl.engines.child import exit_words, running
 from drctl.engines.mariadb_client import Access
-from drctl.engines.mariadb_looked import HELD, Looked, Said, block_bytes, hint_of, is_overtaken
+from drctl.engines.mariadb_looked import (
+    HELD,
+    LOOK_OFTEN,
+    Looked,
+    Said,
+    block_bytes,
+    hint_of,
+    is_overtaken,
+)
 from drctl.engines.mariadb_series import LogBehind
 from drctl.engines.tree_look import reason, to_entry
 from drctl.errors import SourceError
@@ -80,6 +88,7 @@ class BaseSource:
                 "--backup",
                 f"--target-dir={copy}",
                 "--parallel=2",
+                LOOK_OFTEN,
             )
             try:
                 with running(argv, pass_fds=(descriptor,), listener=self._listen) as child:

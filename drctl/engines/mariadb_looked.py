@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 32 * 1024  # a multiple of InnoDB's pages; its largest are two blocks
 BACKUP = ("mariadb-backup", "mariabackup")
 PACKAGE = "mariadb-backup"
+# How often the redo log is looked at. Commits are held back until it was looked at once more: for a
+# second, left to itself.
+LOOK_OFTEN = "--log-copy-interval=50"
 HELD = re.compile(r"Acquired locks for BACKUP STAGE BLOCK_COMMIT")
 # From here on the server holds something back until mariadb-backup is done.
 LOCKING = re.compile(r"Starting BACKUP STAGE (FLUSH|BLOCK_DDL|BLOCK_COMMIT)")

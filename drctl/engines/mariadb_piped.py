@@ -17,7 +17,7 @@ from drctl.engines.base import Item, PlainItem, Surroundings
 from drctl.engines.buffered import Buffered
 from drctl.engines.child import Child, exit_words, running
 from drctl.engines.mariadb_client import Access
-from drctl.engines.mariadb_looked import HELD, LOCKING, Looked, Said, hint_of
+from drctl.engines.mariadb_looked import HELD, LOCKING, LOOK_OFTEN, Looked, Said, hint_of
 from drctl.engines.mariadb_series import LogBehind
 from drctl.engines.piped_files import Files
 from drctl.engines.tree_look import reason
@@ -137,7 +137,8 @@ class _Capture:
         self._stack.callback(shutil.rmtree, work, ignore_errors=True)
         descriptor = self._stack.enter_context(self._access.option_file())
         argv = (self._tool, f"--defaults-file=/dev/fd/{descriptor}", "--backup",
-                "--stream=xbstream", f"--target-dir={work}", "--parallel=1")  # fmt: skip
+                "--stream=xbstream", f"--target-dir={work}", "--parallel=1",
+                LOOK_OFTEN)  # fmt: skip
         started = running(
             argv, pass_fds=(descriptor,), stdout=subprocess.PIPE, listener=self._listen
         )

@@ -23,19 +23,18 @@ from drctl.plan.model import Keep, RepositoryPart
 from drctl.plan.placed import GIVEN
 from drctl.plan.secrets import resolve
 from drctl.repository import lifecycle, names
-from drctl.repository.locks import LockBook
+from drctl.repository.locks import LockBook, last_of
 from drctl.repository.repository import Repository
 from drctl.repository.retention import Rule
 from drctl.storage.base import Storage
 from drctl.storage.cache import Cache
 from drctl.storage.retry import Retry
+from drctl.storage.s3 import S3
 from drctl.storage.s3_lock import LockedS3
 from drctl.units import parse_duration, show_instant
 from drctl.workers import pool
 
-LAPSED_HINT = (
-    "put the 'lock' that repositories.{} had back into the plan; the next run locks the rest"
-)
+LAPSED_HINT = "give repositories.{} the 'lock' that it had, then: drctl backup"
 _CACHED = (names.INDEX, names.SNAPSHOTS)
 
 
@@ -108,8 +107,7 @@ class Stores:
         storage = self.lockable(name)
         if storage is None:
             return None
-        path = os.path.join(state_home(), f"{place_digest(storage)}.locks")
-        return LockBook(path, storage, self.clock, Retry(storage, self.clock).again)
+        return LockBook(_book_path(storage), storage, self.clock, Retry(storage, self.clock).again)
 
     def _holding(self, name: str, repository: Repository) -> Repository:
         """Before a snapshot is committed, all that it needs is locked for its whole period."""
@@ -144,11 +142,18 @@ class Stores:
         if name in self._lapsed or name == GIVEN or self.part(name).lock is not None:
             return
         if until_ns > self.clock.now_ns():
-            self._lapsed[name] = (
-                f"{name}: what is there is locked (its config until {show_instant(until_ns)}), and "
-                "the plan has no lock for it: what is written now can be destroyed"
-            )
-            self.warn(f"{self._lapsed[name]}. {LAPSED_HINT.format(name)}")
+            self._lapsed[name] = _lapse(name, until_ns)
+            self.warn(f"{self._lapsed[name]}; {LAPSED_HINT.format(name)}")
+
+    def remembered_lapses(self) -> dict[str, str]:
+        """The same as far as this host remembers what it locked: nobody is asked."""
+        found = {}
+        for name, part in self.loaded.plan.repositories.items():
+            if part.s3 and part.lock is None:
+                until_ns = last_of(_book_path(S3(part.s3.bucket, part.s3.prefix)))
+                if until_ns > self.clock.now_ns():
+                    found[name] = _lapse(name, until_ns)
+        return found
 
     def cached_storage(self, name: str) -> Storage:
         """The same, with what is small and never changes kept here, where it is far away."""
@@ -226,6 +231,17 @@ class Stores:
                 hint = f"was it lost? 'drctl key credential {path}', with an identity, makes it"
             what = error.what if where in error.what else f"{where}: {error.what}"
             raise KeyUnavailable(what, hint=hint) from error
+
+
+def _lapse(name: str, until_ns: int) -> str:
+    return (
+        f"{name}: what is there is locked, until {show_instant(until_ns)}, and the plan has no "
+        "lock for it: what is written now can be destroyed"
+    )
+
+
+def _book_path(storage: Storage) -> str:
+    return os.path.join(state_home(), f"{place_digest(storage)}.locks")
 
 
 def place_digest(storage: Storage) -> str:

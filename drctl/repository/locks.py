@@ -122,5 +122,14 @@ def _read(path: str, mode: str) -> tuple[dict[str, int], dict[str, int]]:
         return {}, {}  # none yet, or a damaged one
 
 
+def last_of(path: str) -> int:
+    """Until when the last of what a book tells of is locked; 0: there is none."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return max(_instants(json.load(file)["until"]).values(), default=0)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return 0  # none yet, or a damaged one
+
+
 def _instants(found: Mapping[str, Any]) -> dict[str, int]:
     return {str(name): int(ns) for name, ns in found.items()}

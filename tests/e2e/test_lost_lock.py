@@ -46,14 +46,16 @@ def test_a_plan_that_lost_its_lock_is_told_so_until_it_has_it_again(
     (bare.top / "live/tree/more.txt").write_text("of today\n")
     said = bare.run("backup", "-q", code=11).stderr
     assert said.count("offsite: what is there is locked") == 1
-    assert "put the 'lock' that repositories.offsite had back into the plan" in said
+    assert "give repositories.offsite the 'lock' that it had" in said
     assert unlocked(s3_server, bucket)
     to_do = bare.json("status", code=11)["to_do"]
     assert any("the plan has no lock for it" in one["what"] for one in to_do)
     if places == COPY:
         assert "can be destroyed" in bare.run("replicate", code=11).stderr
+    assert "can be destroyed" in bare.run("validate").stderr  # by what this host remembers
 
     bare.plan(plan + LOCK)
+    assert bare.json("validate")["locks_lost"] == {}
     assert "destroyed" not in bare.run("backup").stderr
     assert unlocked(s3_server, bucket) == []
     assert "all is well" in bare.run("status").stdout

@@ -115,6 +115,12 @@ def newest_file(pieces: Iterable[LogPiece]) -> str:
     return max((piece.file for piece in pieces), key=in_order, default="")
 
 
+def first_file(pieces: Iterable[LogPiece]) -> str:
+    """The oldest, but for histories of timelines, which stay for ever; empty: there is none."""
+    files = (piece.file for piece in pieces if not piece.file.endswith(".history"))
+    return min(files, key=in_order, default="")
+
+
 def outlived(pieces: Iterable[LogPiece], first: str) -> list[LogPiece]:
     """Pieces of files before `first`, the oldest that a kept snapshot needs (its fact `log_first`).
     A timeline's history is a few bytes, and needed for ever."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from drctl.codec import documents
 from drctl.errors import IntegrityError, NotFound, StorageError, Unreadable
 from drctl.events import Notice, Phase, Progress, Reporter
-from drctl.logpieces import superseded
+from drctl.logpieces import LogPiece, first_file, outlived, superseded
 from drctl.ops.leaving import ALL, Leaving
 from drctl.ops.transfer import copied, damage_of, spread
 from drctl.repository import keyring, lifecycle, log, names
@@ -151,20 +151,50 @@ def copy_logs(source: Storage, copy: Storage, pool: Executor) -> int:
     Parts that a whole piece covers by now go from the copy, too. Gives how many pieces were
     copied. Raises StorageError, IntegrityError."""
     refuse_another(source, copy)
-    listed = {folder: list(source.list(folder)) for folder in (names.LOG, names.SESSIONS)}
+    listed, sessions = list(source.list(names.LOG)), list(source.list(names.SESSIONS))
+    there = list(copy.list(names.LOG))
+    missing = _not_collected(copy, _lacking(listed, there), there)
+    needed = {names.SESSIONS + log.session_of(source.where, i.name) for i in missing}
+    opening = [i for i in sessions if i.name in needed]
+    if opening:
+        opening = _lacking(opening, copy.list(names.SESSIONS))
     damaged = []
-    there: dict[str, int] = {}
-    missing: list[ObjectInfo] = []
-    for folder in (names.SESSIONS, names.LOG):  # a piece is of no use without its session
-        there = {info.name: info.size_bytes for info in copy.list(folder)}
-        missing = [i for i in listed[folder] if there.get(i.name) != i.size_bytes]
-        damaged += [damage for _, damage in copied(source, copy, missing, pool) if damage]
-    pieces = [log.piece(copy.where, name, 0) for name in {*there, *(i.name for i in missing)}]
-    for piece in superseded(pieces):
+    for wanted in (opening, missing):  # a piece is of no use without its session
+        damaged += [damage for _, damage in copied(source, copy, wanted, pool) if damage]
+    present = copy.list(names.LOG) if missing else there  # what was damaged did not come
+    for piece in superseded(log.piece(copy.where, i.name, 0) for i in present):
         with suppress(StorageError):  # it may not delete there: what stays does no harm
             copy.delete(piece.name)
     _conclude(damaged)
     return len(missing)
+
+
+def _lacking(wanted: Iterable[ObjectInfo], there: Iterable[ObjectInfo]) -> list[ObjectInfo]:
+    sizes = {info.name: info.size_bytes for info in there}
+    return [info for info in wanted if sizes.get(info.name) != info.size_bytes]
+
+
+def _not_collected(
+    copy: Storage, missing: list[ObjectInfo], there: list[ObjectInfo]
+) -> list[ObjectInfo]:
+    """Without what lies before the first file of its log at a copy that collects: it has done with
+    that. What a snapshot needs of it comes with the snapshot."""
+    here, lacking = _by_stream(copy, there), _by_stream(copy, missing)
+    early = {
+        piece.name
+        for stream in here.keys() & lacking.keys()
+        for piece in outlived(lacking[stream], first_file(here[stream]))
+    }
+    if not early or not any(copy.list(names.TRASH)):
+        return missing
+    return [info for info in missing if info.name not in early]
+
+
+def _by_stream(copy: Storage, infos: Iterable[ObjectInfo]) -> dict[str, list[LogPiece]]:
+    found: dict[str, list[LogPiece]] = {}
+    for info in infos:
+        found.setdefault(info.name.split("/")[1], []).append(log.piece(copy.where, info.name, 0))
+    return found
 
 
 def refuse_another(source: Storage, copy: Storage) -> None:

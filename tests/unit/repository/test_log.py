@@ -16,7 +16,7 @@ from drctl.logpieces import LogPiece, by_file, outlived, superseded
 from drctl.ops.replicate import copy_logs, replicate
 from drctl.ops.transfer import check_object
 from drctl.ops.verify import Effort, verify
-from drctl.repository import lifecycle, names
+from drctl.repository import lifecycle, names, trash
 from drctl.repository.log import LogReader, LogWriter, session_of
 from drctl.repository.repository import Repository
 from drctl.storage.memory import Memory
@@ -210,6 +210,43 @@ def test_a_copy_of_the_logs_alone_follows_and_drops_what_is_covered(writer, repo
     again = lifecycle.open_as_reader(copy, IDENTITY, os.urandom)
     assert read_file(LogReader(again, IDENTITY, writer.stream), SEGMENT) == b"wal"
     assert ".whole." in left.name
+
+
+def test_a_copy_that_collects_is_not_given_again_what_it_has_done_with(writer, repository) -> None:
+    """Each few seconds, and all of it: where the copy keeps less than the first repository."""
+    source, copy = repository.storage, Memory()
+    for number in "123":
+        writer.append(f"{SEGMENT[:-1]}{number}", 0, number.encode(), whole=True)
+    with ThreadPoolExecutor(2) as pool:
+        replicate(source, copy, pool, Silent())
+        gone = [i.name for i in copy.list(names.LOG) if f"{SEGMENT[:-1]}1" in i.name]
+        gone += [i.name for i in copy.list(names.SESSIONS)]
+        for name in gone:
+            copy.delete(name)
+        trash.storage_now_ns(copy)  # as a collection leaves it
+        assert copy_logs(source, copy, pool) == 0
+        writer.append(f"{SEGMENT[:-1]}4", 0, b"4", whole=True)
+        writer.append("00000002.history", 0, b"1", whole=True)
+        assert copy_logs(source, copy, pool) == 2
+        assert len(list(copy.list(names.SESSIONS))) == 1
+        for info in list(copy.list(names.TRASH)):
+            copy.delete(info.name)
+        assert copy_logs(source, copy, pool) == 1, "a first copying that was killed goes on"
+
+
+def test_a_damaged_whole_piece_takes_no_sound_part_of_it_from_a_copy(writer, repository) -> None:
+    source, copy = repository.storage, Memory()
+    with ThreadPoolExecutor(2) as pool:
+        replicate(source, copy, pool, Silent())
+        writer.append(SEGMENT, 0, b"wa")
+        copy_logs(source, copy, pool)
+        writer.append(SEGMENT, 0, b"wal", whole=True)
+        (whole,) = [i.name for i in source.list(names.LOG) if ".whole." in i.name]
+        source.put(whole, b"x" * source.head(whole).size_bytes, replace=True)
+        with pytest.raises(IntegrityError, match="not copied"):
+            copy_logs(source, copy, pool)
+    (left,) = copy.list(names.LOG)
+    assert ".part." in left.name
 
 
 class Vanishing(Memory):

@@ -22,7 +22,7 @@ from drctl.engines.tree_look import (
 )
 from drctl.model import Entry
 
-_PIECE_BYTES = 4 << 20
+_PIECE_BYTES = 8 << 20  # a window of the chunker's, which then joins none
 _UNSIZED_BYTES = 64 << 10  # read at once of what says that it is empty
 _MOST_EXTENTS = 4096  # a file in more pieces is stored with its holes as zeros
 

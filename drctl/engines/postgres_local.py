@@ -7,7 +7,7 @@ starts, whatever else is lost. pg_control is read last.
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from drctl.engines import postgres_layout as layout
@@ -15,7 +15,7 @@ from drctl.engines.base import Item, PlainItem
 from drctl.engines.postgres_capture import Capture, Owner, bytes_item
 from drctl.engines.postgres_client import lsn_of
 from drctl.engines.postgres_files import FileItem, entry_of
-from drctl.engines.postgres_proof import PageReader, page_reader
+from drctl.engines.postgres_proof import PageReader
 from drctl.engines.postgres_reading import NEAR_MOST, AsItIs, Proven, Reading
 from drctl.engines.tree_look import reason
 from drctl.errors import SourceError
@@ -33,9 +33,17 @@ class LocalCapture(Capture):
 
     mode = "local"
 
-    def __init__(self, top: bytes, connection: "psycopg.Connection[Any]", *about: Any) -> None:
+    def __init__(
+        self,
+        top: bytes,
+        reader: PageReader | None,
+        connection: "psycopg.Connection[Any]",
+        *about: Any,
+    ) -> None:
+        """`reader`: None for a cluster that has no checksums."""
         super().__init__(*about)
         self._top = top
+        self._reader = reader
         self._sql = connection
         self._label = b""
         self._spaces: dict[str, str] = {}
@@ -43,7 +51,8 @@ class LocalCapture(Capture):
         self._of_relations: Reading
 
     def items(self) -> Iterator[Item]:
-        with ThreadPoolExecutor(_READERS, "drctl-pages") as pool, self._page_reader() as reader:
+        reader = self._reader
+        with ThreadPoolExecutor(_READERS, "drctl-pages") as pool:
             started = self._start()
             self._reading = self._of_relations = AsItIs(pool)
             if reader:
@@ -54,9 +63,6 @@ class LocalCapture(Capture):
             yield bytes_item(layout.CONTROL, self._control(), self._owner())
             yield from self._wal(started, ended)
         self.corrupt_pages = proven.bad_pages if reader else 0
-
-    def _page_reader(self) -> AbstractContextManager[PageReader | None]:
-        return page_reader(self.cluster.page_bytes) if self.cluster.checksums else nullcontext()
 
     # -- start and stop -----------------------------------------------------------------------
 

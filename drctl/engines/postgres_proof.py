@@ -54,31 +54,31 @@ class Window:
 class PageReader:
     """One thread asks, and takes in the same order. Made by `page_reader`."""
 
-    def __init__(self, child: Child, asked: socket.socket, shared: mmap.mmap, page: int) -> None:
+    def __init__(self, child: Child, asked: socket.socket, shared: mmap.mmap) -> None:
         self._child = child
         self._asked = asked
         self._shared = shared
-        self._page = page
         self._free = deque(range(0, len(shared), PLACE_BYTES))
-        self._waiting: deque[tuple[int, Sequence[Window]]] = deque()
+        self._waiting: deque[tuple[int, int, Sequence[Window]]] = deque()
 
-    def ask(self, windows: Sequence[Window], before_lsn: int) -> None:
-        """For windows that together, in whole pages, take at most PLACE_BYTES, and are at most
-        WINDOWS_MOST; at most ASKED_MOST times before `take`. Raises SourceError."""
+    def ask(self, windows: Sequence[Window], page: int, before_lsn: int) -> None:
+        """For windows that together, in whole pages of so many bytes, take at most PLACE_BYTES, and
+        are at most WINDOWS_MOST; at most ASKED_MOST times before `take`. Raises SourceError."""
         place = self._free.popleft()
         told = [WINDOW.pack(window.offset, window.length, window.first) for window in windows]
-        request = b"".join((REQUEST.pack(self._page, place, before_lsn), *told))
+        request = b"".join((REQUEST.pack(page, place, before_lsn), *told))
         try:
             socket.send_fds(self._asked, [request], [window.descriptor for window in windows])
         except ConnectionError as error:
             raise self._gone() from error
-        self._waiting.append((place, windows))  # only now: who is interrupted waits for no answer
+        # Only now: who is interrupted waits for no answer.
+        self._waiting.append((place, page, windows))
 
     def take(self) -> list[tuple[Buffer, list[int]]]:
         """What was asked for first: each window, shorter where its file ends, and the places (0, 1,
         ...) of those of its pages that are wrong, read twice. Raises OSError as reading does,
         SourceError."""
-        place, windows = self._waiting.popleft()
+        place, page, windows = self._waiting.popleft()
         answer = b""
         with suppress(ConnectionError):
             answer = self._asked.recv(ANSWER_MOST_BYTES)
@@ -91,17 +91,17 @@ class PageReader:
         end = ANSWER.size + 4 * count
         lengths = memoryview(answer)[ANSWER.size : end].cast("I")
         wrong: list[list[int]] = [[] for _ in windows]
-        for window, page in WRONG.iter_unpack(answer[end:]):
-            wrong[window].append(page)
-        return list(zip(self._windows(place, windows, lengths), wrong, strict=True))
+        for window, at in WRONG.iter_unpack(answer[end:]):
+            wrong[window].append(at)
+        return list(zip(self._windows(place, page, windows, lengths), wrong, strict=True))
 
     def _windows(
-        self, place: int, windows: Sequence[Window], lengths: Sequence[int]
+        self, place: int, page: int, windows: Sequence[Window], lengths: Sequence[int]
     ) -> Iterator[Buffer]:
         lot, at = self._lot(place), 0
         for window, length in zip(windows, lengths, strict=True):
             yield lot[at : at + length]
-            at += rounded(window.length, self._page)
+            at += rounded(window.length, page)
 
     def _lot(self, place: int) -> Buffer:
         """It is read into anew only once nobody looks at it any more."""
@@ -121,7 +121,7 @@ class PageReader:
 
 
 @contextmanager
-def page_reader(page_bytes: int) -> Iterator[PageReader]:
+def page_reader() -> Iterator[PageReader]:
     """It starts while the caller goes on. Raises SourceError."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ExitStack() as stack:
@@ -132,7 +132,7 @@ def page_reader(page_bytes: int) -> Iterator[PageReader]:
                 child = stack.enter_context(_serving(theirs, memory))
         except OSError as error:
             raise SourceError(f"pages cannot be proven: {reason(error)}") from error
-        yield PageReader(child, ours, shared, page_bytes)
+        yield PageReader(child, ours, shared)
         ours.close()
         child.wait()
 

@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 
 PLACE_BYTES = 4 << 20  # windows that are asked for together fit into it
 WINDOWS_MOST = 32  # in one request
@@ -28,6 +29,7 @@ def rounded(length: int, page: int) -> int:
 
 def serve(memory: int) -> None:
     """Answer on standard input, a socket, until nobody asks any more. `memory` is shared."""
+    import_module("drctl.engines.postgres_pages")  # it takes its time, now rather than later
     asked = socket.socket(fileno=0)
     most = REQUEST.size + WINDOWS_MOST * WINDOW.size
     with mmap.mmap(memory, 0) as shared, memoryview(shared) as view:

@@ -101,7 +101,7 @@ class Proven:
             )
             for file in files
         ]
-        self._reader.ask(windows, self._before_lsn)
+        self._reader.ask(windows, self._page_bytes, self._before_lsn)
 
     def _taken(self, files: Sequence[Opened], offset: int) -> list[Buffer]:
         found = self._reader.take()

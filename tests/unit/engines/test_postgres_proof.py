@@ -66,8 +66,8 @@ def opened(tmp_path):
 def test_a_page_that_is_wrong_is_told_by_its_window_and_place(opened) -> None:
     whole = opened(b"".join(page_of(block) for block in range(7, 10)))
     hurt = opened(page_of(0) + torn(page_of(1)) + page_of(2) + b"a rest of a page")
-    with page_reader(PAGE) as reader:
-        reader.ask([Window(whole, 0, 3 * PAGE, 7), Window(hurt, 0, 4 * PAGE, 0)], NOW)
+    with page_reader() as reader:
+        reader.ask([Window(whole, 0, 3 * PAGE, 7), Window(hurt, 0, 4 * PAGE, 0)], PAGE, NOW)
         (first, right), (second, wrong) = reader.take()
     assert (right, wrong) == ([], [1])
     assert bytes(first) == os.pread(whole, 3 * PAGE, 0)
@@ -76,8 +76,8 @@ def test_a_page_that_is_wrong_is_told_by_its_window_and_place(opened) -> None:
 
 def test_a_page_that_replay_writes_anew_or_that_was_never_written_is_not_judged(opened) -> None:
     file = opened(torn(page_of(0, lsn=500)) + torn(page_of(1, lsn=499)) + bytes(PAGE))
-    with page_reader(PAGE) as reader:
-        reader.ask([Window(file, 0, 3 * PAGE, 0)], before_lsn=500)
+    with page_reader() as reader:
+        reader.ask([Window(file, 0, 3 * PAGE, 0)], PAGE, before_lsn=500)
         ((_, wrong),) = reader.take()
     assert wrong == [1]
 
@@ -87,18 +87,18 @@ def test_what_was_taken_never_changes_however_much_is_read_after_it(opened) -> N
     rounds = 5 * ASKED_MOST
     contents = [bytes([number]) * PLACE_BYTES for number in range(rounds)]
     files = [opened(content) for content in contents]
-    with page_reader(PAGE) as reader:
+    with page_reader() as reader:
         taken = []
         for at in range(0, rounds, ASKED_MOST):
             for file in files[at : at + ASKED_MOST]:
-                reader.ask([Window(file, 0, PLACE_BYTES, 0)], 0)
+                reader.ask([Window(file, 0, PLACE_BYTES, 0)], PAGE, 0)
             taken += [reader.take()[0][0] for _ in range(ASKED_MOST)]
     assert all(data == content for data, content in zip(taken, contents, strict=True))
 
 
 def test_a_page_reader_that_is_killed_is_told_and_nothing_hangs(opened) -> None:
     file = opened(page_of(0))
-    with page_reader(PAGE) as reader:
+    with page_reader() as reader:
         os.kill(_process_of(reader), signal.SIGKILL)
         with pytest.raises(SourceError, match="SIGKILL"):
             _ask_and_take(reader, file)
@@ -106,7 +106,7 @@ def test_a_page_reader_that_is_killed_is_told_and_nothing_hangs(opened) -> None:
 
 def _ask_and_take(reader: PageReader, file: int) -> None:
     """Whichever of the two notices it."""
-    reader.ask([Window(file, 0, PAGE, 0)], NOW)
+    reader.ask([Window(file, 0, PAGE, 0)], PAGE, NOW)
     reader.take()
 
 
@@ -117,9 +117,9 @@ def _process_of(reader: PageReader) -> int:
 def test_a_file_that_cannot_be_read_is_an_error_and_the_next_one_is_read(opened, tmp_path) -> None:
     whole = opened(page_of(0))
     directory = os.open(tmp_path, os.O_RDONLY)
-    with page_reader(PAGE) as reader:
-        reader.ask([Window(directory, 0, PAGE, 0)], NOW)
-        reader.ask([Window(whole, 0, PAGE, 0)], NOW)
+    with page_reader() as reader:
+        reader.ask([Window(directory, 0, PAGE, 0)], PAGE, NOW)
+        reader.ask([Window(whole, 0, PAGE, 0)], PAGE, NOW)
         with pytest.raises(IsADirectoryError):
             reader.take()
         assert bytes(reader.take()[0][0]) == page_of(0)
@@ -134,9 +134,9 @@ class Counted:
         self.asked: list[int] = []
         self.take = reader.take
 
-    def ask(self, windows: list[Window], before_lsn: int) -> None:
+    def ask(self, windows: list[Window], page: int, before_lsn: int) -> None:
         self.asked.append(len(windows))
-        self._reader.ask(windows, before_lsn)
+        self._reader.ask(windows, page, before_lsn)
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def small(opened) -> list[Opened]:
 
 
 def test_small_files_that_are_all_read_are_read_together(small) -> None:
-    with page_reader(PAGE) as reader:
+    with page_reader() as reader:
         counted = Counted(reader)
         proven = Proven(counted, PAGE, NOW)
         for _ in range(4):  # of one directory after another
@@ -158,7 +158,7 @@ def test_small_files_that_are_all_read_are_read_together(small) -> None:
 
 
 def test_small_files_that_did_not_change_are_hardly_read_ahead_in_vain(small) -> None:
-    with page_reader(PAGE) as reader:
+    with page_reader() as reader:
         counted = Counted(reader)
         proven = Proven(counted, PAGE, NOW)
         for _ in range(4):
@@ -171,7 +171,7 @@ def test_small_files_that_did_not_change_are_hardly_read_ahead_in_vain(small) ->
 def test_a_wrong_page_of_a_small_file_is_told_as_its_own(small, opened) -> None:
     hurt = Opened(b"base/5/7.2", opened(torn(page_of(2 * 131072))), PAGE)
     files = [*small[:3], hurt, *small[3:6]]
-    with page_reader(PAGE) as reader:
+    with page_reader() as reader:
         proven = Proven(reader, PAGE, NOW)
         proven.expect(files)
         for file in files:
@@ -181,6 +181,6 @@ def test_a_wrong_page_of_a_small_file_is_told_as_its_own(small, opened) -> None:
 
 
 def test_nothing_of_a_page_reader_is_left(tmp_path: Path) -> None:
-    with page_reader(PAGE) as reader:
+    with page_reader() as reader:
         process = _process_of(reader)
     assert not Path(f"/proc/{process}").exists()

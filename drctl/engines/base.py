@@ -8,7 +8,7 @@ of one. A source that cannot read its asset whole raises SourceError, and then n
 an entry that cannot be read is a Problem and makes the run partial, where the engine allows that.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
@@ -166,8 +166,8 @@ class Writing(Protocol):
 class Scattered(Writing, Protocol):
     """One that also takes its pieces in any order and from any thread, all of them this way."""
 
-    def write_at(self, offset: int, piece: bytes | memoryview) -> None:
-        """`offset`: in the content, which is the file without its holes."""
+    def write_at(self, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
+        """What follows each other. `offset`: in the content, the file without its holes."""
         ...
 
 

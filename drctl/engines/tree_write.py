@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from drctl.engines.base import Writing
@@ -31,6 +31,7 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ENTER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PARTIAL = b".drctl-partial-"
 _FLUSH_BYTES = 16 << 20
+_PIECES_AT_ONCE = 1024  # IOV_MAX of Linux
 _NODES = {
     Kind.FIFO: stat.S_IFIFO,
     Kind.SOCKET: stat.S_IFSOCK,
@@ -314,13 +315,19 @@ class _LargeFile:
         self._unflushed_bytes = 0
 
     def write(self, piece: bytes | memoryview) -> None:
-        self.write_at(self._written_bytes, piece)
+        self.write_at(self._written_bytes, [piece])
         self._written_bytes += len(piece)
 
-    def write_at(self, offset: int, piece: bytes | memoryview) -> None:
+    def write_at(self, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
+        size = sum(map(len, pieces))
         try:
-            write_extents(self._descriptor, extents_of(self._entry, offset), memoryview(piece))
-            self._unflushed_bytes += len(piece)  # threads that miss each other's do no harm
+            done = 0
+            if not self._entry.extents and offset + size <= self._entry.size:
+                done = os.pwritev(self._descriptor, pieces[:_PIECES_AT_ONCE], offset)
+            if done < size:
+                rest = memoryview(b"".join(pieces))[done:]
+                write_extents(self._descriptor, extents_of(self._entry, offset + done), rest)
+            self._unflushed_bytes += size  # threads that miss each other's do no harm
             if self._unflushed_bytes >= _FLUSH_BYTES:
                 self._begin_flush()
         except OSError as error:

@@ -167,11 +167,8 @@ def _work(run: _Run, step: Step) -> _Done:
     pieces = run.reader.content(step.blobs(), step.coming)
     if not isinstance(step.large.writing, Scattered):
         return _Done(content=pieces)
-    at = step.offset
-    for piece in pieces:
-        step.large.writing.write_at(at, piece)
-        at += len(piece)
-    return _Done(written_bytes=at - step.offset)
+    step.large.writing.write_at(step.offset, pieces)
+    return _Done(written_bytes=sum(map(len, pieces)))
 
 
 def _settle(run: _Run, most: int) -> None:

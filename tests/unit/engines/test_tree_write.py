@@ -133,7 +133,7 @@ def test_pieces_of_a_sparse_file_come_in_any_order(target, tmp_path) -> None:
     entry = Entry(b"sparse", FILE, 0o644, size=1 << 20, extents=(4096, 5, 1 << 19, 5))
     writing = target.open_large(entry)
     for offset, piece in ((8, b"er"), (10, b"beyond the end"), (0, b"firs"), (4, b"toth")):
-        writing.write_at(offset, piece)
+        writing.write_at(offset, [piece[:2], piece[2:]])
     assert writing.close() is None
     target.finish()
     data = (tmp_path / "back/sparse").read_bytes()
@@ -165,3 +165,13 @@ def test_an_entry_may_have_the_name_of_the_mark(target, tmp_path) -> None:
     )
     assert target.finish() == ()
     assert (tmp_path / "back" / os.fsdecode(MARK)).read_bytes() == b"mine"
+
+
+def test_pieces_in_any_number_come_back_and_nothing_beyond_the_files_end(target, tmp_path) -> None:
+    pieces = [bytes([number % 251]) for number in range(3000)]  # more than one call takes
+    writing = target.open_large(Entry(b"large", FILE, 0o644, size=2999))
+    writing.write_at(10, pieces[10:])
+    writing.write_at(0, pieces[:10])
+    assert writing.close() is None
+    target.finish()
+    assert (tmp_path / "back/large").read_bytes() == b"".join(pieces)[:2999]

@@ -55,7 +55,7 @@ class Eyes:
         if control.over():
             return Looked(look, False, f"nothing was asked: {control.over()}", 0.0)
         try:
-            with view.lock if view else nullcontext():
+            with view.alone() if view else nullcontext():
                 missing, found = self._find(look, view, also, control)
         except DrctlError as error:
             missing, found = error.what, ""

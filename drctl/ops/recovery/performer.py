@@ -139,7 +139,7 @@ class Acting:
         looked = [self.eyes.look(look, view, also, control) for look in step.looks]
         mark = None
         if view.standing is not None:
-            with view.lock:
+            with view.alone():
                 mark = view.standing.newest_mark_ns()
         if not self._place.keeps_up:
             self.views.close(asset.name)

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from drctl.codec.entries import Root
@@ -52,7 +52,17 @@ class View:
     at: str
     standing: Standing | None
     why_down: str
-    lock: threading.Lock
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    closing: threading.Event = field(default_factory=threading.Event)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else asks meanwhile, and nobody takes it down. Raises DrctlError where somebody
+        did: to ask a database that is closed ends the process."""
+        with self.lock:
+            if self.closing.is_set():
+                raise DrctlError(f"{self.asset.name} was taken down before it was asked")
+            yield
 
 
 @contextmanager
@@ -65,7 +75,7 @@ def looking(asset: Returning, at: str) -> Iterator[View]:
             standing = stack.enter_context(asset.make_probe(at).open())
         except DrctlError as error:
             why = f"it does not come up: {error.what}"
-        yield View(asset, at, standing, why, threading.Lock())
+        yield View(asset, at, standing, why)
 
 
 class Views:
@@ -106,6 +116,7 @@ def _silence(view: View) -> None:
         if view.standing is None:
             return
         if view.lock.acquire(timeout=_LOOK_SECONDS):
+            view.closing.set()
             view.lock.release()
             return
         with suppress(DrctlError):  # it is down already

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -29,6 +30,7 @@ from drctl.units import parse_duration
 _BLOCK_BYTES = 32 * 1024  # a multiple of every page size up to it; larger pages are two blocks
 _BESIDE = ("-wal", "-shm", "-journal")  # what belongs to a database, beside it
 _ROOM = 1.05  # of the database's size, for the copy
+_TURN_SECONDS = 1.0  # for a question to end that was told to
 
 
 class Settings(BaseModel):
@@ -279,10 +281,12 @@ class Probe:
             database = sqlite3.connect(uri, uri=True, check_same_thread=False)
         except sqlite3.Error as error:
             raise TargetRefused(f"{self._path}: {error}") from error
-        with closing(database):
-            standing = _Standing(self._path, database)
+        standing = _Standing(self._path, database)
+        try:
             standing.query("select count(*) from sqlite_master")
             yield standing
+        finally:
+            standing.close()
 
 
 class _Standing:
@@ -291,13 +295,25 @@ class _Standing:
     def __init__(self, path: str, database: sqlite3.Connection) -> None:
         self._path = path
         self._database = database
+        self._turn = threading.Lock()
+
+    def close(self) -> None:
+        """One that is still asked, and heeds no interrupt, stays open until drctl ends: to close
+        it under a question ends the process."""
+        if self._turn.acquire(timeout=_TURN_SECONDS):
+            self._database.close()
+            self._turn.release()
 
     @contextmanager
     def _asking(self) -> Iterator[sqlite3.Connection]:
+        if not self._turn.acquire(timeout=_TURN_SECONDS):
+            raise TargetRefused(f"{self._path}: the question before does not end")
         try:
             yield self._database
         except sqlite3.Error as error:
             raise TargetRefused(f"{self._path}: {error}") from error
+        finally:
+            self._turn.release()
 
     def health(self) -> Health:
         with self._asking() as database:
@@ -318,8 +334,8 @@ class _Standing:
             return sqlite_mark.newest(database)
 
     def interrupt(self) -> None:
-        with self._asking() as database:
-            database.interrupt()
+        with suppress(sqlite3.ProgrammingError):  # it is closed: nothing is asked
+            self._database.interrupt()
 
 
 def rows_by_table(database: sqlite3.Connection) -> dict[str, int]:

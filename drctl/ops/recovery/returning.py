@@ -84,25 +84,31 @@ class Views:
     def __init__(self) -> None:
         self._views: dict[str, tuple[View, ExitStack]] = {}
         self._lock = threading.Lock()
+        self._ended = False
 
     def open(self, asset: Returning) -> View:
-        """Put it up where it was restored, once."""
+        """Put it up where it was restored, once. Raises DrctlError where all were closed meanwhile:
+        nobody would take it down."""
         found = self.get(asset.name)
         if found is not None and found.standing is not None:
             return found
         stack = ExitStack()
         view = stack.enter_context(looking(asset, asset.to))
         with self._lock:
-            self._views[asset.name] = view, stack
-        return view
+            if not self._ended:
+                self._views[asset.name] = view, stack
+                return view
+        stack.close()
+        raise DrctlError(f"{asset.name} came up when all was over, and was taken down")
 
     def get(self, name: str) -> View | None:
         with self._lock:
             return self._views[name][0] if name in self._views else None
 
     def close(self, *names: str) -> None:
-        """Take these down, all of them by default. Raises DrctlError of one that does not go."""
+        """Take these down; by default all, for good. Raises DrctlError of one that does not go."""
         with self._lock:
+            self._ended = self._ended or not names
             found = [self._views.pop(n) for n in names or tuple(self._views) if n in self._views]
         with ExitStack() as all_:
             for view, stack in found:
@@ -111,12 +117,12 @@ class Views:
 
 
 def _silence(view: View) -> None:
-    """A database that is closed while it is asked waits for the end of the question."""
+    """Nothing more is asked, and what is being asked ends."""
+    view.closing.set()
     for _ in range(_LAST_LOOKS):
         if view.standing is None:
             return
         if view.lock.acquire(timeout=_LOOK_SECONDS):
-            view.closing.set()
             view.lock.release()
             return
         with suppress(DrctlError):  # it is down already

@@ -2,38 +2,71 @@
 
 import sqlite3
 import threading
+import time
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from drctl.engines import sqlite
-from drctl.errors import DrctlError
+from drctl.engines.base import Standing
+from drctl.errors import DrctlError, TargetRefused
 from drctl.ops.recovery.returning import Views
 
+ENDLESS = "with recursive r(x) as (select 1 union all select x + 1 from r) select count(*) from r"
 
-def test_a_database_that_was_taken_down_is_asked_nothing_more(tmp_path) -> None:
-    """Whoever waited for its turn to ask would else read from what is closed."""
+
+@pytest.fixture
+def asset(tmp_path) -> Any:
     path = str(tmp_path / "base")
     sqlite3.connect(path).close()
-    asset = SimpleNamespace(
-        name="base", to=path, make_probe=lambda at: sqlite.Probe(sqlite.Settings(path=at), at, None)
-    )
-    views = Views()
-    view = views.open(asset)
-    refused = []
+    settings = sqlite.Settings(path=path)
+    probe = sqlite.Probe(settings, path, None)
+    return SimpleNamespace(name="base", to=path, probe=probe, make_probe=lambda _: probe)
+
+
+def asking(standing: Standing) -> threading.Thread:
+    """A thread that asks what has no end."""
 
     def ask() -> None:
-        try:
-            with view.alone():
-                view.standing.newest_mark_ns()
-        except DrctlError as error:
-            refused.append(error.what)
+        with pytest.raises(TargetRefused, match="interrupted"):
+            standing.query(ENDLESS)
 
+    thread = threading.Thread(target=ask)
+    thread.start()
+    time.sleep(0.2)
+    return thread
+
+
+def test_a_database_that_was_taken_down_is_asked_nothing_more(asset) -> None:
+    """Whoever waited for its turn to ask would else read from what is closed."""
+    views = Views()
+    view = views.open(asset)
     with view.alone():
         closing = threading.Thread(target=views.close)
         closing.start()
     closing.join()
-    ask()
-    assert refused == ["base was taken down before it was asked"]
-    with pytest.raises(DrctlError), view.alone():
+    with pytest.raises(DrctlError, match="taken down before it was asked"), view.alone():
         pytest.fail("it was asked")
+    with pytest.raises(TargetRefused, match="closed"):
+        view.standing.newest_mark_ns()
+    view.standing.interrupt()  # nothing is asked
+
+
+def test_a_database_is_not_closed_under_a_question_that_does_not_end(asset) -> None:
+    with asset.probe.open() as standing:
+        thread = asking(standing)
+    with pytest.raises(TargetRefused, match="the question before does not end"):
+        standing.query("select 1")
+    standing.interrupt()
+    thread.join(10)
+    assert standing.query("select 1") == (("1",),)
+    standing.close()
+
+
+def test_what_comes_up_when_all_is_over_is_taken_down(asset) -> None:
+    views = Views()
+    views.close()
+    with pytest.raises(DrctlError, match="came up when all was over"):
+        views.open(asset)
+    assert views.get("base") is None

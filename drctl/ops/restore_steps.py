@@ -92,10 +92,9 @@ def _pieces(reader: Reader, entry: Entry) -> Iterator[Step]:
         large.lost = error.what
     else:
         offset = 0
-        for window, size_bytes in reader.windows(ids):
-            segments = reader.segments(window)
-            yield Step(ids=[window], large=large, offset=offset, segments=segments)
-            offset += size_bytes
+        for window in reader.windows(ids):
+            yield Step(ids=[window.ids], large=large, offset=offset, segments=window.segments)
+            offset += window.size_bytes
     yield Step([entry], large=large)
 
 

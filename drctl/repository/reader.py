@@ -7,6 +7,7 @@ stored together are mostly read together. Any thread may read.
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from typing import NamedTuple
 
 from drctl.codec import entries, segment
 from drctl.codec.entries import BlockInfo, Root
@@ -29,6 +30,14 @@ Run = list[tuple[int, Place]]  # segments with their ordinals, neighbours in one
 Lost = Callable[[BlockInfo, IntegrityError], None]
 _WINDOW_BYTES = 2 << 20
 _BLOCKS_BYTES = 4 << 20  # of entries, read in one go
+
+
+class Group(NamedTuple):
+    """Blobs that are read together: the segments in which they lie, and how long they are."""
+
+    ids: list[bytes]
+    segments: set[int]
+    size_bytes: int = 0
 
 
 class Reader:
@@ -252,7 +261,7 @@ class Reader:
         """In order; with `wanted` only these paths and what lies below, reading few blocks. A block
         that is damaged is told to `lost`, where there is one, and the others still come."""
         blocks = self._blocks(root, wanted)
-        groups = [ids for ids, _ in self._groups((b.blob for b in blocks), _BLOCKS_BYTES)]
+        groups = list(self._groups((b.blob for b in blocks), _BLOCKS_BYTES))
         for block, plain in zip(blocks, self._plain(groups), strict=True):
             for entry in self._block_or_tell(block, plain, lost):
                 if not wanted or is_wanted(entry.path, wanted):
@@ -268,18 +277,18 @@ class Reader:
             if not wanted or any(_may_hold(path, key, after) for path in wanted)
         ]
 
-    def _plain(self, groups: Sequence[Sequence[bytes]]) -> Iterator[memoryview | None]:
+    def _plain(self, groups: Sequence[Group]) -> Iterator[memoryview | None]:
         """The blobs of each group in turn, while the next one is on its way. None where one of the
         group is damaged: that is told where the blob itself is read."""
         with self.ahead() as ahead:
-            begun = (self.begin(ahead, self.segments(group)) for group in groups)
+            begun = (self.begin(ahead, group.segments) for group in groups)
             after = next(begun, NOTHING)
             for group in groups:
                 coming, after = after, next(begun, NOTHING)
                 try:
-                    found: Sequence[memoryview | None] = self.blobs(group, coming)
+                    found: Sequence[memoryview | None] = self.blobs(group.ids, coming)
                 except IntegrityError:
-                    found = [None] * len(group)
+                    found = [None] * len(group.ids)
                 yield from found
 
     def _block_or_tell(
@@ -304,23 +313,25 @@ class Reader:
             return ids
         return [leaf for plain in self.blobs(ids) for leaf in split(bytes(plain))]
 
-    def windows(self, ids: Sequence[bytes]) -> Iterator[tuple[list[bytes], int]]:
-        """The ids in groups worth a thread's turn, each with the size of its content in bytes:
-        about 2 MiB. What is in no pack counts as nothing; it is told when it is asked for."""
+    def windows(self, ids: Sequence[bytes]) -> Iterator[Group]:
+        """The ids in groups worth a thread's turn: about 2 MiB. What is in no pack counts as
+        nothing; it is told when it is asked for."""
         return self._groups(ids, _WINDOW_BYTES)
 
-    def _groups(self, ids: Iterable[bytes], most_bytes: int) -> Iterator[tuple[list[bytes], int]]:
-        group: list[bytes] = []
+    def _groups(self, ids: Iterable[bytes], most_bytes: int) -> Iterator[Group]:
+        group = Group([], set())
         size = 0
         for blob_id in ids:
-            group.append(blob_id)
+            group.ids.append(blob_id)
             found = self._index.locate(blob_id)
-            size += found[2] if found else 0
+            if found:
+                group.segments.add(found[0])
+                size += found[2]
             if size >= most_bytes:
-                yield group, size
-                group, size = [], 0
-        if group:
-            yield group, size
+                yield group._replace(size_bytes=size)
+                group, size = Group([], set()), 0
+        if group.ids:
+            yield group._replace(size_bytes=size)
 
 
 def _sizes(found: Segment) -> tuple[int, int, int, int]:

@@ -135,8 +135,8 @@ def test_entries_are_asked_for_once_whatever_is_read_between_them(
     storage.asked.clear()
     for number, _ in enumerate(reader.entries(root)):
         if number in {1000, 4000}:
-            for window, _ in reader.windows(large):
-                reader.blobs(window)
+            for window in reader.windows(large):
+                reader.blobs(window.ids)
     asked = [(names.digest_of(name), offset) for name, offset in storage.asked]
     assert len(root.blocks) > 5
     assert sum(place in places for place in asked) <= len(places)

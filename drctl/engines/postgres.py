@@ -7,7 +7,7 @@ Two ways to read it: in place beside the server (`local`), or over the replicati
 import os
 import struct
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from drctl.engines import postgres_extract, postgres_spaces
@@ -18,7 +18,7 @@ from drctl.engines.postgres_dump import DumpSource
 from drctl.engines.postgres_loaded import hollow
 from drctl.engines.postgres_local import LocalCapture
 from drctl.engines.postgres_probe import Marker, Probe
-from drctl.engines.postgres_proof import PageReader, page_reader
+from drctl.engines.postgres_proof import page_reader
 from drctl.engines.postgres_remote import RemoteCapture
 from drctl.engines.postgres_seek import choose
 from drctl.engines.postgres_stream import Follower
@@ -48,7 +48,7 @@ class Source:
                 yield stack.enter_context(DumpSource(self._client, self._around).open())
                 return
             proving = stack.enter_context(ExitStack())
-            reader = proving.enter_context(self._page_reader())
+            reader = proving.enter_context(page_reader()) if self._is_likely_here() else None
             sql = stack.enter_context(self._client.connect())
             cluster = self._client.cluster(sql)
             self._advise(cluster)
@@ -57,6 +57,8 @@ class Source:
             if not (top and cluster.checksums):
                 proving.close()
                 reader = None
+            elif reader is None:
+                reader = proving.enter_context(page_reader())
             if top:
                 yield LocalCapture(top, reader, stack.enter_context(self._holding_wal()), *about)
                 return
@@ -64,9 +66,10 @@ class Source:
             holding = stack.enter_context(self._holding_wal())
             yield RemoteCapture(wire, holding, self._client, *about)
 
-    def _page_reader(self) -> AbstractContextManager[PageReader | None]:
-        """Where files may be read in place: it gets ready while we connect."""
-        return nullcontext() if self._settings.mode == "remote" else page_reader()
+    def _is_likely_here(self) -> bool:
+        """Whether its files will be read in place: what proves their pages gets ready while we
+        connect then."""
+        return self._settings.mode != "remote" and self._settings.host[:1] in ("", "/")
 
     def _advise(self, cluster: Cluster) -> None:
         if not cluster.checksums:

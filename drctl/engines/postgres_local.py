@@ -100,11 +100,14 @@ class LocalCapture(Capture):
             return
         names = self._names(path)
         wanted = sorted(names - layout.unlogged(names))
-        below = [name if path == b"." else path + b"/" + name for name in wanted]
-        for thing in below:
-            if not (layout.is_relation(thing) or layout.is_left_out(thing)):
-                yield from self._thing(thing)
-        yield from self._relations([thing for thing in below if layout.is_relation(thing)])
+        relations = []
+        for name in wanted:
+            below = name if path == b"." else path + b"/" + name
+            if layout.is_relation(below):
+                relations.append(below)
+            elif not layout.is_left_out(below):
+                yield from self._thing(below)
+        yield from self._relations(relations)
 
     def _thing(self, path: bytes) -> Iterator[Item]:
         real = self._real(path)

@@ -9,20 +9,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from clusters import Cluster, bindir, give, identity, place, standing
+from clusters import PLAN, Cluster, bindir, give, identity, place, standing
 
-PLAN = """\
-version: 1
-name: loss
-sites:
-  here: {{failure_domain: a}}
-repositories:
-  local: {{site: here, path: repository}}
-keys: {{credential: file:keys/writer.key}}
-assets:
-  orders:
-    postgres: {settings}
-"""
 SYNCHRONOUS = "synchronous_standby_names = 'drctl'\nsynchronous_commit = on\n"
 
 

@@ -18,21 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from small_plan import HEAD
 
-PLAN = """\
-version: 1
-name: test
-objectives: {{rpo: 2h}}
-sites:
-  here: {{failure_domain: a}}
-repositories:
-  local: {{site: here, path: repository}}
-keys: {{credential: file:keys/writer.key}}
-assets:
+PLAN = (
+    HEAD
+    + """\
   orders:
     postgres: {settings}
     schedule: hourly
 """
+)
 CONF = """
 listen_addresses = ''
 unix_socket_directories = '{sockets}'

@@ -15,6 +15,7 @@ from typing import Any
 
 import pymysql
 import pytest
+from small_plan import HEAD
 
 from drctl.clock import SystemClock
 from drctl.engines.base import Standing, Surroundings
@@ -22,20 +23,14 @@ from drctl.engines.child import find_program
 from drctl.engines.mariadb import ENGINE, Settings
 from drctl.events import Silent
 
-PLAN = """\
-version: 1
-name: test
-objectives: {{rpo: 2h}}
-sites:
-  here: {{failure_domain: a}}
-repositories:
-  local: {{site: here, path: local}}
-keys: {{credential: file:keys/writer.key}}
-assets:
+PLAN = (
+    HEAD
+    + """\
   shop:
     mariadb: {{host: {socket}, user: drctl, password: file:password{more}}}
     schedule: hourly
 """
+)
 PASSWORD = "not in 'any' \\ list\""
 GRANTS = (
     "create user drctl@localhost identified by %s",

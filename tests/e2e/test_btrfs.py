@@ -12,23 +12,18 @@ from typing import Any
 
 import pytest
 from btrfs_volumes import IS_ROOT, call, mounted
+from small_plan import HEAD
 
 from drctl.engines.child import find_program
 
-PLAN = """\
-version: 1
-name: test
-objectives: {{rpo: 2h}}
-sites:
-  here: {{failure_domain: a}}
-repositories:
-  local: {{site: here, path: local}}
-keys: {{credential: file:keys/writer.key}}
-assets:
+PLAN = (
+    HEAD
+    + """\
   data:
     btrfs: {{path: {path}{more}}}
     schedule: hourly
 """
+)
 
 
 def fill(data: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 from redis_servers import started
+from small_plan import HEAD
 
 from drctl.clock import SystemClock
 from drctl.engines import redis
@@ -21,16 +22,9 @@ from drctl.model import Snapshot
 from drctl.ops.group import name_points, open_all, runs
 from drctl.storage.throttle import Pace
 
-PLAN = """\
-version: 1
-name: test
-objectives: {{rpo: 2h}}
-sites:
-  here: {{failure_domain: a}}
-repositories:
-  local: {{site: here, path: local}}
-keys: {{credential: file:keys/writer.key}}
-assets:
+PLAN = (
+    HEAD
+    + """\
   alone:
     command: {{run: [echo, alone]}}
     schedule: hourly
@@ -44,6 +38,7 @@ assets:
 groups:
   state: {{assets: [{members}], max_skew: {skew}}}
 """
+)
 
 
 @pytest.fixture

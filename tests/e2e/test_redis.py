@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from redis_servers import GRANTS, PASSWORD, Redis, started
 from servers import free_ports
+from small_plan import HEAD
 
 from drctl.clock import SystemClock
 from drctl.engines.base import Standing, Surroundings
@@ -22,20 +23,14 @@ from drctl.engines.redis_client import Connection
 from drctl.errors import SourceError, TargetRefused
 from drctl.events import Silent
 
-PLAN = """\
-version: 1
-name: test
-objectives: {{rpo: 2h}}
-sites:
-  here: {{failure_domain: a}}
-repositories:
-  local: {{site: here, path: local}}
-keys: {{credential: file:keys/writer.key}}
-assets:
+PLAN = (
+    HEAD
+    + """\
   carts:
     redis: {{host: {host}, timeout: 20s{more}}}
     schedule: hourly
 """
+)
 
 
 def around(top: Path) -> Surroundings:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from servers import ACCESS_KEY, SECRET_KEY, Proxy, S3Server
+from small_plan import HEAD
 
 from drctl.clock import SystemClock
 from drctl.engines.base import Capture, Surroundings
@@ -18,16 +19,9 @@ from drctl.engines.s3bucket_order import Listed, ordered, path_of
 from drctl.events import Silent
 from drctl.model import sort_key
 
-PLAN = """\
-version: 1
-name: test
-objectives: {{rpo: 2h}}
-sites:
-  here: {{failure_domain: a}}
-repositories:
-  local: {{site: here, path: local}}
-keys: {{credential: file:keys/writer.key}}
-assets:
+PLAN = (
+    HEAD
+    + """\
   orders:
     s3bucket:
       bucket: {bucket}
@@ -37,6 +31,7 @@ assets:
     schedule: hourly
     {limit}
 """
+)
 ODD = (
     "50% off",
     "a b/c+d",

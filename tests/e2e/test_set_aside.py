@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from clusters import Cluster, give, place, standing
 from recoverable import PLAN, change, lay_out
+from small_plan import HEAD
 
 # Commits, begins something else, and ends as if the power went: all of it is in the log alone.
 WRITER = """
@@ -71,16 +72,9 @@ def test_the_logs_of_a_database_are_never_taken_away_by_a_restore(site) -> None:
     assert first_of(base) == "row 0"
 
 
-CLUSTER = """\
-version: 1
-name: shop
-objectives: {{rpo: 2h}}
-sites:
-  here: {{failure_domain: a}}
-repositories:
-  local: {{site: here, path: repository}}
-keys: {{credential: file:keys/writer.key}}
-assets:
+CLUSTER = (
+    HEAD
+    + """\
   orders:
     postgres: {settings}
     schedule: hourly
@@ -89,6 +83,7 @@ recovery:
     orders: {{restore: orders, to: again/orders}}
     hold: {{approval: somebody, after: [orders]}}
 """
+)
 
 
 @pytest.fixture

@@ -113,9 +113,10 @@ class PageReader:
         return memoryview(lot).cast("B")
 
     def _gone(self) -> SourceError:
-        status = self._child.wait()
+        how = exit_words(self._child.wait())
+        what = ": ".join(filter(None, (how, self._child.last_line)))
         return SourceError(
-            f"the process that proves pages {exit_words(status)}: {self._child.last_line}",
+            f"the process that proves pages {what}",
             hint="nothing was kept, and earlier snapshots stay; is this machine short of memory?",
         )
 

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+TEN_YEARS_DAYS = 3650
+
 
 @dataclass(frozen=True)
 class Foretold:
-    """`breaks_in_days`: None where time does not grow with size."""
+    """`breaks_in_days`: None where time does not grow with size, or so little with each day's data
+    that ten years do not break the objective."""
 
     expected: float
     low: float
@@ -30,8 +33,8 @@ def foretold(
     growth = float(np.polyfit(days - days[0], data, 1)[0])
     now = data[-1] if slope else 0.0
     expected, half = float(base + slope * now), _half(x, y - base - slope * x, now)
-    until = (rto - base) / slope if slope else math.inf
-    breaks = max(0, math.floor((until - now) / growth) + 1) if slope else None
+    days_left = ((rto - base) / slope - now) / growth if slope else math.inf
+    breaks = max(0, math.floor(days_left) + 1) if days_left < TEN_YEARS_DAYS else None
     return Foretold(expected, max(expected - half, 0.0), expected + half, growth, breaks)
 
 

@@ -15,7 +15,7 @@ from math import sqrt
 
 NEEDED_DRILLS = 4
 NEWEST_DRILLS = 24
-NEEDED_DAYS = 3.0
+NEEDED_DAYS = 3  # rounded: no timer makes the fourth daily snapshot to the second
 _ALIKE = 1.1  # largest to smallest: less tells nothing of how time grows with size
 _ABOUT = 1.25  # how far beyond what was drilled the mean still holds
 _FAR = 3.0  # and a line
@@ -155,7 +155,7 @@ def _told(
 def _growth(sizes: Sequence[tuple[float, float]]) -> tuple[float, str]:
     """Bytes a day; or why there is no such number."""
     days = [day for day, _ in sizes]
-    if len(sizes) < NEEDED_DRILLS or max(days) - min(days) < NEEDED_DAYS:
-        return 0.0, f"its growth needs snapshots of {NEEDED_DAYS:g} days or more"
+    if len(sizes) < NEEDED_DRILLS or round(max(days) - min(days)) < NEEDED_DAYS:
+        return 0.0, f"its growth needs snapshots of {NEEDED_DAYS} days or more"
     slope = fit(sizes).slope
     return slope, "" if slope > 0 else "the data does not grow"

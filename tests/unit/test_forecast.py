@@ -77,6 +77,11 @@ def test_where_there_is_no_date_it_is_said_why(sizes, rto, until) -> None:
     assert until in told.until
 
 
+def test_daily_snapshots_that_a_timer_makes_a_little_early_are_days_apart_all_the_same() -> None:
+    early = [(day - day / 1000, size) for day, size in GROWING[:4]]
+    assert forecast(LINEAR, 19 * GIB, early, 600.0).breaks_in_days is not None
+
+
 def test_what_is_broken_today_breaks_today() -> None:
     assert forecast(LINEAR, 19 * GIB, GROWING, 100.0).breaks_in_days == 0.0
 

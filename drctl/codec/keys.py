@@ -7,6 +7,7 @@ prunes, but reads no data back. The identity file holds a private key, closed wi
 
 import json
 from base64 import b64decode, b64encode
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,9 +45,14 @@ class Secrets:
         found = blake3(b"drctl chunker seed", key=self.blob_key).digest(length=8)
         return int.from_bytes(found) >> 1
 
+    def blob_ids(self, blobs: Iterable[bytes | memoryview]) -> list[bytes]:
+        """32 bytes each: BLAKE3 keyed with the repository's blob key."""
+        key = self.blob_key
+        return [blake3(blob, key=key).digest() for blob in blobs]
+
     def blob_id(self, blob: bytes | memoryview) -> bytes:
-        """32 bytes: BLAKE3 keyed with the repository's blob key."""
-        return blake3(blob, key=self.blob_key).digest()
+        """The same of one."""
+        return self.blob_ids([blob])[0]
 
     def mark(self, message: bytes) -> bytes:
         """A MAC (32 bytes) that proves knowledge of the metadata key."""

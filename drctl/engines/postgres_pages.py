@@ -39,12 +39,13 @@ Buffer = bytes | memoryview
 Words = numpy.ndarray[Any, numpy.dtype[Any]]
 
 
-def bad_pages(data: Buffer, page_bytes: int, blocks: Sequence[int], before_lsn: int) -> list[int]:
-    """Places (0, 1, ...) of the pages whose checksum is wrong. `blocks`: the number of each in its
-    relation. A page that was written after `before_lsn` is not judged: replay writes it anew."""
-    count = len(blocks)
+def bad_pages(data: Buffer, page_bytes: int, blocks: Sequence[range], before_lsn: int) -> list[int]:
+    """Places (0, 1, ...) of the pages whose checksum is wrong. `blocks`: their numbers in their
+    relations. A page that was written after `before_lsn` is not judged: replay writes it anew."""
+    count = sum(map(len, blocks))
     if not count:
         return []
+    numbers = numpy.concatenate([numpy.arange(b.start, b.stop, dtype=numpy.uint32) for b in blocks])
     words = numpy.frombuffer(data, "<u4", count * page_bytes // 4).reshape(count, -1)
     lsn = (words[:, 0].astype(numpy.uint64) << numpy.uint64(32)) | words[:, 1]
     stored = words[:, 2] & numpy.uint32(0xFFFF)  # pd_checksum: bytes 8 and 9
@@ -52,7 +53,7 @@ def bad_pages(data: Buffer, page_bytes: int, blocks: Sequence[int], before_lsn: 
     made = numpy.empty(count, numpy.uint32)
     for start in range(0, count, _BATCH):
         made[start : start + _BATCH] = _sums(words[start : start + _BATCH])
-    expected = (made ^ numpy.array(blocks, numpy.uint32)) % numpy.uint32(65535) + numpy.uint32(1)
+    expected = (made ^ numbers) % numpy.uint32(65535) + numpy.uint32(1)
     wrong = (expected != stored) & (upper != 0) & (lsn < numpy.uint64(before_lsn))
     return [int(place) for place in numpy.flatnonzero(wrong)]
 

@@ -35,8 +35,9 @@ Buffer = bytes | memoryview
 ASKED_MOST = 4  # times that windows are asked for and not taken
 _PLACES = 4 * ASKED_MOST  # where there is no more room, what is taken is copied out
 _SERVE = (
-    "import sys; sys.path[:] = sys.argv[2:]; "
-    "from drctl.engines.postgres_prover import serve; serve(int(sys.argv[1]))"
+    "import os, sys; sys.path[:] = sys.argv[2:]; "
+    "from drctl.engines.postgres_prover import serve; serve(int(sys.argv[1])); "
+    "os._exit(0)"  # it leaves nothing to put away, and putting numpy away is waited for
 )
 _Lot = ctypes.c_char * PLACE_BYTES
 
@@ -58,13 +59,13 @@ class PageReader:
         self._child = child
         self._asked = asked
         self._shared = shared
-        self._free = deque(range(0, len(shared), PLACE_BYTES))
+        self._free = list(range(0, len(shared), PLACE_BYTES))
         self._waiting: deque[tuple[int, int, Sequence[Window]]] = deque()
 
     def ask(self, windows: Sequence[Window], page: int, before_lsn: int) -> None:
         """For windows that together, in whole pages of so many bytes, take at most PLACE_BYTES, and
         are at most WINDOWS_MOST; at most ASKED_MOST times before `take`. Raises SourceError."""
-        place = self._free.popleft()
+        place = self._free.pop()  # the last one to be free: it is in the processor's cache
         told = [WINDOW.pack(window.offset, window.length, window.first) for window in windows]
         request = b"".join((REQUEST.pack(page, place, before_lsn), *told))
         try:

@@ -32,17 +32,17 @@ def serve(memory: int) -> None:
     import_module("drctl.engines.postgres_pages")  # it takes its time, now rather than later
     asked = socket.socket(fileno=0)
     most = REQUEST.size + WINDOWS_MOST * WINDOW.size
-    with mmap.mmap(memory, 0) as shared, memoryview(shared) as view:
-        while True:
-            request, descriptors, _, _ = socket.recv_fds(asked, most, WINDOWS_MOST)
-            if not request:
-                return
-            page, place, before_lsn = REQUEST.unpack_from(request)
-            windows = list(WINDOW.iter_unpack(request[REQUEST.size :]))
-            lot = view[place : place + PLACE_BYTES]
-            asked.send(_answer(lot, descriptors, windows, page, before_lsn))
-            for descriptor in descriptors:
-                os.close(descriptor)
+    shared = memoryview(mmap.mmap(memory, 0))  # until this process ends
+    while True:
+        request, descriptors, _, _ = socket.recv_fds(asked, most, WINDOWS_MOST)
+        if not request:
+            return
+        page, place, before_lsn = REQUEST.unpack_from(request)
+        windows = list(WINDOW.iter_unpack(request[REQUEST.size :]))
+        lot = shared[place : place + PLACE_BYTES]
+        asked.send(_answer(lot, descriptors, windows, page, before_lsn))
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 def _answer(
@@ -78,15 +78,23 @@ def _wrong(
     been writing it. What is left of a page at a file's end is not judged."""
     from drctl.engines.postgres_pages import bad_pages  # who only asks needs no numpy
 
-    pages = [(w, p) for w, (_, most, _) in enumerate(windows) for p in range(-(-most // page))]
-    blocks = [windows[window][2] + place for window, place in pages]
+    blocks = [range(first, first + -(-most // page)) for _, most, first in windows]
     for at in bad_pages(lot, page, blocks, before_lsn):
-        window, place = pages[at]
+        window, place = _place(blocks, at)
         if (place + 1) * page > lengths[window]:
             continue
         fresh = os.pread(files[window], page, windows[window][0] + place * page)
         if len(fresh) < page:
             continue  # the file was cut meanwhile
         lot[at * page : (at + 1) * page] = fresh
-        if bad_pages(fresh, page, blocks[at : at + 1], before_lsn):
+        if bad_pages(fresh, page, [blocks[window][place : place + 1]], before_lsn):
             yield window, place
+
+
+def _place(blocks: Sequence[range], at: int) -> tuple[int, int]:
+    """The window that the page at this place among all is in, and its place there."""
+    for window, numbers in enumerate(blocks):
+        if at < len(numbers):
+            return window, at
+        at -= len(numbers)
+    raise IndexError(at)

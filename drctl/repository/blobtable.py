@@ -47,21 +47,25 @@ class BlobTable:
         """(segment's ordinal, offset in its raw bytes, length)."""
         return self._ordinals[row], self._offsets[row], self._lengths[row]
 
-    def add(self, blob_id: bytes, ordinal: int, offset: int, length: int) -> None:
-        """One blob that is not in the table."""
+    def find_or_add(self, blob_id: bytes, ordinal: int, offset: int, length: int) -> int:
+        """The segment's ordinal of a blob that is there; or -1: it was not, and now is."""
+        ids, slots, mask = self._ids, self._slots, self._mask
+        at = int.from_bytes(blob_id[:4], "little") & mask
+        while (row := slots[at]) != _EMPTY:
+            start = row * ID_SIZE
+            if ids[start : start + ID_SIZE] == blob_id:
+                return self._ordinals[row]
+            at = (at + 1) & mask
         row = len(self._ordinals)
-        self._ids += blob_id
+        ids += blob_id
         self._ordinals.append(ordinal)
         self._offsets.append(offset)
         self._lengths.append(length)
-        if row * 8 > len(self._slots) * 5:
+        if row * 8 > len(slots) * 5:
             self._grow()
-            return
-        slots, mask = self._slots, self._mask
-        at = int.from_bytes(blob_id[:4], "little") & mask
-        while slots[at] != _EMPTY:
-            at = (at + 1) & mask
-        slots[at] = row
+        else:
+            slots[at] = row
+        return -1
 
     def extend(
         self, ids: bytes, ordinals: "array[int]", offsets: "array[int]", lengths: "array[int]"

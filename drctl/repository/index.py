@@ -124,9 +124,9 @@ class Index:
             column.append(0)
         return len(self._number) - 1
 
-    def add_blob(self, blob_id: bytes, ordinal: int, offset: int, length: int) -> None:
-        """A blob that the index does not know."""
-        self._blobs.add(blob_id, ordinal, offset, length)
+    def find_or_add(self, blob_id: bytes, ordinal: int, offset: int, length: int) -> int:
+        """The segment of a blob that the index knows; or -1: it did not know it, and now does."""
+        return self._blobs.find_or_add(blob_id, ordinal, offset, length)
 
     def set_packed(self, ordinal: int, pack: bytes, segment: Segment) -> None:
         self._pack[ordinal] = self._pack_ordinal(pack)
@@ -173,7 +173,7 @@ class Index:
             self.set_packed(ordinal, pack.name, segment)
             offset = 0
             for blob_id, length in segment.blobs:
-                self.add_blob(blob_id, ordinal, offset, length)
+                self.find_or_add(blob_id, ordinal, offset, length)
                 offset += length
 
     def _are_lost(self, packs: Iterable[tuple[bytes, int]], sessions: list[bytes]) -> bool:

@@ -7,6 +7,7 @@ stored together are mostly read together. Any thread may read.
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from drctl.codec import entries, segment
@@ -76,20 +77,18 @@ class Reader:
             runs.append((whole, runs.pop()[1] if goes_on else start, end))
         return [whole[start:end] for whole, start, end in runs]
 
-    def _proven(
-        self, ids: Sequence[bytes], coming: Coming
-    ) -> Iterator[tuple[memoryview, int, int]]:
+    def _proven(self, ids: Sequence[bytes], coming: Coming) -> list[tuple[memoryview, int, int]]:
         """Where each blob lies: a segment's bytes, from, to."""
         located = [self._locate(blob_id) for blob_id in ids]
         opened = self._open(sorted({ordinal for ordinal, _, _ in located}), coming)
         plains = {ordinal: memoryview(plain) for ordinal, plain in opened.items()}
-        blob_id_of = self.repository.secrets.blob_id
-        for blob_id, (ordinal, offset, length) in zip(ids, located, strict=True):
-            plain, end = plains[ordinal], offset + length
-            if blob_id_of(plain[offset:end]) != blob_id:
+        spans = [(plains[ordinal], start, start + length) for ordinal, start, length in located]
+        found = self.repository.secrets.blob_ids(whole[start:end] for whole, start, end in spans)
+        for blob_id, due, (ordinal, _, _) in zip(found, ids, located, strict=True):
+            if blob_id != due:
                 name = self._name(self._index.place(ordinal))
                 raise IntegrityError(f"{self.repository.where}: {name} holds a wrong blob")
-            yield plain, offset, end
+        return spans
 
     def _locate(self, blob_id: bytes) -> tuple[int, int, int]:
         located = self._index.locate(blob_id)
@@ -133,12 +132,10 @@ class Reader:
         """Open one segment of the pack of that name and prove every blob in it."""
         place = Place(found.session, found.number, b"", *_sizes(found))
         plain = memoryview(self._decode(name, place, sealed))
-        offset = 0
-        for blob_id, length in found.blobs:
-            blob = plain[offset : offset + length]
-            if self.repository.secrets.blob_id(blob) != blob_id:
-                raise IntegrityError(f"{self.repository.where}: {name} holds a wrong blob")
-            offset += length
+        ends = [*accumulate(length for _, length in found.blobs)]
+        blobs = (plain[start:end] for start, end in pairwise([0, *ends]))
+        if self.repository.secrets.blob_ids(blobs) != [blob_id for blob_id, _ in found.blobs]:
+            raise IntegrityError(f"{self.repository.where}: {name} holds a wrong blob")
 
     def must_open(self, session: bytes) -> None:
         """The session is there, and this identity opens it. Raises as `blobs` does."""

@@ -47,13 +47,11 @@ class ContentStore:
         return self._listed(b"".join(leaves))
 
     def _names(self, spans: list[Span]) -> list[bytes]:
-        name = self._writer.blob_id
-        return [name(memoryview(whole)[start:end]) for whole, start, end in spans]
+        return self._writer.blob_ids(memoryview(whole)[start:end] for whole, start, end in spans)
 
     def _add_named(self, spans: list[Span], work: Future[list[bytes]]) -> list[bytes]:
-        ids, add = work.result(), self._writer.add_span
-        for blob_id, span in zip(ids, spans, strict=True):
-            add(blob_id, span)
+        ids = work.result()
+        self._writer.add_named(ids, spans)
         return ids
 
     def _listed(self, leaves: bytes) -> Stored:

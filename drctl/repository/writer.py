@@ -6,6 +6,7 @@ segments go into packs in that same order; the pool stores packs. Nothing is pro
 """
 
 from collections import deque
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -84,26 +85,34 @@ class Writer:
 
     def add(self, blob: Blob, *, tree: bool = False) -> bytes:
         """Store a blob unless it is known. Gives its id. `blob` must not change any more."""
-        blob_id = self.blob_id(blob)
-        if not self.use(blob_id):
-            self._gather(blob_id, (blob, 0, len(blob)), tree=tree)
+        blob_id = self._repository.secrets.blob_id(blob)
+        self.add_named([blob_id], [(blob, 0, len(blob))], tree=tree)
         return blob_id
 
-    def blob_id(self, blob: Blob) -> bytes:
-        """What a blob is called. Any thread may ask."""
-        return self._repository.secrets.blob_id(blob)
+    def blob_ids(self, blobs: Iterable[Blob]) -> list[bytes]:
+        """What blobs are called. Any thread may ask."""
+        return self._repository.secrets.blob_ids(blobs)
 
-    def add_span(self, blob_id: bytes, span: Span) -> None:
-        """The same for a blob of the data whose id was learnt before."""
-        if not self.use(blob_id):
-            self._gather(blob_id, span, tree=False)
+    def add_named(self, ids: Sequence[bytes], spans: Sequence[Span], *, tree: bool = False) -> None:
+        """The same for blobs whose ids were learnt before."""
+        find_or_add, used = self._index.find_or_add, self._used
+        for blob_id, span in zip(ids, spans, strict=True):
+            gathering = self._tree if tree else self._data
+            if gathering is None:
+                if self.use(blob_id):
+                    continue  # a run that stores nothing new begins no segment
+                gathering = self._new_segment(tree=tree)
+            length = span[2] - span[1]
+            known = find_or_add(blob_id, gathering.ordinal, gathering.size_bytes, length)
+            if known >= 0:
+                used[known] = 1
+            else:
+                self._gather(gathering, blob_id, span)
 
-    def _gather(self, blob_id: bytes, span: Span, *, tree: bool) -> None:
+    def _gather(self, gathering: _Gathering, blob_id: bytes, span: Span) -> None:
         """Blobs that lie side by side stay so: they are compressed where they are."""
-        gathering = (self._tree if tree else self._data) or self._new_segment(tree=tree)
         whole, start, end = span
         length = end - start
-        self._index.add_blob(blob_id, gathering.ordinal, gathering.size_bytes, length)
         spans = gathering.spans
         if spans and spans[-1][0] is whole and spans[-1][2] == start:
             start = spans.pop()[1]

@@ -180,7 +180,9 @@ def test_a_wrong_page_of_a_small_file_is_told_as_its_own(small, opened) -> None:
     assert proven.bad_pages == 1
 
 
-def test_nothing_of_a_page_reader_is_left(tmp_path: Path) -> None:
+def test_a_page_reader_ends_well_and_nothing_of_it_is_left(opened) -> None:
     with page_reader() as reader:
         process = _process_of(reader)
+        _ask_and_take(reader, opened(page_of(0)))
+    assert reader._child.wait() == 0
     assert not Path(f"/proc/{process}").exists()

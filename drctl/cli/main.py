@@ -14,7 +14,7 @@ import click
 from drctl import __version__
 from drctl.cli.context import Context, pass_context
 from drctl.cli.loading import loading
-from drctl.cli.standard import say, settle
+from drctl.cli.standard import leave, say, settle
 from drctl.errors import DrctlError, ExitCode, Interrupted, PlanError, StorageError, UsageError
 from drctl.signals import ENDING
 
@@ -104,7 +104,7 @@ def main() -> None:
     with suppress(KeyboardInterrupt):  # whoever has enough of telling has the result already
         _conclude(context, int(code))
     context.close()
-    sys.exit(int(code))
+    leave(int(code))
 
 
 def run(context: Context) -> int:

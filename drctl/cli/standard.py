@@ -7,7 +7,7 @@ import errno
 import os
 import sys
 from contextlib import suppress
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from drctl.errors import StorageError
 
@@ -42,6 +42,15 @@ def settle() -> None:
     os.close(opened)
     sys.stdout = sys.stdout or os.fdopen(1, "w")
     sys.stderr = Unfailing(sys.stderr or os.fdopen(2, "w"))
+
+
+def leave(code: int) -> NoReturn:
+    """End at once. Taking the interpreter down piece by piece takes up to a tenth of a run, and
+    threads that still wait for something would meet it half gone."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # results were written out where they were told
+            stream.flush()
+    os._exit(code)
 
 
 def say(text: str) -> None:

@@ -28,6 +28,7 @@ from drctl.repository.repository import Repository
 from drctl.repository.retention import Rule
 from drctl.storage.base import Storage
 from drctl.storage.cache import Cache
+from drctl.storage.early import Early
 from drctl.storage.retry import Retry
 from drctl.storage.s3 import S3
 from drctl.storage.s3_lock import LockedS3
@@ -178,6 +179,15 @@ class Stores:
     def as_reader(self, name: str, identity: Identity, *, fresh: bool = False) -> Repository:
         """A repository opened with nothing but an identity; `fresh`: without the cache."""
         storage = self.storage(name) if fresh else self.cached_storage(name)
+        return lifecycle.open_as_reader(storage, identity, self.randomness)
+
+    def to_be_loaded(self, name: str, identity: Identity) -> Repository:
+        """The same for who then loads its index and its snapshots: where it is far away, it was
+        asked for what that takes all at once."""
+        storage = self.cached_storage(name)
+        if self.part(name).path is None:
+            key = names.KEYS + identity.recipient().fingerprint
+            storage = Early(storage, (names.CONFIG, key), names.LOADED)
         return lifecycle.open_as_reader(storage, identity, self.randomness)
 
     def rule(self, name: str) -> Rule | None:

@@ -165,7 +165,7 @@ def open_to_list(
 
 def open_with(context: Context, wiring: Wiring, name: str, identity: Identity) -> Opened:
     """The same with an identity that is at hand."""
-    opened = wiring.as_reader(name, identity)
+    opened = wiring.to_be_loaded(name, identity)
     pool = context.pool()
 
     def damaged(what: str) -> None:

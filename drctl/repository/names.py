@@ -10,6 +10,8 @@ KEYS, SESSIONS, PACKS = "keys/", "sessions/", "packs/"
 INDEX, REFS, SNAPSHOTS = "index/", "refs/", "snapshots/"
 HOLDS, LOG, EVIDENCE = "holds/", "log/", "evidence/"
 
+LOADED = (PACKS, SESSIONS, INDEX, SNAPSHOTS)  # listed by whoever loads the index and the snapshots
+
 # Who works at a repository, and what is to go: never copied, see docs/format.md.
 RUNS, TRASH = "runs/", "trash/"
 WRITING, REVIVING, ALIVE = "runs/writing/", "runs/reviving/", "runs/alive/"

@@ -9,6 +9,7 @@ from drctl.clock import SystemClock, system_randomness
 from drctl.storage.base import Buffer, ObjectInfo, Storage
 from drctl.storage.cache import Cache
 from drctl.storage.contract import CHECKS, run_contract
+from drctl.storage.early import Early
 from drctl.storage.local import Local
 from drctl.storage.memory import Memory
 from drctl.storage.meter import Meter
@@ -17,11 +18,22 @@ from drctl.storage.s3_lock import Lock
 
 
 @pytest.fixture(
-    params=["memory", "local", "s3", "s3 with a prefix", "s3 locked", "local wrapped", "s3 cached"]
+    params=[
+        "memory",
+        "local",
+        "s3",
+        "s3 with a prefix",
+        "s3 locked",
+        "local wrapped",
+        "s3 cached",
+        "early",
+    ]
 )
 def storage(request, tmp_path: Path) -> Storage:
     if request.param == "memory":
         return Memory()
+    if request.param == "early":
+        return Early(Memory(), ("config",), ("", "check-"))
     if request.param.startswith("local"):
         local = Local(str(tmp_path / "repository"))
         local.create()

@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 import click
 
 from drctl.cli.context import Context, output_options, pass_context
+from drctl.engines.bound import begin
 from drctl.errors import ExitCode, IntegrityError, TargetRefused
 from drctl.homes import STATE_DIRECTORY
 from drctl.ops.recovery.isolation import isolated
@@ -89,9 +91,7 @@ class _Stage:
     def drctl(self, *words: str, code: int = 0) -> None:
         """Run the real command, as a person would; its exit code must be `code`."""
         self.say(f"\n$ drctl {shlex.join(words)}")
-        with subprocess.Popen(
-            self.argv(*words), **self.rest(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        ) as process:
+        with self.begin(*words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
             assert process.stdout  # noqa: S101 - it was asked for
             for line in process.stdout:
                 self._show(line.decode(errors="replace").rstrip("\n").replace(f"{self.top}/", ""))
@@ -110,6 +110,10 @@ class _Stage:
             argv, **self.rest(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False
         )
         return json.loads(done.stdout)
+
+    def begin(self, *words: str, **rest: Any) -> "subprocess.Popen[bytes]":
+        """It does not outlive the demo; it is asked to end, as a person's Ctrl-C does."""
+        return begin(self.argv(*words), signal.SIGTERM, **self.rest(), **rest)
 
     def argv(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "drctl", *words]
@@ -158,8 +162,7 @@ class _Production:
     def stream(self) -> None:
         """As a service would, beside everything else."""
         self._stage.say("\n$ drctl stream --copy-every 1s &")
-        argv = self._stage.argv("--quiet", "stream", "--copy-every", "1s")
-        self._stream = subprocess.Popen(argv, **self._stage.rest())
+        self._stream = self._stage.begin("--quiet", "stream", "--copy-every", "1s")
 
     def end(self) -> None:
         """kill -9: what was committed must still be there."""

@@ -10,6 +10,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 _starter = ThreadPoolExecutor(1, "drctl-starter")
 
@@ -24,3 +25,10 @@ def bound(argv: Sequence[str], how: signal.Signals = signal.SIGKILL) -> list[str
 def start(make: Callable[[], "subprocess.Popen[bytes]"]) -> "subprocess.Popen[bytes]":
     """In the thread that lives as long as drctl. Raises what `make` raises."""
     return _starter.submit(make).result()
+
+
+def begin(
+    argv: Sequence[str], how: signal.Signals = signal.SIGKILL, **words: Any
+) -> "subprocess.Popen[bytes]":
+    """Both at once, for a program with nothing special about it. `words`: for Popen."""
+    return start(lambda: subprocess.Popen(bound(argv, how), **words))

@@ -4,10 +4,11 @@ import hashlib
 import os
 import random
 import sqlite3
-import subprocess
 import sys
 import time
 from contextlib import closing
+
+from drctl.engines.bound import begin
 
 _WRITER = """
 import sqlite3, sys, time
@@ -25,7 +26,7 @@ class Load:
 
     def __init__(self, database: str) -> None:
         self._database = database
-        self._process = subprocess.Popen([sys.executable, "-c", _WRITER, database])
+        self._process = begin([sys.executable, "-c", _WRITER, database])
 
     def wait_for_rows(self, least: int, most_seconds: float = 30.0) -> int:
         """How many rows there are, once there are at least so many."""

@@ -1,4 +1,7 @@
-"""What `drctl demo` protects and then kills: PostgreSQL and Redis, where they are installed."""
+"""What `drctl demo` protects and then kills: PostgreSQL and Redis, where they are installed.
+
+None of it outlives drctl, however that ends.
+"""
 
 import glob
 import os
@@ -10,6 +13,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
+from drctl.engines.bound import begin
 from drctl.engines.child import find_program
 from drctl.errors import SourceError
 
@@ -80,8 +84,9 @@ class Postgres:
         subprocess.run([*make, "-E", "UTF8"], check=True, capture_output=True, cwd="/", **who)
         with open(os.path.join(data, "postgresql.conf"), "a", encoding="utf-8") as file:
             file.write(_CONF.format(sockets=sockets))
-        self._server = subprocess.Popen(
+        self._server = begin(
             [f"{programs}/postgres", "-D", data],
+            signal.SIGQUIT,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -96,7 +101,7 @@ class Postgres:
         argv = [sys.executable, "-c", _WRITER, sockets, self._log]
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while True:
-            writer = subprocess.Popen(argv, stderr=subprocess.DEVNULL)
+            writer = begin(argv, stderr=subprocess.DEVNULL)
             while writer.poll() is None and time.monotonic() < deadline:
                 if self.committed():
                     return writer
@@ -137,7 +142,7 @@ class Redis:
 
         os.makedirs(data, mode=0o700)
         argv = [program, "--port", "0", "--unixsocket", socket, "--dir", data, "--save", ""]
-        self._server = subprocess.Popen(argv, stdout=subprocess.DEVNULL, start_new_session=True)
+        self._server = begin(argv, stdout=subprocess.DEVNULL, start_new_session=True)
         _wait_for(socket)
         with Connection(Place(socket, 0)) as connection:
             connection.call("HSET", "cart:7", "total", 12)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 from drctl.clock import Clock
 from drctl.engines.base import Standing
@@ -79,8 +80,7 @@ class Eyes:
             return (compared.tell() if compared.different else ""), compared.tell()
         if view.standing is None:
             return view.why_down, ""
-        standing = view.standing
-        return ask(standing, control, lambda: _find_out(look, view, standing))
+        return ask(view, control, partial(_find_out, look, view))
 
     def _http(self, look: Look, control: Control) -> tuple[str, str]:
         expect = look.expect or Expectation()

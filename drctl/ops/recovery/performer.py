@@ -138,7 +138,7 @@ class Acting:
         also = self.variables(step)
         looked = [self.eyes.look(look, view, also, control) for look in step.looks]
         mark = None
-        if view.standing is not None:
+        if view.standing is not None and not view.is_busy:
             with view.alone():
                 mark = view.standing.newest_mark_ns()
         if not self._place.keeps_up:

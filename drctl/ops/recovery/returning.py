@@ -2,9 +2,10 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from drctl.codec.entries import Root
 from drctl.engines.base import Probe, Standing, Target
@@ -46,7 +47,9 @@ class Returning:
 @dataclass(frozen=True, slots=True)
 class View:
     """What a check looks at: a place, and the asset that stands there or the reason why it does
-    not. The lock is held while it is asked: not every database lets two ask at once."""
+    not. The lock is held while it is asked: not every database lets two ask at once. `unended`: the
+    questions that were given up and may go on, though nobody holds the lock for them: on a
+    connection that two use, one would be given what the other asked for."""
 
     asset: Returning
     at: str
@@ -54,14 +57,23 @@ class View:
     why_down: str
     lock: threading.Lock = field(default_factory=threading.Lock)
     closing: threading.Event = field(default_factory=threading.Event)
+    unended: list[Future[Any]] = field(default_factory=list)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a question that was given up goes on."""
+        return not all(answer.done() for answer in self.unended)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Nobody else asks meanwhile, and nobody takes it down. Raises DrctlError where somebody
-        did: to ask a database that is closed ends the process."""
+        did: to ask a database that is closed ends the process; and where a question that was given
+        up goes on."""
         with self.lock:
             if self.closing.is_set():
                 raise DrctlError(f"{self.asset.name} was taken down before it was asked")
+            if self.is_busy:
+                raise DrctlError(f"{self.asset.name}: the question before does not end")
             yield
 
 

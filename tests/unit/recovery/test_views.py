@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from drctl.clock import SystemClock
 from drctl.engines import sqlite
 from drctl.engines.base import Standing
 from drctl.errors import DrctlError, TargetRefused
-from drctl.ops.recovery.returning import Views
+from drctl.ops.recovery.asking import ask
+from drctl.ops.recovery.returning import View, Views
+from drctl.ops.recovery.runner import Control
 
 ENDLESS = "with recursive r(x) as (select 1 union all select x + 1 from r) select count(*) from r"
 
@@ -70,3 +73,33 @@ def test_what_comes_up_when_all_is_over_is_taken_down(asset) -> None:
     with pytest.raises(DrctlError, match="came up when all was over"):
         views.open(asset)
     assert views.get("base") is None
+
+
+class Deaf:
+    """A database that heeds no interrupt: its first question goes on until the test lets it end."""
+
+    def __init__(self) -> None:
+        self.may_end = threading.Event()
+
+    def query(self, sql: str) -> tuple[tuple[str, ...], ...]:
+        assert self.may_end.wait(60)
+        return ((sql,),)
+
+    def interrupt(self) -> None:
+        pass
+
+
+def test_while_a_question_that_was_given_up_goes_on_nothing_else_is_asked(asset) -> None:
+    """Two that share a connection could be given each other's answers, and a check would pass."""
+    deaf = Deaf()
+    view = View(asset, asset.to, deaf, "")
+    control = Control(SystemClock(), 0.0, threading.Event(), 2.0)
+    with pytest.raises(DrctlError, match="did not end within 2"), view.alone():
+        ask(view, control, lambda standing: standing.query("first"), last_looks=1)
+    with pytest.raises(DrctlError, match="base: the question before does not end"), view.alone():
+        pytest.fail("it was asked")
+    deaf.may_end.set()
+    assert view.unended[0].result(60) == (("first",),)  # which nobody is told
+    fresh = Control(SystemClock(), float("inf"), threading.Event(), 2.0)
+    with view.alone():
+        assert ask(view, fresh, lambda standing: standing.query("second")) == (("second",),)

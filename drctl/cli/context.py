@@ -14,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from drctl.cli.standard import say
+from drctl.descriptors import too_few
 from drctl.errors import DrctlError, KeyUnavailable, NoPlan, UsageError, WrongPassphrase
 from drctl.events import Notice, Reporter
 from drctl.units import parse_instant
@@ -109,6 +110,8 @@ class Context:
         wiring = Wiring(loaded, self.report, kept=kit.secrets if kit else None)
         made = replace(wiring, as_of_ns=instant(wiring, self.as_of, "--as-of"))
         self.wired = made
+        if told := too_few():
+            self.warn(told)
         sweep_drills(made)
         return made
 

@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from drctl.cli.context import Context, output_options, pass_context
+from drctl.descriptors import too_few
 from drctl.engines.bound import begin
 from drctl.errors import ExitCode, IntegrityError, TargetRefused
 from drctl.homes import STATE_DIRECTORY
@@ -187,6 +188,8 @@ def command(context: Context, keep: str | None) -> None:
     they are installed."""
     if keep and os.path.exists(keep):
         raise TargetRefused(f"{keep} exists", hint="name a directory that does not exist yet")
+    if told := too_few():
+        context.warn(told)
     top = os.path.abspath(keep) if keep else tempfile.mkdtemp(prefix="drctl-demo-")
     os.makedirs(top, mode=0o700, exist_ok=True)
     try:

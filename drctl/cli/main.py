@@ -15,6 +15,7 @@ from drctl import __version__
 from drctl.cli.context import Context, pass_context
 from drctl.cli.loading import loading
 from drctl.cli.standard import leave, say, settle
+from drctl.descriptors import hint, widen
 from drctl.errors import DrctlError, ExitCode, Interrupted, PlanError, StorageError, UsageError
 from drctl.signals import ENDING
 
@@ -96,6 +97,7 @@ def main() -> None:
         if signal.getsignal(name) != signal.SIG_IGN:  # nohup wants it to go on
             signal.signal(name, _interrupt)
     settle()
+    widen()
     context = Context()
     try:
         code = run(context)
@@ -121,9 +123,17 @@ def run(context: Context) -> int:
     except DrctlError as error:
         return _tell(context, error)
     except Exception as error:  # noqa: BLE001 - a bug: the only traceback there is
-        context.close()
-        traceback.print_exc()
-        return _tell(context, DrctlError(f"a bug in drctl {__version__}: {error}"))
+        return _tell_unforeseen(context, error)
+
+
+def _tell_unforeseen(context: Context, error: Exception) -> int:
+    """A bug, but for too many open files: any line that opens one may meet that."""
+    context.close()
+    to_do = hint(error, "") if isinstance(error, OSError) else ""
+    if to_do:
+        return _tell(context, DrctlError(str(error), hint=to_do))
+    traceback.print_exception(error)
+    return _tell(context, DrctlError(f"a bug in drctl {__version__}: {error}"))
 
 
 def _tell_usage(context: Context, error: click.ClickException) -> int:

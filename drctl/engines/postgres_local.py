@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from drctl.descriptors import at_once, hint
 from drctl.engines import postgres_layout as layout
 from drctl.engines.base import Item, PlainItem
 from drctl.engines.postgres_capture import Capture, Owner, bytes_item
@@ -136,10 +137,11 @@ class LocalCapture(Capture):
 
     def _relations(self, paths: list[bytes]) -> Iterator[Item]:
         """Some are open at once, so that small ones can be read together."""
-        for at in range(0, len(paths), NEAR_MOST):
+        near = at_once(NEAR_MOST)
+        for at in range(0, len(paths), near):
             with ExitStack() as stack:
                 some = [(p, stack.enter_context(self._opened(self._real(p))))
-                        for p in paths[at : at + NEAR_MOST]]  # fmt: skip
+                        for p in paths[at : at + near]]  # fmt: skip
                 items = [self._item(p, d, self._of_relations) for p, d in some if d >= 0]
                 self._of_relations.expect([item.opened for item in items])
                 yield from items
@@ -188,7 +190,7 @@ class LocalCapture(Capture):
     def _unreadable(self, path: bytes, error: OSError) -> SourceError:
         return SourceError(
             f"{self.asset}: {os.fsdecode(path)}: {reason(error)}",
-            hint="run drctl as root or as the server's user, or set 'mode: remote'",
+            hint=hint(error, "run drctl as root or as the server's user, or set 'mode: remote'"),
         )
 
     def _owner(self) -> Owner:

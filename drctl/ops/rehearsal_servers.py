@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from drctl.engines.bound import begin
-from drctl.engines.child import find_program
+from drctl.engines.child import exit_words, find_program
 from drctl.errors import SourceError
 
 _PATIENCE_SECONDS = 30.0
@@ -93,7 +93,7 @@ class Postgres:
             cwd="/",
             **who,
         )
-        _wait_for(os.path.join(sockets, ".s.PGSQL.5432.lock"))
+        _wait_for(os.path.join(sockets, ".s.PGSQL.5432.lock"), self._server)
         self._writer = self._load(sockets)
 
     def _load(self, sockets: str) -> "subprocess.Popen[bytes]":
@@ -143,7 +143,7 @@ class Redis:
         os.makedirs(data, mode=0o700)
         argv = [program, "--port", "0", "--unixsocket", socket, "--dir", data, "--save", ""]
         self._server = begin(argv, stdout=subprocess.DEVNULL, start_new_session=True)
-        _wait_for(socket)
+        _wait_for(socket, self._server)
         with Connection(Place(socket, 0)) as connection:
             connection.call("HSET", "cart:7", "total", 12)
 
@@ -153,9 +153,14 @@ class Redis:
         self._server.wait()
 
 
-def _wait_for(path: str) -> None:
+def _wait_for(path: str, server: "subprocess.Popen[bytes]") -> None:
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while not os.path.exists(path):
-        if time.monotonic() > deadline:
-            raise SourceError(f"no server came up: {path} is not there")
+        status = server.poll()
+        if status is not None or time.monotonic() > deadline:
+            how = "does not listen" if status is None else exit_words(status)
+            raise SourceError(
+                f"a server for the demo does not come up: it {how}",
+                hint="with --keep DIR its directory stays below DIR/live: start it there by hand",
+            )
         time.sleep(_LOOK_SECONDS)

@@ -6,7 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,10 +62,12 @@ class Site:
         plan = str(self.top / "plan.yaml")
         return [sys.executable, "-m", "drctl", "--plan", plan, *map(str, words)]
 
-    def run(self, *words: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-        """The finished command; its exit code must be `code`."""
+    def run(
+        self, *words: str | Path, code: int = 0, through: Sequence[str] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        """The finished command; its exit code must be `code`. `through`: what starts it."""
         done = subprocess.run(
-            self.argv(*words),
+            [*through, *self.argv(*words)],
             env=self.environment(),
             cwd=self.top,
             capture_output=True,
@@ -156,6 +158,18 @@ def site(bare: Site) -> Site:
 @pytest.fixture
 def differences() -> Callable[[Path, Path], str]:
     return rsync_differences
+
+
+@pytest.fixture
+def limited() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs drctl with no more than so many files open, of itself and of each that it starts."""
+
+    def run(
+        site: Site, most: int, *words: str | Path, code: int = 0
+    ) -> subprocess.CompletedProcess[str]:
+        return site.run(*words, code=code, through=("prlimit", f"--nofile={most}:{most}"))
+
+    return run
 
 
 @pytest.fixture

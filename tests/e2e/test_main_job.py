@@ -219,8 +219,8 @@ def test_quiet_says_nothing_when_all_is_well(site) -> None:
     assert done.stdout + done.stderr == ""
 
 
-def test_the_demo_comes_out_well(bare) -> None:
-    said = bare.run("demo").stdout
+def test_the_demo_comes_out_well_with_as_few_open_files_as_are_asked_for(bare, limited) -> None:
+    said = limited(bare, 64, "demo").stdout
     assert "the demo came out well" in said
     assert "PostgreSQL came back in the drill with" in said
     assert "Redis" in said

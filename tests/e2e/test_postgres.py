@@ -62,6 +62,23 @@ def site_of(cluster: Cluster, new_site: Callable[[Path], Any]) -> Callable[..., 
     return make
 
 
+def test_with_few_open_files_fewer_are_read_together_or_what_to_do_is_told(
+    cluster, site_of, limited
+) -> None:
+    cluster.sql("create table orders as select generate_series(1, 3000) id")
+    site = site_of(mode="local")
+    said = limited(site, 11, "backup", code=4).stderr
+    assert "Too many open files" in said
+    assert "'ulimit -n 1024' in this shell raises it" in said
+    assert site.snapshots() == []
+
+    said = limited(site, 40, "backup").stderr
+    assert "this process may have 40 files open at once" in said
+    site.run("restore", "orders", "--to", site.top / "back")
+    with standing(site.top / "back", site.top / "up") as back:
+        assert back.sql("select count(*) from orders") == [(3000,)]
+
+
 @pytest.mark.parametrize("mode", ["local", "remote"])
 def test_a_cluster_under_load_comes_back_whole_and_starts(cluster, site_of, mode) -> None:
     site = site_of(mode=mode)

@@ -1,18 +1,17 @@
 """What a run tells while it works. Operations emit events; reporters show them."""
 
-from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Phase:
+
+class Phase(Struct, frozen=True):
     """A stretch of work begins: `what` is a verb phrase such as "backing up orders"."""
 
     what: str
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """How far the present phase is. Totals are 0 while they are not known."""
 
     done_bytes: int
@@ -22,16 +21,14 @@ class Progress:
     stored_bytes: int = 0  # what went to storage so far
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(Struct, frozen=True):
     """Something a person should read. A `warning` never changes the exit code by itself."""
 
     level: Literal["info", "warning"]
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class EntryProblem:
+class EntryProblem(Struct, frozen=True):
     """One entry could not be read or put back whole; the run goes on and ends partial."""
 
     path: str

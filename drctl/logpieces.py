@@ -3,8 +3,10 @@ opening any: which of them give a file, which are covered by others, which nobod
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from itertools import groupby
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 _NUMBERED = re.compile(r"(.+)\.(\d{6,})")
 
@@ -17,8 +19,7 @@ def in_order(file: str) -> tuple[str, int]:
     return (found[1], int(found[2])) if found else (file, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class LogPiece:
+class LogPiece(Struct, frozen=True):
     """A piece of a log file: `size` bytes from `offset`. `whole`: the file ends with it."""
 
     name: str  # of its object, which `Log.read` takes
@@ -33,8 +34,7 @@ class LogPiece:
         return self.offset + self.size
 
 
-@dataclass(frozen=True, slots=True)
-class LogFile:
+class LogFile(Struct, frozen=True):
     """The least pieces that, one after the other, give a file from its beginning. A piece may reach
     into the next one. `whole`: they give all of it. `reach`: where the last that is there ends.
     `cut`: what is behind is of no use here, though it is there."""

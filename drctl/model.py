@@ -1,10 +1,10 @@
 """The values that the floors hand to each other. All of them are frozen."""
 
-from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Struct, field
 
 ID_SIZE = 32  # bytes of a blob id
 
@@ -59,8 +59,7 @@ def sort_key(path: bytes) -> bytes:
     return b"" if path == b"." else path.replace(b"/", b"\0")
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """An entry that could not be read or put back whole. Any of these makes a run partial, but for
     what was to be `expected`: only root gives files to others, as `tar` and `cp` know, too.
     `absent`: it is not back at all."""
@@ -71,8 +70,7 @@ class Problem:
     absent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """One committed recovery point, as the writer credential can see it.
 
     `name` is the manifest's object name: 64 hexadecimal digits, of which people type the first
@@ -113,8 +111,7 @@ class Snapshot:
         return self.facts.get("anomaly") or wrong
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """A difference between two snapshots. `what`: added, removed, content, metadata or kind."""
 
     path: bytes

@@ -7,6 +7,8 @@ from functools import partial
 from hashlib import sha256
 from typing import Any
 
+from msgspec.structs import asdict
+
 from drctl import __version__
 from drctl.cli.context import Context
 from drctl.cli.ended import Ended, ended
@@ -158,8 +160,7 @@ def _remembered(path: str) -> Told | None:
 
 
 def _remember(run: Ended, path: str, told: Told) -> None:
-    fields = {name: getattr(told, name) for name in Told.__slots__}
     try:
-        replace(path, json.dumps({**fields, "exit_code": int(told.exit_code)}))
+        replace(path, json.dumps({**asdict(told), "exit_code": int(told.exit_code)}))
     except OSError as error:
         run.wiring.warn(f"{path}: {error.strerror}: the same will be told again")

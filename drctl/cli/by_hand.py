@@ -2,8 +2,9 @@
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from drctl.cli.recovering import place_of, restoring
 from drctl.engines import engine
@@ -30,8 +31,7 @@ _LED_ANEW = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ByHand:
+class ByHand(Struct, frozen=True):
     """A plan, the values of its parameters, and its repositories in the order in which they are
     read, each with words for a person."""
 

@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from drctl.cli.context import Context
 from drctl.cli.keyfiles import rewrite_private
@@ -18,8 +19,7 @@ from drctl.repository.repository import Repository
 from drctl.wiring import Wiring
 
 
-@dataclass(slots=True)
-class Change:
+class Change(Struct):
     """What is to be, and what was done so far."""
 
     context: Context

@@ -12,10 +12,10 @@ import tempfile
 import textwrap
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import click
+from msgspec import Struct
 
 from drctl.cli.context import Context, output_options, pass_context
 from drctl.descriptors import too_few
@@ -75,8 +75,7 @@ def _plan(assets: Sequence[str], sockets: str) -> str:
 _STREAM_SECONDS = 5.0  # for the log to come to the other site
 
 
-@dataclass(frozen=True, slots=True)
-class _Stage:
+class _Stage(Struct, frozen=True):
     """The directory that all of it happens in."""
 
     top: str

@@ -2,10 +2,10 @@
 
 import json
 import os
-from dataclasses import dataclass
 from random import Random
 
 import click
+from msgspec import Struct
 
 from drctl.cli.context import (
     Context,
@@ -33,8 +33,7 @@ from drctl.units import parse_duration, parse_instant, show_instant
 from drctl.wiring import Wiring, drill_home
 
 
-@dataclass(frozen=True, slots=True)
-class _Point:
+class _Point(Struct, frozen=True):
     """What is restored: the newest not after `at_ns`, or the newest of all where it is None."""
 
     at_ns: int | None

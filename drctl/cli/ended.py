@@ -1,7 +1,8 @@
 """A run that has ended, as it is told to those who were not there."""
 
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from drctl.cli.context import Context
 from drctl.wiring import Wiring
@@ -11,8 +12,7 @@ RUNS = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """`subject`: what it was asked to work on, as typed; empty: everything. `what` and `hint` of
     the error that ended it, if one did; `document` is its result, where it came to one."""
 

@@ -2,9 +2,9 @@
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 import click
+from msgspec import Struct, field
 
 from drctl import private
 from drctl.cli.context import Context, output_options, pass_context
@@ -24,8 +24,7 @@ from drctl.storage.local import Local
 from drctl.wiring import Wiring
 
 
-@dataclass(slots=True)
-class _Done:
+class _Done(Struct):
     """What there is now: (what, where, made now)."""
 
     things: list[tuple[str, str, bool]] = field(default_factory=list)

@@ -2,9 +2,9 @@
 
 import os
 import sys
-from dataclasses import dataclass, field
 
 import click
+from msgspec import Struct, field
 
 from drctl.cli.keyfiles import read_text
 from drctl.codec import kit as codec
@@ -15,13 +15,14 @@ from drctl.ops.kit import OpenKit, open_kit
 TYPED = "-"
 
 
-@dataclass(slots=True)
-class _AtHand:
+class _AtHand(Struct):
     """What was found so far. `plan_file`: where the document lies."""
 
     document: Kit | None = None
     plan_file: str = ""
     shares: list[str] = field(default_factory=list)
+
+    __repr__ = object.__repr__  # no error shows the words
 
 
 def gather(paths: tuple[str, ...]) -> tuple[OpenKit, str]:

@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from drctl.cli.context import Context
 from drctl.codec.entries import Root
@@ -32,8 +33,7 @@ _WAYS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Struct, frozen=True):
     """A repository that is open for reading."""
 
     wiring: Wiring

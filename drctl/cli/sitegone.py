@@ -4,9 +4,10 @@ memory. That the plan in the kit is enough is shown by its being all that there 
 import json
 import os
 import sys
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+from msgspec import Struct
 
 from drctl.cli.context import Context
 from drctl.cli.findings import keep_document
@@ -26,8 +27,7 @@ _KIT = "/kit"
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "TERM")
 
 
-@dataclass(frozen=True, slots=True)
-class Gone:
+class Gone(Struct, frozen=True):
     """What is drilled: from which repository, and with which seed."""
 
     drill: str

@@ -1,17 +1,17 @@
 """How assets and copies stand, for whoever asks: a person, or a collector of numbers."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+from msgspec import Struct
 
 from drctl.ops.status import Lag, Seen, Standing, lags, look, standings
 from drctl.units import iso_instant, parse_duration
 from drctl.wiring import Wiring
 
 
-@dataclass(frozen=True, slots=True)
-class Stand:
+class Stand(Struct, frozen=True):
     """What the repositories tell."""
 
     seen: list[Seen]

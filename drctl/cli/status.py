@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import click
+from msgspec import Struct
 
 from drctl.cli.context import Context, output_options, pass_context
 from drctl.cli.forecasts import forecast_document, forecast_lines, forecasts
@@ -29,8 +29,7 @@ from drctl.units import count, show_seconds
 from drctl.wiring import Wiring
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(Struct, frozen=True):
     seen: list[Seen]
     standings: list[Standing]
     lags: list[Lag]

@@ -1,8 +1,9 @@
 """A plan's recovery as the steps that ops carries out: one translation for every mode."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from drctl.ops.recovery.graph import MODES, Graph, Kind, Mode, Step, graph
 from drctl.ops.recovery.look import Expectation, Look

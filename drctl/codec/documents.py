@@ -7,11 +7,11 @@ manifests are sealed metadata.
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from drctl.codec import UNREADABLE
 from drctl.codec.keys import (
@@ -31,8 +31,7 @@ INDEX_MAGIC, REFS_MAGIC, SNAPSHOT_MAGIC = b"DRCTLI01", b"DRCTLR01", b"DRCTLS01"
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(Struct, frozen=True):
     """What a repository says of itself in the clear."""
 
     repository_id: bytes

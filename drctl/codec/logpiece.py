@@ -9,10 +9,10 @@ cannot open a piece, tells from it whether a piece holds what it has before itse
 """
 
 import struct
-from dataclasses import dataclass
 
 import zstandard
 from blake3 import blake3
+from msgspec import Struct
 
 from drctl.codec.keys import Secrets
 from drctl.codec.limits import LOG_PIECE_MAX_BYTES
@@ -25,8 +25,7 @@ HEAD_BYTES = _HEAD.size
 _RAW, _ZSTD = 0, 1
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """What a piece is a piece of. `stream`: 8 bytes."""
 
     stream: bytes
@@ -38,8 +37,7 @@ class Place:
         return self.stream + self.offset.to_bytes(8, "little") + self.file.encode()
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """What stands before the sealed bytes."""
 
     session: bytes

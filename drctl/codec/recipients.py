@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.hpke import (
     Suite,
 )
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from msgspec import Struct
 
 from drctl.clock import Randomness
 from drctl.errors import IntegrityError, KeyUnavailable
@@ -31,8 +32,7 @@ PRIVATE_BYTES = MLKEM_SEED_BYTES + X25519_BYTES
 _SUITE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(Struct, frozen=True):
     """`public`: ML-KEM-768 encapsulation key (1184 bytes), then X25519 public key (32)."""
 
     name: str

@@ -7,10 +7,10 @@ little-endian numbers, so reading a million blobs is a few copies and one loop.
 import sys
 from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 
 import msgspec
+from msgspec import Struct
 
 from drctl.codec import UNREADABLE
 from drctl.errors import IntegrityError
@@ -19,8 +19,7 @@ from drctl.model import ID_SIZE
 SESSION_ID_BYTES = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(Struct, frozen=True):
     """One segment in its pack. `blobs` is (id, length in bytes), in the order they lie in."""
 
     session: bytes
@@ -32,8 +31,7 @@ class Segment:
     blobs: tuple[tuple[bytes, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PackTable:
+class PackTable(Struct, frozen=True):
     """The segments of one pack. In the pack's own table of contents `name` is empty."""
 
     name: bytes  # 32 bytes: SHA-256 of the pack

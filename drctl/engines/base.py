@@ -10,9 +10,9 @@ an entry that cannot be read is a Problem and makes the run partial, where the e
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
+from msgspec import Struct
 from pydantic import BaseModel
 
 from drctl.clock import Clock
@@ -91,8 +91,7 @@ class Item(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class PlainItem:
+class PlainItem(Struct, frozen=True):
     """An item whose entry is known from the start."""
 
     known: Entry
@@ -198,8 +197,7 @@ class Target(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(Struct, frozen=True):
     """What an engine's own integrity checks found; `what` is one sentence."""
 
     ok: bool
@@ -263,8 +261,7 @@ class Follower(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Goal:
+class Goal(Struct, frozen=True):
     """How far a restore replays an asset's log. `latest`: to its end; `immediate`: no further than
     the snapshot needs. Otherwise `value` is the point: a time (nanoseconds since 1970), an LSN, a
     name, a transaction or a GTID."""
@@ -316,8 +313,7 @@ class LogSink(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """What an engine may use of the world around it."""
 
     clock: Clock
@@ -345,8 +341,7 @@ class Extraction(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Engine:
+class Engine(Struct, frozen=True):
     """One kind of asset: the plan's key for it, and how its parts are made.
 
     `source(settings, asset, surroundings)`, `target(settings, to, private_facts, surroundings)`,

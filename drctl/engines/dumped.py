@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from drctl.engines.base import PlainItem
@@ -16,8 +16,7 @@ _PIECE_BYTES = 1 << 20
 _TAIL_BYTES = 200
 
 
-@dataclass(slots=True)
-class Output:
+class Output(Struct):
     """A program's standard output in pieces; see engines.base.Stream. `tail`: the end of it. `also`
     gets each piece, too."""
 

@@ -1,8 +1,9 @@
 """Reading a log that somebody else is writing meanwhile."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from drctl.engines.base import Log
 from drctl.errors import IntegrityError

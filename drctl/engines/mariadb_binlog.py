@@ -9,7 +9,8 @@ run of events that a GTID event opens. See https://mariadb.com/kb/en/replication
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from drctl.errors import IntegrityError
 
@@ -30,8 +31,7 @@ _NAME = re.compile(r"(.+)\.(\d{6,})")
 State = dict[int, tuple[int, int]]  # domain -> (server, sequence number)
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(Struct, frozen=True):
     """A whole transaction, or a statement that stands alone; `second` is that of its commit, since
     1970. It lies from `begin` to `end` of its file."""
 
@@ -47,8 +47,7 @@ class Group:
         return f"{self.domain}-{self.server}-{self.sequence}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Event:
+class _Event(Struct, frozen=True):
     second: int
     kind: int
     server: int

@@ -6,7 +6,8 @@ import json
 import mmap
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from drctl.engines import mariadb_binlog as binlog
 from drctl.engines.base import Goal, Log, Surroundings
@@ -27,8 +28,7 @@ PACKAGE = "mariadb-client"
 BINLOG = ("mariadb-binlog", "mysqlbinlog")
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(Struct, frozen=True):
     """Where the base stands in the binlog."""
 
     file: str
@@ -50,8 +50,7 @@ class Position:
         return sequence <= self.state.get(domain, (0, 0))[1]
 
 
-@dataclass(slots=True)
-class Way:
+class Way(Struct):
     """What is to be replayed: the files here, where in the first it begins, where in the last it
     stops. `last` is the last transaction of it."""
 

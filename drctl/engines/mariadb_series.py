@@ -9,9 +9,10 @@ restore never goes from a base into another series.
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from drctl.engines import mariadb_binlog as binlog
 from drctl.engines.base import Buffer, LogSink, Surroundings
@@ -82,8 +83,7 @@ class Binlogs:
         return bytes(found[:size])
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
+class Series(Struct, frozen=True):
     """The stored log that the server's binlogs belong to. `file` is there and here, and begins with
     `head`; both are empty where nothing is stored yet."""
 

@@ -13,8 +13,9 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from drctl.engines.child import Child, User, exit_words, running
 from drctl.engines.mariadb_client import program, words_of
@@ -39,14 +40,15 @@ _OPTIONS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Account:
+class _Account(Struct, frozen=True):
     """`client` and `server`: the files that tell it to MariaDB's own client, and make it."""
 
     user: str
     password: str
     client: str
     server: str
+
+    __repr__ = object.__repr__  # no error shows the password
 
     @classmethod
     def make(cls, own: str) -> "_Account":

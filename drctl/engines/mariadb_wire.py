@@ -10,8 +10,9 @@ import hashlib
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from drctl.errors import SourceError
 
@@ -33,8 +34,7 @@ _SETTINGS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """What came: an event of a file, with where it begins there. `data` empty: the server is alive
     and has nothing. `closes`: the file ends with it."""
 

@@ -8,16 +8,15 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Annotated
 
+from msgspec import Struct
 from pydantic import AfterValidator
 
 Matcher = Callable[[bytes], object]  # of a path below the root; what it gives is true or None
 
 
-@dataclass(frozen=True, slots=True)
-class Excluded:
+class Excluded(Struct, frozen=True):
     """Two tests, each None when there is nothing to test: one for whatever bears the path, asked
     before anybody looks at the thing itself, and one for directories alone."""
 

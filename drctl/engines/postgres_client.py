@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field
 
 from drctl.engines.base import Surroundings
@@ -72,8 +72,7 @@ _HINTS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Cluster:
+class Cluster(Struct, frozen=True):
     """What a running cluster says of itself."""
 
     version: int  # such as 150018

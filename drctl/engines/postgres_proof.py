@@ -15,7 +15,8 @@ import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from drctl.engines.child import Child, exit_words, running
 from drctl.engines.postgres_prover import (
@@ -42,8 +43,7 @@ _SERVE = (
 _Lot = ctypes.c_char * PLACE_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True):
     """A part of an open file. `first`: the number of its first page in its relation."""
 
     descriptor: int

@@ -7,8 +7,9 @@ and every database has three hundred of them.
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from drctl.engines import postgres_layout as layout
 from drctl.engines.postgres_proof import Buffer, PageReader, Window
@@ -20,8 +21,7 @@ _NEAR_BYTES = PLACE_BYTES // WINDOWS_MOST  # larger ones are read by themselves
 Take = Callable[[], Buffer]
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Struct, frozen=True):
     """A file that is open. `size` in bytes, as it was then."""
 
     path: bytes

@@ -8,8 +8,9 @@ a time where the log has a gap, since only what lies before the gap can be repla
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import groupby
+
+from msgspec import Struct
 
 from drctl.engines import postgres_layout as layout
 from drctl.engines import postgres_recovery as recovery
@@ -33,8 +34,7 @@ Facts = Mapping[str, str]  # a snapshot's private ones
 _IsPoint = Callable[[re.Match[str]], bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(Struct, frozen=True):
     """`files` lead from the base to the end of the log, or to the gap in it."""
 
     base: wal.Base

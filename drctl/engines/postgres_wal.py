@@ -5,8 +5,9 @@ where each timeline left its parent.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import pairwise
+
+from msgspec import Struct
 
 from drctl.engines import postgres_layout as layout
 from drctl.engines.postgres_client import lsn_of
@@ -16,8 +17,7 @@ from drctl.logpieces import LogFile
 Forks = list[tuple[int, int]]  # (a timeline, where it was left), oldest first
 
 
-@dataclass(frozen=True, slots=True)
-class Base:
+class Base(Struct, frozen=True):
     """What a snapshot brings: `reached` is the number of the last segment in it."""
 
     timeline: int

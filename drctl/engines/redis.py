@@ -10,8 +10,8 @@ import os
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
+from msgspec import Struct
 from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -81,8 +81,7 @@ def _tls(settings: Settings, around: Surroundings) -> ssl.SSLContext:
     return context
 
 
-@dataclass(frozen=True, slots=True)
-class _Fork:
+class _Fork(Struct, frozen=True):
     """What was learnt on the way to a dump. The server forked after `after_ns`, unless it hands us
     what it had begun for another: `is_ours` is False then, None where an old server does not tell.
     `ahead_ns`: the server's clock minus ours."""

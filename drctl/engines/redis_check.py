@@ -6,7 +6,8 @@ begins; there the dump itself says how many keys that database has, and how many
 
 import re
 import subprocess
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from drctl.engines.child import find_program, running
 from drctl.errors import DrctlError
@@ -19,8 +20,7 @@ _SIZES = 0xFB  # the opcode before the two numbers
 _WORDS = 400  # characters of what it said
 
 
-@dataclass(frozen=True, slots=True)
-class Dump:
+class Dump(Struct, frozen=True):
     """A whole dump. `lasting`: database -> keys that do not expire, which is what stays comparable
     after a restore; `expiring`: how many do, in all databases."""
 

@@ -7,15 +7,15 @@ not.
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from hashlib import sha256
+
+from msgspec import Struct
 
 FACT = "paths"
 _DIGITS = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Root:
+class Root(Struct, frozen=True):
     """A path of the plan. `is_mounted`: it lies on another disk than the machine runs from."""
 
     digest: str

@@ -13,7 +13,8 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from drctl.errors import SourceError
 from drctl.model import sort_key
@@ -36,8 +37,7 @@ _READ = "select place, key, etag, size, modified_ns, version from objects where 
 _PLACES = "select place from objects where is_there order by place"
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Struct, frozen=True):
     """One object as it was listed, its key below the prefix. `version` is empty where the bucket
     keeps none. One that is not `is_there` is a deletion."""
 

@@ -12,10 +12,10 @@ import stat
 import struct
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import islice
 
 import msgspec
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from drctl.engines.base import Item, PlainItem
@@ -91,8 +91,7 @@ class TreeItem(msgspec.Struct, gc=False):
         return replace(entry, problem=problem) if problem else entry
 
 
-@dataclass(slots=True)
-class _Listing:
+class _Listing(Struct):
     """A directory that the walk is in. `prefix` stands before the paths of its things, `inside`
     before the same below its root, which lies on `device`. `is_empty`: nothing of it is taken."""
 
@@ -104,8 +103,7 @@ class _Listing:
     is_empty: bool = False
 
 
-@dataclass(slots=True)
-class Walk:
+class Walk(Struct):
     """How a tree is walked, and what was learnt on the way.
 
     `started_at_ns`: a thing that changed less than two seconds before, or later, may change again

@@ -7,7 +7,8 @@ system calls. What cannot be set is told once for all things that share the trou
 import os
 import stat
 import threading
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from drctl.engines.tree_look import reason
 from drctl.model import Entry, Kind, Problem
@@ -42,8 +43,7 @@ class Troubles:
         )
 
 
-@dataclass(slots=True)
-class Settler:
+class Settler(Struct):
     """Sets metadata. `uid`, `gid`: what a new thing gets; `umask`: what its mode lacks."""
 
     uid: int

@@ -13,9 +13,10 @@ that was not, or that was on a disk of its own: a disk that is not mounted looks
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
+
+from msgspec import Struct
 
 from drctl.engines import roots
 from drctl.model import Snapshot
@@ -35,8 +36,7 @@ _BACK = 0.1  # so near to the last good one
 _FEW = 8  # entries: among so few a share means nothing
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """What a manifest and its facts tell of a run. `known` is False for one that remembered nothing
     of the run before, so that all entries were new to it."""
 

@@ -4,8 +4,9 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 
+from msgspec import Struct, field
+from msgspec.structs import replace
 from msgspec.structs import replace as with_facts
 
 from drctl import __version__
@@ -34,8 +35,7 @@ _SUSPECT_HINT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Asset:
+class Asset(Struct, frozen=True):
     """What is backed up, and how it is to be stored."""
 
     name: str
@@ -47,8 +47,7 @@ class Asset:
     reread: str | None = None  # the time within which each file is read again, changed or not
 
 
-@dataclass(frozen=True, slots=True)
-class Around:
+class Around(Struct, frozen=True):
     """What a backup runs in."""
 
     repository: Repository
@@ -62,8 +61,7 @@ class Around:
     rereading: bool = False  # everything is read, also what did not change
 
 
-@dataclass(frozen=True, slots=True)
-class BackupResult:
+class BackupResult(Struct, frozen=True):
     """`read_bytes` were read from the source; `snapshot.added_bytes` went to storage."""
 
     snapshot: Snapshot
@@ -97,8 +95,7 @@ def signed(around: Around) -> Iterator[tuple[Run, Around]]:
         yield run, replace(around, report=runs.Showing(run, around.report))
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(Struct, frozen=True):
     """When a run began, by both clocks."""
 
     monotonic_seconds: float
@@ -110,8 +107,7 @@ def begin(around: Around) -> Start:
     return Start(around.clock.monotonic_seconds(), around.clock.now_ns())
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(Struct, frozen=True):
     """An asset that was read whole and stored: all but its commit."""
 
     around: Around

@@ -6,7 +6,9 @@ whoever made it; what it then finds is part of the verdict.
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from drctl.clock import Clock
 from drctl.errors import DrctlError
@@ -33,8 +35,7 @@ from drctl.ops.recovery.timing import Timing, timing
 _CONTROL_SECONDS = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True):
     """What is drilled. `declared_ns`: when the clock began; `incident_ns`: the instant at which
     all is taken to be lost. `picked`: how the point was chosen, in words. `needs_isolation`: the
     plan wants sites denied, or has programs run. `mode`: whose steps are drilled."""
@@ -54,8 +55,7 @@ class Order:
     mode: Mode = "drill"
 
 
-@dataclass(frozen=True, slots=True)
-class DrillResult:
+class DrillResult(Struct, frozen=True):
     """All that a drill found. `undone`: how each step's undo went, where that was drilled."""
 
     order: Order

@@ -8,7 +8,9 @@ been read whole: a group is one recovery point, or none.
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from drctl.engines.base import Capture, NamesPoints, Source
 from drctl.errors import SourceError
@@ -32,8 +34,7 @@ from drctl.units import show_seconds
 NAME, RUN, ASSETS, SKEW = "group", "group_run", "group_assets", "group_skew_seconds"
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(Struct, frozen=True):
     """Which assets belong together, and how far their instants may lie apart."""
 
     name: str

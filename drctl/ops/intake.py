@@ -7,8 +7,8 @@ other than they gain. The pool compresses meanwhile, which takes longer than all
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from drctl.clock import Clock
@@ -27,8 +27,7 @@ _TELL_EVERY_ITEMS = 64
 _TELL_EVERY_SECONDS = 0.1
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct):
     """What a run has seen so far. Sizes in bytes."""
 
     entries: int = 0

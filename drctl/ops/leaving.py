@@ -6,7 +6,8 @@ Without it a copy with a shorter memory would be given again, each time, what it
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from drctl.codec.documents import Manifest
 from drctl.errors import StorageError
@@ -16,8 +17,7 @@ from drctl.repository.retention import Rule, judge
 from drctl.repository.survey import Needs, Survey
 
 
-@dataclass(frozen=True, slots=True)
-class Leaving:
+class Leaving(Struct, frozen=True):
     """Names that are not copied. `snapshots`: those that may be, by digest; None: all. One that was
     committed after the look is for the next time: what it needs may be among the names."""
 

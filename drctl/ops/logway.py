@@ -7,7 +7,8 @@ restore follows the newest timeline: what an older one wrote behind its begin le
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from drctl.errors import IntegrityError
 from drctl.logpieces import LogFile, LogPiece, by_file, in_order
@@ -19,8 +20,7 @@ _SEGMENT = re.compile(r"[0-9A-F]{8}([0-9A-F]{8})([0-9A-F]{8})")
 _BINLOG = re.compile(r".+\.(\d{6,})")
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(Struct, frozen=True):
     """`gap`: what is missing, though more is there behind it; empty: nothing is."""
 
     files: tuple[LogFile, ...] = ()

@@ -3,9 +3,9 @@ decisions and does nothing."""
 
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field, replace
 
-from msgspec import structs
+from msgspec import Struct, field, structs
+from msgspec.structs import replace
 
 from drctl.clock import Clock
 from drctl.errors import StorageError
@@ -23,8 +23,7 @@ from drctl.storage.base import Storage
 _SWEPT_NS = 7 * 24 * 3600 * 10**9  # after that, no run is expected to come late
 
 
-@dataclass(frozen=True, slots=True)
-class Effort:
+class Effort(Struct, frozen=True):
     """`grace_seconds`: how long what is marked can be had back. `patience_seconds`: how long a run
     that does not show itself counts as alive. `rewrite_bytes`: of packs that are read to be
     rewritten."""
@@ -43,8 +42,7 @@ class Effort:
         return round(self.patience_seconds * 1e9)
 
 
-@dataclass(slots=True)
-class PruneResult:
+class PruneResult(Struct):
     """`marked`: what this run found to be needless; `deleted`: what earlier runs had marked and is
     gone now. `waiting` marks wait, the first until `ripe_ns`, or for `runs_in_the_way`."""
 

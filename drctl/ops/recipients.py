@@ -9,7 +9,8 @@ that is in line costs reading its sessions.
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from drctl.codec import documents
 from drctl.codec.documents import Config
@@ -25,8 +26,7 @@ _GROUP = 16  # under way at a time
 _MOST_PASSES = 5
 
 
-@dataclass(slots=True)
-class Aligned:
+class Aligned(Struct):
     """`resealed` of `sessions` were sealed anew. Those in `closed` no identity at hand opens, and
     those in `damaged` nobody opens: both stay as they are, and so do the keys of old recipients."""
 

@@ -9,7 +9,8 @@ since it might count on what is being taken away.
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from drctl.clock import Clock, Randomness
 from drctl.codec.recipients import Identity
@@ -28,8 +29,7 @@ from drctl.storage.base import Storage
 _NO_COPY = "no other repository of the plan has it sound"
 
 
-@dataclass(slots=True)
-class RepairResult:
+class RepairResult(Struct):
     """By names of objects: where a sound one came from; how much of a pack was saved before it went
     to the trash; for whom a key was made again; why one is as it was."""
 
@@ -39,8 +39,7 @@ class RepairResult:
     left: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Hands:
+class Hands(Struct, frozen=True):
     """What a repair has to work with: other repositories, and as many keys as there are."""
 
     storage: Storage

@@ -8,7 +8,8 @@ object is told at the end and keeps no other from being copied.
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from drctl.codec import documents
 from drctl.errors import IntegrityError, NotFound, StorageError, Unreadable
@@ -22,8 +23,7 @@ from drctl.storage.base import ObjectInfo, Storage
 _REMAKE = "'drctl verify --repair', where the writer credential is, makes it again"
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicateResult:
+class ReplicateResult(Struct, frozen=True):
     """`objects` and `size_bytes` were copied; `present` objects were there already, of which
     `mended` were damaged and are replaced."""
 
@@ -34,8 +34,7 @@ class ReplicateResult:
     mended: int = 0
 
 
-@dataclass(slots=True)
-class _Done:
+class _Done(Struct):
     """What a replication has come to so far."""
 
     objects: int = 0

@@ -8,8 +8,8 @@ pieces of large ones, and write them where the target takes them in any order.
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, wait
-from dataclasses import dataclass, field
 
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from drctl.clock import Clock
@@ -26,8 +26,7 @@ _AHEAD = 8  # steps in the pool, of about 2 MiB each
 _TELL_EVERY_SECONDS = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class RestoreResult:
+class RestoreResult(Struct, frozen=True):
     """`entries` came back, with `size_bytes`. `problems`: those that are not as they were, or not
     back at all; `damaged` among them count damage."""
 
@@ -39,8 +38,7 @@ class RestoreResult:
     seconds: float
 
 
-@dataclass(slots=True)
-class _Run:
+class _Run(Struct):
     """What a restore carries along."""
 
     reader: Reader
@@ -61,8 +59,7 @@ class _Run:
     told_at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(Struct, frozen=True):
     """What is wrong with an entry; `is_back` all the same."""
 
     problem: Problem
@@ -71,8 +68,7 @@ class _Found:
     is_back: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Done:
+class _Done(Struct, frozen=True):
     """What the pool gives for a step."""
 
     found: Sequence[_Found] = ()

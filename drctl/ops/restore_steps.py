@@ -6,7 +6,8 @@ earlier ones are still being opened and written.
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from drctl.codec.limits import SMALL_BYTES
 from drctl.engines.base import Writing
@@ -22,8 +23,7 @@ _GROUP_ENTRIES = 8192
 _GROUPS = 6  # asked for ahead of the one whose steps are being taken
 
 
-@dataclass(slots=True, eq=False)
-class Large:
+class Large(Struct, eq=False):
     """A large file while it is put back. `lost`: why its content cannot be had."""
 
     entry: Entry
@@ -32,8 +32,7 @@ class Large:
     lost: str = ""
 
 
-@dataclass(slots=True)
-class Step:
+class Step(Struct):
     """Small files; or one entry without content; or a piece of a large file, whose last one is
     empty and counts as its entry."""
 

@@ -5,8 +5,9 @@ It reads listings, manifests and the newest refs, so it needs the writer credent
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct, field
 
 from drctl.errors import IntegrityError, KeyUnavailable, StorageError
 from drctl.logpieces import LogPiece
@@ -28,8 +29,7 @@ _CLOCKS_APART_SECONDS = 60.0  # a point this far in the future: whose clock is r
 _UNDER_WAY_NS = 60 * 10**9  # a stream copies every ten seconds, unless it is told otherwise
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """A repository as it was found. `trouble`: why it could not be asked; then it holds nothing."""
 
     name: str
@@ -41,8 +41,7 @@ class Seen:
     wrong: tuple[str, ...] = ()  # what a listing shows to be lost, a sentence each
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """An asset in a repository. The newest point that nothing speaks against counts; `by` says
     whether it is a snapshot or a log that ends later."""
 
@@ -60,8 +59,7 @@ class Standing:
     others: tuple[str, ...] = ()  # hosts that save it, too, and that this one did not take over
 
 
-@dataclass(frozen=True, slots=True)
-class Lag:
+class Lag(Struct, frozen=True):
     """How far a copy is behind. `seconds` is None where it lacks an asset altogether, and all is
     None where one of the two could not be asked. `is_under_way`: it lacks nothing but pieces of
     logs that have just been stored, which 'drctl stream' copies by itself."""

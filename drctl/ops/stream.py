@@ -3,7 +3,8 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from drctl import __version__
 from drctl.clock import Clock
@@ -46,8 +47,7 @@ class Bugs:
         return what
 
 
-@dataclass(slots=True)
-class Ending:
+class Ending(Struct):
     """Whether the streams are to end; a thread waits for it in naps."""
 
     asked: threading.Event = field(default_factory=threading.Event)
@@ -56,8 +56,7 @@ class Ending:
         return self.asked.is_set()
 
 
-@dataclass(frozen=True, slots=True)
-class Copying:
+class Copying(Struct, frozen=True):
     """How the logs get to other repositories, every `seconds`."""
 
     source: Storage

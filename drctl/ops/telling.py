@@ -9,10 +9,11 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from http.client import HTTPException
 from tempfile import TemporaryFile
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from drctl.clock import Clock
 from drctl.engines.child import exit_words, running
@@ -22,8 +23,7 @@ Event = Literal["failure", "objective_missed", "recovered", "success"]
 _ENDING_SECONDS = 6.0  # for a program to be ended that did not end by itself
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(Struct, frozen=True):
     """What was told last of one kind of run, and when."""
 
     event: Event
@@ -47,8 +47,7 @@ def is_news(event: Event, exit_code: int, before: Told | None, now_ns: int, agai
     return exit_code == ExitCode.DONE or not 0 <= since_seconds < again
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(Struct, frozen=True):
     """`name` is for people; `send` raises DrctlError, and may take its time."""
 
     name: str

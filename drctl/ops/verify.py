@@ -11,8 +11,9 @@ Everything wrong is collected, so that one bad object does not hide another.
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
 from zlib import crc32
+
+from msgspec import Struct, field
 
 from drctl.codec import documents, table
 from drctl.codec.recipients import Identity
@@ -34,8 +35,7 @@ Prove = Callable[[str, bytes], None]  # takes an object's name and bytes
 _TELL_EVERY = 16  # objects
 
 
-@dataclass(slots=True)
-class VerifyResult:
+class VerifyResult(Struct):
     """What was looked at, and everything that is wrong, a sentence each."""
 
     where: str
@@ -49,8 +49,7 @@ class VerifyResult:
     damaged: list[str] = field(default_factory=list)  # names of objects that are, or are missing
 
 
-@dataclass(frozen=True, slots=True)
-class Effort:
+class Effort(Struct, frozen=True):
     """`read_percent` of the packs and logs is read whole; `seed` makes the choice repeatable."""
 
     read_percent: float

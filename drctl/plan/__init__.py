@@ -2,9 +2,9 @@
 
 import os
 import socket
-from dataclasses import dataclass
 from hashlib import sha256
 
+from msgspec import Struct
 from pydantic import ValidationError
 
 from drctl.errors import NoPlan, PlanError
@@ -18,8 +18,7 @@ from drctl.plan.tree import Tree, parse
 __all__ = ["Finding", "LoadedPlan", "load", "load_text"]
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedPlan:
+class LoadedPlan(Struct, frozen=True):
     """`digest`: SHA-256 of the file's bytes, comments and all, so that what was run can be shown
     to the letter. `base`: the file's directory, which relative paths start from."""
 

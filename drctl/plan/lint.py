@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from drctl.engines.files import Settings as FilesSettings
 from drctl.engines.patterns import compile_patterns
@@ -17,8 +18,7 @@ from drctl.units import parse_duration, show_seconds
 _PERIODS = ("last", "hourly", "daily", "weekly", "monthly", "yearly", "within")
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One thing to think about."""
 
     line: int

@@ -2,9 +2,9 @@
 needed to read it."""
 
 import os
-from dataclasses import replace
 from hashlib import sha256
 
+from msgspec.structs import replace
 from pydantic import ValidationError
 
 from drctl.engines.s3bucket_place import S3Place

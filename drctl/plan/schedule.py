@@ -1,7 +1,8 @@
 """When an asset is due: `every 10m`, `hourly`, `daily at 02:30`, `weekly on sunday at 03:00`."""
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from drctl.units import parse_duration
 
@@ -14,8 +15,7 @@ SCHEDULE_PATTERN = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(Struct, frozen=True):
     """`gap_seconds`: the longest time between two runs that are on time."""
 
     text: str

@@ -7,10 +7,10 @@ keys, duplicate keys, several documents and explosive aliases are refused.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
+from msgspec import Struct, field
 
 Path = tuple[str | int, ...]
 Value = str | None | list[Any] | dict[str, Any]
@@ -27,8 +27,7 @@ _OWN_TAGS = frozenset(_TAG + kind for kind in _OWN)
 _NOWHERE = re.compile("[\0\ud800-\udfff]")  # in no path, no argument, no name
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Problem:
+class Problem(Struct, frozen=True, order=True):
     """One mistake. Lines and columns count from 1."""
 
     line: int
@@ -41,8 +40,7 @@ class Problem:
         return f"{file}:{self.line}:{self.column}: " + _one_line(f"{where}{self.what}")
 
 
-@dataclass(slots=True)
-class Tree:
+class Tree(Struct):
     """`keys` and `values`: path -> (line, column) of a mapping's key, of a value. `refused`: where
     a value stands that was not taken; None stands in its place."""
 

@@ -10,13 +10,13 @@ import base64
 import binascii
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from msgspec import Struct
 
 from drctl.errors import IntegrityError, KeyUnavailable
 
@@ -26,8 +26,7 @@ DRILL = "urn:drctl:evidence:drill:v1"
 Document = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(Struct, frozen=True):
     """One piece of evidence: the envelope's bytes, and what it says."""
 
     data: bytes

@@ -10,8 +10,9 @@ need give no number: what is not known is said to be unknown, with what it needs
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import sqrt
+
+from msgspec import Struct
 
 NEEDED_DRILLS = 4
 NEWEST_DRILLS = 24
@@ -25,8 +26,7 @@ _T = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812,
       1.796, 1.782, 1.771, 1.761, 1.753, 1.746, 1.740, 1.734, 1.729, 1.725)  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Drilled:
+class Drilled(Struct, frozen=True):
     """What one drill measured."""
 
     size_bytes: int
@@ -34,8 +34,7 @@ class Drilled:
     human_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """y = mean_y + slope * (x - mean_x). `spread`: of single points around it; `sxx` of the x."""
 
     count: int
@@ -55,8 +54,7 @@ class Line:
         return _T[min(freedom, len(_T)) - 1] * self.spread * sqrt(1 + 1 / self.count + far)
 
 
-@dataclass(frozen=True, slots=True)
-class Forecast:
+class Forecast(Struct, frozen=True):
     """`low_seconds` to `high_seconds`: where the next drill's RTA lies, nine times of ten. `why`:
     why nothing is known of it. `breaks_in_days` and `may_break_in_days`: when the RTA, and its
     upper end, go beyond the objective; None where `until` says why not."""

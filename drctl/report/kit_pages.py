@@ -3,8 +3,9 @@ the printer and as plain text; the words on them are read back by `--kit`."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
+
+from msgspec import Struct
 
 from drctl import __version__
 from drctl.codec.kit import Kit
@@ -31,8 +32,7 @@ pre { background: #f4f4f4; padding: 3mm; white-space: pre-wrap; overflow-wrap: a
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """A repository. `line` is what the plan says of it, without credentials."""
 
     name: str

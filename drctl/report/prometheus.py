@@ -8,7 +8,8 @@ is right only at the moment it is written, and a file that nobody writes any mor
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 HELP = {
     "drctl_run_end_timestamp_seconds": "When a run of the command ended last.",
@@ -37,8 +38,7 @@ _LINE = re.compile(r"(\w+)\{(.*)\} (\S+)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Sample:
+class Sample(Struct, frozen=True, order=True):
     """One number: what it is called, and what it is of."""
 
     name: str

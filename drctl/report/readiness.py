@@ -1,11 +1,11 @@
 """How ready a plan is, by its evidence alone: what a gate lets through, and what it holds up."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from msgspec import Struct
 
 from drctl.report.evidence import Proof, chain_faults, is_signed
 from drctl.units import show_seconds
@@ -16,8 +16,7 @@ _CLOCKS_APART_SECONDS = 60.0  # evidence this far in the future: whose clock is 
 _CHANGED = "checks, objectives or steps of the plan are others now: carry the drill out again"
 
 
-@dataclass(frozen=True, slots=True)
-class Gate:
+class Gate(Struct, frozen=True):
     """`faults`: why it stays shut. A change of the plan that the drill was not judged by is told,
     and does not shut it."""
 

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
+from msgspec.structs import asdict
+
 from drctl.events import EntryProblem, Event, Notice, Phase, Progress, Reporter
 from drctl.units import show_bytes, show_seconds
 
@@ -39,7 +41,7 @@ class JsonLines:
             if self._seconds() - self._told_at < _JSON_PROGRESS_SECONDS:
                 return
             self._told_at = self._seconds()
-        fields = {name: getattr(event, name) for name in event.__slots__}
+        fields = asdict(event)
         kind = "entry_problem" if isinstance(event, EntryProblem) else type(event).__name__.lower()
         print(json.dumps({"event": kind, **fields}), file=self._stream, flush=True)
 

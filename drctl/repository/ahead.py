@@ -8,8 +8,9 @@ when it is needed. What came is kept for a while.
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from types import TracebackType
+
+from msgspec import Struct
 
 from drctl.errors import IntegrityError, NotFound
 from drctl.repository.aside import Aside, Held
@@ -21,8 +22,7 @@ Range = tuple[str, int, int]  # object, offset, length
 Read = Callable[[str, int, int], bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(Struct, frozen=True):
     """A sealed segment in a range that is on its way. The range is held as long as its slices."""
 
     whole: Future[Held]

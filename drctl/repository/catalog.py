@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
 from typing import TypeVar
+
+from msgspec import Struct, field
 
 from drctl.codec import documents
 from drctl.codec.documents import Manifest
@@ -18,8 +19,7 @@ _T = TypeVar("_T")
 _PARTS = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Catalog:
+class Catalog(Struct, frozen=True):
     """What was found. `damaged` names the snapshots that do not read, one sentence each.
 
     The snapshots are in the order of their consistent points. One that was stored before its own

@@ -7,7 +7,8 @@ docs/format.md; tests/model/test_collect.py tries it.
 
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from drctl.codec.documents import Manifest
 from drctl.errors import StorageError
@@ -21,16 +22,14 @@ from drctl.repository.trash import Mark, Seen
 from drctl.storage.base import Storage
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(Struct, frozen=True):
     """What is needed of the packs. `segments`: what each live pack alone has, in stored bytes."""
 
     live_bytes: Mapping[str, int]
     dead: frozenset[str]
 
 
-@dataclass(slots=True)
-class Swept:
+class Swept(Struct):
     """What a sweep did. `kept`: what the storage refused to delete, a sentence each."""
 
     objects: int = 0

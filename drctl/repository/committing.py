@@ -1,7 +1,8 @@
 """A run's last step: a snapshot is committed only when all that it needs is there and stays."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from drctl.codec.documents import REFS_MAGIC, Manifest, Refs, decode_refs
 from drctl.errors import NotFound, StorageError
@@ -16,8 +17,7 @@ from drctl.repository.survey import Needs
 _TRIES = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(Struct, frozen=True):
     """What a snapshot needs: what its refs name and, where it is to be continued, its stream's log
     from a file on."""
 

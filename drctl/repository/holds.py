@@ -2,9 +2,9 @@
 own, so any number of people may hold the same snapshot, and a copy holds it, too."""
 
 from concurrent.futures import Executor
-from dataclasses import dataclass
 
 import msgspec
+from msgspec import Struct
 
 from drctl.codec import UNREADABLE
 from drctl.errors import AlreadyExists, IntegrityError, NotFound
@@ -20,8 +20,7 @@ class _Hold(msgspec.Struct, frozen=True):
     at_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Struct, frozen=True):
     """One hold: the object's digest, and what it says."""
 
     digest: str

@@ -2,8 +2,9 @@
 
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, chain, islice, repeat
+
+from msgspec import Struct
 
 from drctl.codec.table import (
     SESSION_ID_BYTES,
@@ -21,8 +22,7 @@ from drctl.repository.blobtable import BlobTable
 NO_PACK = 0xFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where a segment lies. `pack` is 32 bytes, empty while the pack is not stored yet."""
 
     session: bytes
@@ -34,8 +34,7 @@ class Place:
     compression: int
 
 
-@dataclass(frozen=True, slots=True)
-class Present:
+class Present(Struct, frozen=True):
     """Ids of the packs, with their sizes in bytes, and of the sessions that a storage holds. A pack
     that is not among them, or is cut short, is lost, and so is one whose session is: nobody can
     open it any more."""

@@ -8,8 +8,9 @@ whose clock was ahead, ever pushes out a good one.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
+
+from msgspec import Struct, field
 
 from drctl.model import Snapshot
 
@@ -17,8 +18,7 @@ NEWEST, NO_RULE = "newest", "no rule"
 CLOCKS_DIFFER_NS = 15 * 60 * 10**9  # without anybody's noticing: S3 refuses more
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """How many periods of each kind keep their newest snapshot. Periods are of UTC, so that every
     site sees the same ones; `within_seconds` counts back from the asset's newest snapshot, so that
     nothing more goes when backups cease."""
@@ -33,8 +33,7 @@ class Rule:
     tags: frozenset[str] = frozenset()
 
 
-@dataclass(slots=True)
-class Verdict:
+class Verdict(Struct):
     """Why a snapshot stays. No reason: it goes."""
 
     snapshot: Snapshot

@@ -6,8 +6,10 @@ refs. Its pack is proven by its own name first, so that no damage gets a name th
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from hashlib import sha256
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from drctl.codec import documents, pack, table
 from drctl.codec.limits import PACK_TARGET_BYTES
@@ -23,8 +25,7 @@ _FEW = 16  # so many small packs or index objects do no harm
 _PACKS_AN_INDEX = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Rewriting:
+class Rewriting(Struct, frozen=True):
     """Which packs are copied; `read_bytes` are read for it, `freed_bytes` are dead in them."""
 
     packs: tuple[PackUse, ...] = ()
@@ -67,8 +68,7 @@ def _within(wanted: list[PackUse], budget_bytes: int) -> list[PackUse]:
     return chosen
 
 
-@dataclass(slots=True)
-class _Filling:
+class _Filling(Struct):
     parts: list[bytes] = field(default_factory=lambda: [pack.MAGIC])
     segments: list[Segment] = field(default_factory=list)
     size_bytes: int = pack.HEAD_BYTES

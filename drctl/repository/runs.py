@@ -10,7 +10,8 @@ protocol.
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from drctl.clock import Clock, Randomness
 from drctl.errors import StorageError, StorageFault
@@ -96,8 +97,7 @@ def running(
             run.end()
 
 
-@dataclass(frozen=True, slots=True)
-class Sign:
+class Sign(Struct, frozen=True):
     """A run as others see it. `shown_ns`: when it last showed itself, by the storage's clock."""
 
     name: str

@@ -8,8 +8,9 @@ these index objects stay as long as a snapshot needs what they tell of.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from drctl.codec import documents
 from drctl.codec.documents import Refs
@@ -29,8 +30,7 @@ class Needed(Protocol):
     def __contains__(self, segment: SegmentId, /) -> bool: ...
 
 
-@dataclass(slots=True)
-class Lost:
+class Lost(Struct):
     """What index objects tell of packs that are gone, are cut short, or have no session any more:
     the blobs of each segment, and which index objects told it."""
 

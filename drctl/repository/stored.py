@@ -3,7 +3,8 @@
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from drctl.codec.chunker import Chunker, Piece, Span, in_blocks
 from drctl.codec.entries import BlockInfo, Root, blocks, encode_block, encode_root
@@ -15,8 +16,7 @@ _WINDOW_BYTES = 2 << 20
 _WINDOWS_AHEAD = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True):
     """What an entry says of its content. `leaves`: the content's own blobs when `indirect`."""
 
     blobs: bytes

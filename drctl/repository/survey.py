@@ -7,7 +7,8 @@ looked at. Whatever does not read ends the look: who cannot tell what is needed 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from drctl.codec import documents
 from drctl.codec.documents import Manifest, Refs
@@ -65,8 +66,7 @@ def _merged(runs: Iterable[tuple[int, int]]) -> tuple[list[int], list[int]]:
     return begins, ends
 
 
-@dataclass(slots=True)
-class PackUse:
+class PackUse(Struct):
     """One pack that is there. `segments`: ids with their stored bytes."""
 
     info: ObjectInfo
@@ -77,8 +77,7 @@ class PackUse:
         return names.digest_of(self.info.name)
 
 
-@dataclass(slots=True)
-class Survey:
+class Survey(Struct):
     """What was seen. Names are digests. `index`: object -> the packs that it names. `refs` name
     what stands in for lost segments, too."""
 

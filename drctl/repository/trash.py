@@ -5,9 +5,9 @@ until then everything it names can be had back. docs/format.md holds the protoco
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import msgspec
+from msgspec import Struct
 
 from drctl.codec import UNREADABLE
 from drctl.errors import AlreadyExists, IntegrityError, NotFound
@@ -38,8 +38,7 @@ class _Since(msgspec.Struct, frozen=True):
     runs: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """`since_ns`: when the mark was there, by the storage's clock; None: nobody has said so yet.
     `witnesses`: ids of runs that may not know it. `is_swept`: a sweep of it has begun."""
 
@@ -50,8 +49,7 @@ class Seen:
     is_swept: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Condemned:
+class Condemned(Struct, frozen=True):
     """Ids of packs and of sessions, digests of refs, names of pieces of logs. A pack that no mark
     names is of no use when its session is going: somebody who was taken for dead may have put it
     after a sweep looked."""

@@ -9,7 +9,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from drctl.codec import documents, pack, segment, table
 from drctl.codec.chunker import Span
@@ -30,8 +31,7 @@ _INDEX_EVERY_PACKS = 64  # so that a killed run loses at most 1 GiB of reuse
 _INDEX_EVERY_BLOBS = 1 << 16  # so that very many small blobs do not pile up in memory
 
 
-@dataclass(slots=True)
-class _Gathering:
+class _Gathering(Struct):
     """A segment being filled."""
 
     ordinal: int
@@ -41,8 +41,7 @@ class _Gathering:
     size_bytes: int = 0
 
 
-@dataclass(slots=True)
-class _Packing:
+class _Packing(Struct):
     """A pack being filled. `parts` begins with the pack's magic."""
 
     parts: list[bytes]

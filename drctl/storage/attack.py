@@ -6,8 +6,10 @@ open to question. Nothing else in the bucket is touched.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from drctl.clock import Clock, Randomness
 from drctl.errors import NotFound, StorageError, StorageFault
@@ -19,8 +21,7 @@ CANARY_SECONDS = 120
 _NS = 10**9
 
 
-@dataclass(frozen=True, slots=True)
-class _Scene:
+class _Scene(Struct, frozen=True):
     """The canary: `version` is the one that was locked, `until_ns` until when."""
 
     storage: LockedS3

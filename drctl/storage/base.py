@@ -7,16 +7,16 @@ help. `contract.py` is this text as a test suite.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from drctl.errors import NotFound
 
 Buffer = bytes | bytearray | memoryview
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
+class ObjectInfo(Struct, frozen=True):
     """`modified_ns` is by the storage's own clock, the only one that collection may trust."""
 
     name: str

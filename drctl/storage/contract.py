@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from drctl.clock import Randomness
 from drctl.errors import AlreadyExists, DrctlError, NotFound, StorageError
@@ -21,8 +22,7 @@ class BrokenPromise(Exception):
     """A check found that the storage does not keep its contract."""
 
 
-@dataclass(frozen=True, slots=True)
-class CheckResult:
+class CheckResult(Struct, frozen=True):
     """`name` is the promise; `detail` says how it was broken."""
 
     name: str
@@ -31,8 +31,7 @@ class CheckResult:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
+class Scene(Struct, frozen=True):
     """What a check works with: the storage, a prefix of its own, randomness."""
 
     storage: Storage

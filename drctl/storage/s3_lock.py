@@ -7,9 +7,10 @@ object costs one request in that time, not one in every run.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Struct
 
 from drctl.clock import Clock
 from drctl.errors import StorageError, StorageFault
@@ -24,8 +25,7 @@ _NS = 10**9
 _HINT = "object lock is switched on when a bucket is made; make one with it, and versioning"
 
 
-@dataclass(frozen=True, slots=True)
-class Lock:
+class Lock(Struct, frozen=True):
     """`governance` yields to those with a special right, `compliance` to nobody."""
 
     mode: Literal["COMPLIANCE", "GOVERNANCE"]

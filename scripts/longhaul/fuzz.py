@@ -15,10 +15,10 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
+from msgspec.structs import replace
 from small_site import IDENTITY, RANDOMNESS, History, Kept, memory_of
 
 from drctl.clock import system_randomness

@@ -13,7 +13,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from drctl.errors import TargetRefused
 from drctl.ops.recovery.door import Door
@@ -82,8 +83,7 @@ os.execvp(argv[0], argv)
 """.replace("NO_ROOT", str(_NO_ROOT)).replace("NOT_CLEAN", str(_NOT_CLEAN))
 
 
-@dataclass(frozen=True, slots=True)
-class Clean:
+class Clean(Struct, frozen=True):
     """`root`: an empty directory to build it on. `shown`: what is put in view, and where;
     `hidden` and `addresses`: paths, hosts and ports that must not be in reach, which is tried.
     `leads_to`: which host and port may be asked, over a door; None: there is none."""

@@ -10,9 +10,10 @@ import random
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from heapq import nsmallest
 from typing import Literal
+
+from msgspec import Struct
 
 from drctl.engines.tree_read import things_in
 from drctl.errors import DrctlError
@@ -28,8 +29,7 @@ _MOST_FILES = 200  # the largest; to damage more takes time and proves no more
 _MOST_BYTES = 1 << 20  # of each
 
 
-@dataclass(frozen=True, slots=True)
-class Controlled:
+class Controlled(Struct, frozen=True):
     """How a check did where it must fail: `failed` is as it should be."""
 
     look: Look
@@ -48,8 +48,7 @@ class Controlled:
         return self.empty == "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Bench:
+class Bench(Struct, frozen=True):
     """Where the controls are carried out: `directory` is private and empty."""
 
     eyes: Eyes

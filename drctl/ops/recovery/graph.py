@@ -1,8 +1,10 @@
 """What a recovery consists of: steps, and which must be over before which."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from drctl.circles import find_circle
 from drctl.ops.recovery.look import Look
@@ -14,8 +16,7 @@ OnFailure = Literal["stop", "continue", "undo"]
 MODES: tuple[Mode, ...] = ("drill", "failover", "planned", "failback")
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """`asset` of a restore or a proof; `words` are an argv, a message, a role, or the seconds of a
     wait; `looks` of a proof or a check. `when`: the modes that it belongs to, none of them meaning
     all. `undo` is an argv, or empty; `env` are variables that its programs get from drctl's own."""
@@ -34,8 +35,7 @@ class Step:
     on_failure: OnFailure = "stop"
 
 
-@dataclass(frozen=True, slots=True)
-class Graph:
+class Graph(Struct, frozen=True):
     """The steps of one mode, in an order in which each stands behind all that it waits for."""
 
     steps: tuple[Step, ...]

@@ -12,7 +12,8 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 _READY_SECONDS = 20.0
 _HOLDER = """
@@ -48,8 +49,7 @@ print(json.dumps(found))
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Something of production: a `path`, or an `address` as host:port. `name` is for people."""
 
     kind: str
@@ -57,8 +57,7 @@ class Place:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Isolation:
+class Isolation(Struct, frozen=True):
     """`reached`: places that could be reached from inside, each with how. `why_not`: why there
     is no isolation. Nothing is proven while either says something."""
 

@@ -4,8 +4,9 @@ What could not be measured is unknown, and unknown never passes.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from drctl.ops.recovery.controls import Controlled
 from drctl.ops.recovery.graph import Graph
@@ -19,8 +20,7 @@ Answer = Literal["met", "missed", "unknown", "no objective"]
 Verdict = Literal["passed", "missed", "failed", "invalid"]
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(Struct, frozen=True):
     """`what` is `rpa` or `rta`; `asset` is empty for the whole. `basis`: what it was measured by:
     a marker found in the restored copy, the snapshot's consistent point where the copy was proven
     to be what was counted then, or the journal of the run; an asset whose proof did not pass is
@@ -43,8 +43,7 @@ class Judgement:
         return "met" if self.measured_seconds <= self.objective_seconds else "missed"
 
 
-@dataclass(frozen=True, slots=True)
-class Tolerated:
+class Tolerated(Struct, frozen=True):
     """Objectives in seconds. `rpo` and `rto` of an asset; None: none was set."""
 
     rto_seconds: float | None

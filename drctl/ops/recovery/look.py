@@ -1,14 +1,14 @@
 """A look at what came back: what is asked, and what must be found."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
+
+from msgspec import Struct
 
 LookKind = Literal["sql", "http", "command", "integrity", "compare", "counts"]
 
 
-@dataclass(frozen=True, slots=True)
-class Expectation:
+class Expectation(Struct, frozen=True):
     """All that is said must hold of the text that was found."""
 
     equals: str | None = None
@@ -52,8 +52,7 @@ def _shown(text: str) -> str:
     return f"'{text[:60]}'" + ("..." if len(text) > 60 else "")
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """`name` is unique in a run. `what`: the query, the address, `manifest`; `words`: an argv."""
 
     name: str
@@ -64,8 +63,7 @@ class Look:
     expect: Expectation | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Looked:
+class Looked(Struct, frozen=True):
     """What a look found: one sentence."""
 
     look: Look

@@ -4,8 +4,9 @@ import json
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from drctl.clock import Clock
 from drctl.engines.base import Standing
@@ -36,8 +37,7 @@ print(json.dumps({"status": status, "holds": sys.argv[2].encode() in body}))
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Eyes:
+class Eyes(Struct, frozen=True):
     """What looks are carried out with."""
 
     reader: Reader

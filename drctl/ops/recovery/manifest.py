@@ -7,7 +7,8 @@ the repository but the entries themselves.
 import os
 import stat
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from drctl.codec.entries import Root
 from drctl.engines.tree_look import address_below
@@ -30,8 +31,7 @@ _FORMATS = {
 }
 
 
-@dataclass(slots=True)
-class NotSaved:
+class NotSaved(Struct):
     """Entries that the snapshot says itself it does not hold, and further links to them: they
     cannot come back, so they are not due. `first` holds the first few, `paths` all of them."""
 
@@ -57,8 +57,7 @@ class NotSaved:
         return f"{were} not saved: {', '.join(self.first)}{more}"
 
 
-@dataclass(slots=True)
-class Compared:
+class Compared(Struct):
     """`differences` holds the first few, `different` counts all of them."""
 
     entries: int = 0

@@ -5,15 +5,15 @@ beside it and is part of it. A database whose log was left behind is not whole a
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from drctl.durable import sync_directory
 from drctl.errors import TargetRefused
 from drctl.removing import remove_all
 
 
-@dataclass(frozen=True, slots=True)
-class Spot:
+class Spot(Struct, frozen=True):
     """Where an asset is put. `beside` and `moved`: see engines.base.Engine."""
 
     to: str

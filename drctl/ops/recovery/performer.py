@@ -5,7 +5,9 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from drctl.clock import Clock
 from drctl.errors import DrctlError, TargetRefused
@@ -23,8 +25,7 @@ from drctl.started import born
 from drctl.units import count, show_bytes, show_seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """What a run works with. `keeps_up`: what was proven stays up for the steps that follow, as
     in a drill; otherwise it is handed over at rest, for the programs that start it for real.
     `tell`: tells people who do not watch; a drill has nobody told."""

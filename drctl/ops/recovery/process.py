@@ -14,8 +14,9 @@ import subprocess
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import IO
+
+from msgspec import Struct
 
 from drctl.ops.recovery.runner import Control, Outcome
 from drctl.signals import held_back
@@ -30,14 +31,15 @@ _GRACE_SECONDS = 5.0
 _GATE = ("/bin/sh", "-c", 'read -r _ && exec "$@" </dev/null', "sh")
 
 
-@dataclass(frozen=True, slots=True)
-class Programs:
+class Programs(Struct, frozen=True):
     """How programs are run: `front` are words before each argv, `told` learns each process."""
 
     base: str
     variables: Mapping[str, str]
     front: Callable[[str], tuple[str, ...]] = lambda _: ()
     told: Callable[[int], None] = lambda _: None
+
+    __repr__ = object.__repr__  # no error shows the variables
 
     def run(self, words: tuple[str, ...], also: Mapping[str, str], control: Control) -> Outcome:
         """Exit status 0 is right. What it said last is told."""

@@ -4,8 +4,9 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from msgspec import Struct, field
 
 from drctl.codec.entries import Root
 from drctl.engines.base import Probe, Standing, Target
@@ -18,8 +19,7 @@ _LOOK_SECONDS = 0.1
 _LAST_LOOKS = 100  # for a question to end that is asked while all is taken down
 
 
-@dataclass(frozen=True, slots=True)
-class Returning:
+class Returning(Struct, frozen=True):
     """`spot`: where it is put. `counts_due`: what was counted at the consistent point.
     `make_hollow` puts an empty asset of its kind somewhere, where the engine knows how.
     `is_marked`: the plan has a marker written into it; `measurable_by`: what would let a drill tell
@@ -44,8 +44,7 @@ class Returning:
         return self.spot.to
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Struct, frozen=True):
     """What a check looks at: a place, and the asset that stands there or the reason why it does
     not. The lock is held while it is asked: not every database lets two ask at once. `unended`: the
     questions that were given up and may go on, though nobody holds the lock for them: on a

@@ -7,8 +7,9 @@ hear is given up after a while: its thread dies with the process, and the run go
 import queue
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from msgspec import Struct, field
 
 from drctl.clock import Clock
 from drctl.errors import DrctlError
@@ -22,8 +23,7 @@ _LOOK_SECONDS = 0.2  # how often answers from other terminals are looked for
 _GRACE_SECONDS = 15.0  # for a step to end that was told to
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """How a step went: `what` is one sentence, `facts` are for the evidence. One that is not
     `ok` may be tried again, unless it is `final`."""
 
@@ -33,8 +33,7 @@ class Outcome:
     final: bool = False
 
 
-@dataclass(slots=True)
-class Control:
+class Control(Struct):
     """What a working step looks at. Times are of the monotonic clock."""
 
     clock: Clock
@@ -65,8 +64,7 @@ class Performer(Protocol):
     def undo(self, step: Step, control: Control) -> Outcome: ...
 
 
-@dataclass(slots=True)
-class _Work:
+class _Work(Struct):
     """A thread that is under way."""
 
     step: Step

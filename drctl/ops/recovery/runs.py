@@ -5,9 +5,10 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any
+
+from msgspec import Struct
 
 from drctl.clock import Clock
 from drctl.errors import UsageError
@@ -20,8 +21,7 @@ _ORDER = "order.json"
 Order = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """`order`: what was decided when it began, so that a resume decides nothing anew."""
 
     name: str

@@ -14,9 +14,11 @@ and a refused approval is asked for again.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from drctl.ops.recovery.graph import Graph, Step
 
@@ -25,8 +27,7 @@ Ending = Literal["", "done", "failed", "cancelled"]
 Event = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class StepState:
+class StepState(Struct, frozen=True):
     """`attempts` that were begun in all, and `tries`, those of them since the run began or was
     resumed; `what` the last one said; `by` who answered an approval. `asked_ns` is when it first
     could begin, `ended_ns` when it was over, 0 before."""
@@ -43,8 +44,7 @@ class StepState:
     tries: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(Struct, frozen=True):
     """`began_ns`: the declaration, from which the outage is measured."""
 
     steps: Mapping[str, StepState]
@@ -57,8 +57,7 @@ class State:
         return self.steps[name]
 
 
-@dataclass(frozen=True, slots=True)
-class Moves:
+class Moves(Struct, frozen=True):
     """What may be done next. `ending` is set when nothing more can be."""
 
     start: tuple[str, ...] = ()

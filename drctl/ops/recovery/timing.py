@@ -4,7 +4,8 @@ All from the states of the steps; nothing is measured here.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from drctl.ops.recovery.graph import Graph, Step
 from drctl.ops.recovery.state import State
@@ -13,8 +14,7 @@ Interval = tuple[int, int]
 _REQUIRED = ("prove", "check", "run")
 
 
-@dataclass(frozen=True, slots=True)
-class StepTime:
+class StepTime(Struct, frozen=True):
     """A step on the critical path. `saves_seconds`: how much earlier all would have been over,
     had this one cost nothing."""
 
@@ -23,8 +23,7 @@ class StepTime:
     saves_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(Struct, frozen=True):
     """`rta_seconds`: from the declaration to the last required step, None where one did not pass.
     `human_seconds` of it nothing but a person's answer was waited for. `prepare_seconds` passed
     before the first step. `restore_seconds`: while anything was being restored, which is all that

@@ -1,9 +1,8 @@
 """The rules of retention: what stays, why, and that no rule removes the last good snapshot."""
 
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from drctl.model import Snapshot
 from drctl.repository.retention import Rule, is_good, judge

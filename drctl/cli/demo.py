@@ -8,10 +8,10 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -189,14 +189,16 @@ def command(context: Context, keep: str | None) -> None:
         raise TargetRefused(f"{keep} exists", hint="name a directory that does not exist yet")
     if told := too_few():
         context.warn(told)
-    top = os.path.abspath(keep) if keep else tempfile.mkdtemp(prefix="drctl-demo-")
-    os.makedirs(top, mode=0o700, exist_ok=True)
-    try:
+    with _made(os.path.abspath(keep)) if keep else passing_directory() as top:
         document = _play(_Stage(top, context))
         context.result(document, _text(document))
-    finally:
-        if not keep:
-            shutil.rmtree(top)
+
+
+@contextmanager
+def _made(path: str) -> Iterator[str]:
+    """A directory that stays."""
+    os.makedirs(path, mode=0o700)
+    yield path
 
 
 def _play(stage: _Stage) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """A demo that is cut short leaves nothing running."""
 
+import os
 import re
 import tempfile
 import time
@@ -38,7 +39,7 @@ def passable() -> Iterator[str]:
         yield made
 
 
-def test_a_demo_that_is_killed_takes_all_that_it_started_with_it(
+def test_a_demo_that_is_killed_takes_all_that_it_started_with_it_and_the_next_drctl_its_data(
     bare, passable, stop_at_end
 ) -> None:
     """Its servers, what writes to them, and the drctl that it runs."""
@@ -63,3 +64,5 @@ def test_a_demo_that_is_killed_takes_all_that_it_started_with_it(
     while any(born(pid) == since[pid] for pid in since):
         assert time.monotonic() < give_up, [started[pid] for pid in since if born(pid)]
         time.sleep(0.05)
+    bare.run("init")
+    assert os.listdir(passable) == []

@@ -5,7 +5,6 @@ no room for a copy: each archive's tar is read as it comes, those of tablespaces
 proves page checksums while it reads, and adds the WAL from the start to the end.
 """
 
-import dataclasses
 import os
 import re
 import tarfile
@@ -59,7 +58,7 @@ class RemoteCapture(Capture):
         self._wire.send_query(self._command())
         start = self._rows("where the backup starts")
         self._began = lsn_of(start[0][0])
-        self.cluster = dataclasses.replace(self.cluster, timeline=int(start[0][1]))
+        self.cluster = replace(self.cluster, timeline=int(start[0][1]))
         spaces = self._rows("its tablespaces")
         if self.cluster.version >= _NEW_PROTOCOL:
             yield from self._archives()

@@ -136,9 +136,10 @@ class Stores:
         written to or looked at, with what is wrong."""
         return dict(self._lapsed)
 
-    def _warn_if_lapsed(self, name: str) -> None:
+    def tell_if_lapsed(self, name: str) -> None:
         """A plan that lost its `lock` writes what anybody can destroy, beside what nobody can. When
-        the locks that are there have run out, it is taken for what is wanted."""
+        the locks that are there have run out, it is taken for what is wanted. Asks nobody: it is
+        known of a repository whose config was read."""
         until_ns = self._lapsing.get(name, 0)
         if name in self._lapsed or name == GIVEN or self.part(name).lock is not None:
             return
@@ -173,7 +174,7 @@ class Stores:
         storage = self.storage(name) if fresh else self.cached_storage(name)
         credential = self.credential()
         opened = lifecycle.open_as_writer(storage, credential, self.randomness, self.warn)
-        self._warn_if_lapsed(name)
+        self.tell_if_lapsed(name)
         return self._holding(name, opened)
 
     def as_reader(self, name: str, identity: Identity, *, fresh: bool = False) -> Repository:
@@ -216,7 +217,7 @@ class Stores:
             self.report,
             proving=proving,
         )
-        self._warn_if_lapsed(name)
+        self.tell_if_lapsed(name)
         return done
 
     def grace_seconds(self, name: str) -> float:

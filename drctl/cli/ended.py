@@ -35,6 +35,7 @@ class Ended(Struct, frozen=True):
         behind = d.get("copies_behind", {})
         found += [f"{name} is behind: {what}" for name, what in behind.items()]
         found += [todo["what"] for todo in d.get("to_do", ())]
+        found += [told for told in self.wiring.lapsed().values() if told not in found]
         shut = [drill for drill in d.get("drills", ()) if drill.get("open") is False]
         found += [f"drill {drill['drill']}: {drill['readiness']}" for drill in shut]
         failed = [step for step in d.get("steps", ()) if step["status"] in {"failed", "stuck"}]

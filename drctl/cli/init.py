@@ -13,7 +13,7 @@ from drctl.cli.keyfiles import write_private
 from drctl.codec import keys
 from drctl.codec.keys import WriterCredential
 from drctl.codec.recipients import Recipient, new_identity
-from drctl.errors import AlreadyExists, Busy, DrctlError, KeyUnavailable, PlanError
+from drctl.errors import AlreadyExists, Busy, DrctlError, ExitCode, KeyUnavailable, PlanError
 from drctl.events import Notice
 from drctl.homes import state_home
 from drctl.plan.starter import starter
@@ -37,7 +37,7 @@ class _Done(Struct):
 @click.option("--name", "identity_name", default="first", help="Name of the first identity.")
 @output_options
 @pass_context
-def command(context: Context, identity_name: str) -> None:
+def command(context: Context, identity_name: str) -> int:
     """Make what is missing: a starter plan, the keys, the repositories.
 
     The first identity is closed with a passphrase: DRCTL_PASSPHRASE, or what you type. What is
@@ -57,6 +57,7 @@ def command(context: Context, identity_name: str) -> None:
         [{"what": what, "where": where, "made": made} for what, where, made in done.things],
         _text(done, wiring),
     )
+    return ExitCode.PARTIAL if wiring.lapsed() else ExitCode.DONE
 
 
 def _all(context: Context, identity_name: str, done: _Done) -> Wiring:
@@ -162,6 +163,7 @@ def _repositories(wiring: Wiring, credential: WriterCredential, done: _Done) -> 
             except AlreadyExists:
                 made = False  # another init was quicker
         opened = lifecycle.open_as_writer(storage, credential, wiring.randomness)
+        wiring.tell_if_lapsed(name)
         done.add(f"repository {name}", storage.where, made=made)
         for recipient in keyring.make_lost(opened):
             done.add(f"key of {recipient.name}, which was lost", storage.where, made=True)

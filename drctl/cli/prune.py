@@ -45,7 +45,8 @@ def command(
     """Apply each repository's 'keep', and collect what nothing needs any more.
 
     Removed snapshots go to the trash: 'drctl undelete' brings them back until the grace period is
-    over. No private key is needed, and nobody has to wait: backups may run meanwhile.
+    over. No private key is needed, and nobody has to wait: backups may run meanwhile. Where a
+    repository is locked and the plan has no lock for it, nothing is removed; exit code 11.
     """
     wiring, pool = context.wiring(), context.pool()
     kept = {name: part.keep for name, part in wiring.loaded.plan.repositories.items()}
@@ -59,6 +60,8 @@ def command(
         effort = _effort(wiring, name, grace, patience, rewrite, dry_run=dry_run)
         try:
             opened, rule = wiring.as_writer(name, fresh=True), wiring.rule(name)
+            if name in wiring.lapsed():
+                continue  # what goes here is what the lock was to keep
             done[name] = prune(opened, rule, effort, pool, wiring.clock, wiring.report)
         except DrctlError as error:
             if len(wanted) == 1 or isinstance(error, UsageError):
@@ -68,9 +71,13 @@ def command(
         patience_ns[name] = effort.patience_ns
     document = {n: _document(result, dry_run, patience_ns[n]) for n, result in done.items()}
     document |= {n: {"failed": error.what} for n, error in failed.items()}
-    text = "\n".join(_text(n, result, dry_run, patience_ns[n]) for n, result in done.items())
-    context.result(document, text or _nothing(failed))
-    return next(iter(failed.values())).exit_code if failed else ExitCode.DONE
+    document |= {n: {"left_alone": why} for n, why in wiring.lapsed().items()}
+    text = [_text(n, result, dry_run, patience_ns[n]) for n, result in done.items()]
+    text += [f"{n}: nothing is removed: the plan has no lock for it" for n in wiring.lapsed()]
+    context.result(document, "\n".join(text) or _nothing(failed))
+    if failed:
+        return next(iter(failed.values())).exit_code
+    return ExitCode.PARTIAL if wiring.lapsed() else ExitCode.DONE
 
 
 def _nothing(failed: dict[str, DrctlError]) -> str:

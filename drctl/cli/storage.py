@@ -5,6 +5,7 @@ import click
 from drctl.cli.context import Context, output_options, pass_context
 from drctl.errors import ExitCode, UsageError
 from drctl.events import Phase
+from drctl.repository import lifecycle
 from drctl.storage.attack import attack, check_lock
 from drctl.storage.contract import CheckResult, run_contract
 from drctl.storage.retry import Retry
@@ -30,6 +31,8 @@ def check(context: Context, repository: str | None, is_attack: bool) -> int:
     """
     wiring = context.wiring()
     name = repository or wiring.primary()
+    lifecycle.exists(wiring.storage(name))  # a lock that the plan lost shows itself by its config
+    wiring.tell_if_lapsed(name)
     storage = Retry(wiring.unlocked(name), wiring.clock)
     locked = wiring.lockable(name)
     if is_attack:
@@ -40,11 +43,12 @@ def check(context: Context, repository: str | None, is_attack: bool) -> int:
         results += [check_lock(locked)] if locked else []
     failed = [r for r in results if not r.ok]
     lines = [_line(r) for r in results]
-    state = f"{len(failed)} of {len(results)} promises are BROKEN" if failed else "all is well"
+    state = _state(len(failed), len(results), wiring.lapsed())
     context.result(
         {
             "storage": storage.where,
             "lock": locked.lock.mode.lower() if locked else None,
+            "locks_lost": wiring.lapsed(),
             "checks": [
                 {"promise": r.name, "ok": r.ok, "detail": r.detail, "seconds": round(r.seconds, 3)}
                 for r in results
@@ -52,7 +56,15 @@ def check(context: Context, repository: str | None, is_attack: bool) -> int:
         },
         "\n".join([*lines, f"{storage.where}: {state}"]),
     )
-    return ExitCode.STORAGE if failed else ExitCode.DONE
+    if failed:
+        return ExitCode.STORAGE
+    return ExitCode.PARTIAL if wiring.lapsed() else ExitCode.DONE
+
+
+def _state(failed: int, tried: int, lapsed: dict[str, str]) -> str:
+    if failed:
+        return f"{failed} of {tried} promises are BROKEN"
+    return "its promises hold, but the plan lost its lock" if lapsed else "all is well"
 
 
 def _attack(context: Context, wiring: Wiring, name: str) -> list[CheckResult]:

@@ -104,10 +104,15 @@ def command(
         done = verify(storage, opened, identity, effort, pool, wiring.report)
     if opened:
         done.wrong += _lost(wiring, name, opened.secrets.repository_id, done)
+    wiring.tell_if_lapsed(name)
     others = [n for n in wiring.loaded.plan.repositories if n != name]
-    text = "\n".join([*_lines(mended), *_text(name, done, repairing), *_unseen(others)])
-    context.result(_document(name, done, mended), text)
-    return ExitCode.INTEGRITY if done.wrong else ExitCode.DONE
+    text = "\n".join(
+        [*_lines(mended), *_text(name, done, repairing), *_unlocked(wiring), *_unseen(others)]
+    )
+    context.result({**_document(name, done, mended), "locks_lost": wiring.lapsed()}, text)
+    if done.wrong:
+        return ExitCode.INTEGRITY
+    return ExitCode.PARTIAL if wiring.lapsed() else ExitCode.DONE
 
 
 def _identity(context: Context, wiring: "Wiring", path: str | None) -> "Identity | None":
@@ -177,6 +182,10 @@ def _lost(wiring: "Wiring", name: str, repository_id: bytes, done: VerifyResult)
     for what in wrong:
         wiring.warn(what)
     return wrong
+
+
+def _unlocked(wiring: "Wiring") -> list[str]:
+    return [f"but the plan lost the lock of {name}" for name in wiring.lapsed()]
 
 
 def _unseen(others: list[str]) -> list[str]:

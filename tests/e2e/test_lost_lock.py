@@ -52,6 +52,9 @@ def test_a_plan_that_lost_its_lock_is_told_so_until_it_has_it_again(
     assert any("the plan has no lock for it" in one["what"] for one in to_do)
     if places == COPY:
         assert "can be destroyed" in bare.run("replicate", code=11).stderr
+    for words in (["init"], ["verify", "offsite"], ["verify", "offsite", "--keyless"],
+                  ["storage", "check", "offsite"]):  # fmt: skip
+        assert "can be destroyed" in bare.run(*words, code=11).stderr
     assert "can be destroyed" in bare.run("validate").stderr  # by what this host remembers
 
     bare.plan(plan + LOCK)
@@ -59,3 +62,25 @@ def test_a_plan_that_lost_its_lock_is_told_so_until_it_has_it_again(
     assert "destroyed" not in bare.run("backup").stderr
     assert unlocked(s3_server, bucket) == []
     assert "all is well" in bare.run("status").stdout
+
+
+def test_a_prune_removes_nothing_where_the_plan_lost_its_lock(bare, s3_server) -> None:
+    """What it would hide is what the lock was to keep."""
+    bucket = s3_server.new_bucket(locked=True)
+    plan = (PLAN + COPY).format(bucket=bucket, endpoint=s3_server.endpoint)
+    plan += "    keep: {last: 1, grace: 1ms}\n"
+    bare.variables |= {"DR_ACCESS": ACCESS_KEY, "DR_SECRET": SECRET_KEY}
+    bare.plan(plan + LOCK)
+    bare.run("init")
+    bare.run("backup")
+    bare.run("backup")
+    bare.plan(plan)
+    for words in (["prune"], ["prune", "--dry-run"], ["prune", "--from", "offsite"]):
+        said = bare.run(*words, code=11)
+        assert "offsite: nothing is removed: the plan has no lock for it" in said.stdout
+        assert "offsite: what is there is locked" in said.stderr
+    assert "no lock for it" in bare.json("prune", code=11)["offsite"]["left_alone"]
+    assert len(bare.snapshots("--from", "offsite")) == 2
+
+    bare.plan(plan + LOCK)
+    assert "0 snapshots removed, 2 stay" in bare.run("prune").stdout

@@ -25,6 +25,7 @@ _LOOK_SECONDS = 0.05
 _END_SECONDS = 60.0
 _ROLES = ("postgres", "drctl")
 _WORDS_BYTES = 2000
+_WITHOUT_STATISTICS_FILES = 15  # before, a server's place for them may be one outside
 
 
 def programs(major: int) -> str:
@@ -113,23 +114,26 @@ def _refuse_unreachable(at: str, owner: int) -> None:
 
 def _furnish(sockets: str, owner: int) -> None:
     """Who may enter the directory is trusted."""
-    access = os.path.join(sockets, "access")
-    with open(access, "w", encoding="utf-8") as file:
-        file.write("local all all trust\n")
-    with open(os.path.join(sockets, "log"), "wb"):
-        pass
+    files = {"access": "local all all trust\n", "users": "", "log": ""}
+    for name, text in files.items():
+        with open(os.path.join(sockets, name), "w", encoding="utf-8") as file:
+            file.write(text)
     if os.geteuid() == 0:
-        for path in (sockets, access, os.path.join(sockets, "log")):
+        for path in (sockets, *(os.path.join(sockets, name) for name in files)):
             os.chown(path, owner, -1)
 
 
-def _start(place: str, at: str, sockets: str, owner: int) -> "subprocess.Popen[bytes]":
+def _settings(at: str, sockets: str) -> dict[str, str]:
+    """What the cluster's own configuration has no say in: above all where its server works, since
+    `data_directory` in there outdoes -D, and may name production's."""
     settings = {
+        "data_directory": os.path.realpath(at),
         "listen_addresses": "",
         "unix_socket_directories": sockets,
         "unix_socket_permissions": "0700",
         "port": str(_PORT),
         "hba_file": os.path.join(sockets, "access"),
+        "ident_file": os.path.join(sockets, "users"),
         "external_pid_file": "",
         "shared_preload_libraries": "",
         "session_preload_libraries": "",
@@ -144,11 +148,15 @@ def _start(place: str, at: str, sockets: str, owner: int) -> "subprocess.Popen[b
         "autovacuum": "off",
         "max_logical_replication_workers": "0",
     }
+    if major_at(at) < _WITHOUT_STATISTICS_FILES:
+        settings["stats_temp_directory"] = "pg_stat_tmp"
+    return settings
+
+
+def _start(place: str, at: str, sockets: str, owner: int) -> "subprocess.Popen[bytes]":
     argv = [os.path.join(place, "postgres"), "-D", at]
-    for name, value in settings.items():
+    for name, value in _settings(at, sockets).items():
         argv += ["-c", f"{name}={value}"]
-    if not os.path.exists(os.path.join(at, "pg_ident.conf")):
-        argv += ["-c", f"ident_file={os.path.join(sockets, 'log')}"]
     identity: dict[str, Any] = {}
     if os.geteuid() == 0:
         group = pwd.getpwuid(owner).pw_gid if _has_name(owner) else os.stat(at).st_gid

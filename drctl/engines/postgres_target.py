@@ -7,11 +7,13 @@ cluster. Tablespaces go beside the target: DIR is the data directory, DIR-tables
 import json
 import os
 import pwd
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 from msgspec.structs import replace
 
+from drctl.engines import postgres_conf as conf
 from drctl.engines import postgres_layout as layout
 from drctl.engines import postgres_recovery as recovery
 from drctl.engines import postgres_seek as seek
@@ -88,10 +90,10 @@ class PostgresTarget:
 
     def put_small(self, entry: Entry, content: bytes | memoryview) -> Problem | None:
         entry = self._mine(entry)
-        if entry.path in _HELD:
+        self._seen.add(entry.path)
+        if entry.path in _HELD or conf.is_conf(entry.path):
             self._held[entry.path] = (entry, bytes(content))
             return None
-        self._seen.add(entry.path)
         target, entry = self._routed(entry)
         return target.put_small(entry, content)
 
@@ -170,7 +172,7 @@ class PostgresTarget:
     def _configure(self) -> list[Problem | None]:
         """WAL, then the files that say what to do with it."""
         goal, timeline, files = self._plan or (Goal(), "latest", [])
-        problems = self._put_wal(files)
+        problems = [*self._put_wal(files), *self._put_confs()]
         goal = self._reachable(goal)
         before = self._held.get(_AUTO, (None, b""))[1].decode("utf-8", "surrogateescape")
         made = {_AUTO: recovery.auto_conf(before, goal, timeline), b"recovery.signal": ""}
@@ -181,6 +183,20 @@ class PostgresTarget:
         if b"pg_ident.conf" not in self._seen:
             made[b"pg_ident.conf"] = ""
         return problems + [self._put_text(path, text) for path, text in made.items()]
+
+    def _put_confs(self) -> Iterator[Problem | None]:
+        """The cluster's own, whose server must stay here. Told is what else they name."""
+        held = [one for p, one in self._held.items() if conf.is_conf(p) and p != _AUTO]
+        for entry, content in held:
+            data, away = conf.at_home(content, self._to)
+            name = os.fsdecode(entry.path)
+            for place in away:
+                text = f"{name} says data_directory = '{place}': that line is a comment here now"
+                self._tell("info", f"{text}, since a server started here would run over there")
+            if outside := ", ".join(conf.elsewhere(data, self._to)):
+                text = f"{name} names what is outside of {self._to}: {outside}"
+                self._tell("info", f"{text}; see to that before a server starts beside another")
+            yield self._main.put_small(replace(entry, size=len(data)), data)
 
     def _put_text(self, path: bytes, text: str) -> Problem | None:
         return self._put(path, text.encode("utf-8", "surrogateescape"))
@@ -202,7 +218,7 @@ class PostgresTarget:
         found = seek.way(self._facts, goal, self._around.log)
         seek.refuse_missing(found, self._facts, self._around)
         if found.doubt:
-            self._tell_log("warning", found.doubt)
+            self._tell("warning", found.doubt)
         return goal, found.target_timeline, [*found.files, *found.histories]
 
     def _put_wal(self, files: list[LogFile]) -> list[Problem | None]:
@@ -228,18 +244,18 @@ class PostgresTarget:
         try:
             newest = recovery.newest_commit(self._to, segments, major_at(self._to))
         except TargetRefused as error:
-            self._tell_log("warning", f"{error.what}: so it is not known how far the log reaches")
+            self._tell("warning", f"{error.what}: so it is not known how far the log reaches")
             return goal
         if goal.kind == "time" and recovery.is_before(int(goal.value), newest):
             return goal
         if goal.kind == "time":
             text = "nothing was committed after that time in the log: all of it will be replayed"
-            self._tell_log("info", text)
+            self._tell("info", text)
         reach = f"its newest commit is of {newest}+00:00" if newest else "it holds no commit"
-        self._tell_log("info", f"the log is replayed when the server starts: {reach}")
+        self._tell("info", f"the log is replayed when the server starts: {reach}")
         return Goal(timeline=goal.timeline)
 
-    def _tell_log(self, level: Literal["info", "warning"], text: str) -> None:
+    def _tell(self, level: Literal["info", "warning"], text: str) -> None:
         self._around.report.emit(Notice(level, text))
 
 

@@ -1,0 +1,49 @@
+"""What a cluster was set to never rules a copy of it: neither where it works, nor how far it goes,
+nor whom it follows."""
+
+import signal
+from pathlib import Path
+
+from clusters import standing
+from wal_stage import Stage
+
+from drctl.clock import SystemClock
+from drctl.engines import postgres
+from drctl.engines.base import Surroundings
+from drctl.events import Silent
+
+
+def asked(stage: Stage, at: Path, sql: str) -> tuple[tuple[str, ...], ...]:
+    """As a drill asks a restored copy."""
+    settings = postgres.Settings(host=str(stage.cluster.top), database_role="drctl")
+    around = Surroundings(SystemClock(), Silent(), str(at), str(at))
+    with postgres.Probe(settings, str(at), around).open() as standing:
+        return standing.query(sql)
+
+
+def test_a_copy_never_works_in_the_directory_that_its_settings_name(stage_of) -> None:
+    """Production has crashed; its own postgresql.conf says where its data is."""
+    stage = stage_of()
+    cluster, site = stage.cluster, stage.site
+    pid_file, control = cluster.top / "pid", cluster.data / "global/pg_control"
+    with (cluster.data / "postgresql.conf").open("a") as file:
+        file.write(f"data_directory = '{cluster.data}'\nexternal_pid_file = '{pid_file}'\n")
+    cluster.sql("create table t as select 1 as id")
+    site.run("backup")
+    cluster.sql("insert into t values (2)")
+    cluster.running.send_signal(signal.SIGQUIT)
+    cluster.running.wait()
+    crashed = control.read_bytes()
+    back = site.top / "back"
+    told = site.run("restore", "orders", "--to", back).stderr
+    assert f"says data_directory = '{cluster.data}': that line is a comment here now" in told
+    assert f"external_pid_file '{pid_file}'" in told
+    settings = back / "postgresql.conf"
+    at_home = settings.read_text()
+    settings.write_text(f"{at_home}data_directory = '{cluster.data}'\n")  # as an include might
+    where = "select count(*), current_setting('data_directory') from t"
+    assert asked(stage, back, where) == (("1", str(back)),)
+    settings.write_text(at_home)
+    with standing(back, site.top / "up") as up:
+        assert up.sql(where) == [(1, str(back))]
+    assert control.read_bytes() == crashed

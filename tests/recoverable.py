@@ -4,6 +4,7 @@ import json
 import shutil
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -98,8 +99,9 @@ def asked_in_vain(standing: Standing, sql: str) -> str:
     """How a question that takes too long is ended; the next one is answered."""
     clock = SystemClock()
     control = Control(clock, clock.monotonic_seconds() + 0.3, threading.Event(), 0.3)
+    view: Any = SimpleNamespace(standing=standing, unended=[])
     with pytest.raises(DrctlError) as ended:
-        ask(standing, control, lambda: standing.query(sql))
+        ask(view, control, lambda found: found.query(sql))
     assert standing.query("select 1") == (("1",),)
     return ended.value.what
 

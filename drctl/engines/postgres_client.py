@@ -1,5 +1,6 @@
 """Talking to a running PostgreSQL: connections, what it is, and its words as our errors."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -153,7 +154,10 @@ class Client:
         from psycopg import pq
         from psycopg.conninfo import make_conninfo
 
-        given = make_conninfo(**self.parameters(), replication="true")
+        # What the server leaves out of a base it tells by a warning.
+        heard = f"{os.environ.get('PGOPTIONS', '')} -c client_min_messages=warning".strip()
+        told_all = {"replication": "true", "options": heard}
+        given = make_conninfo(**self.parameters(), **told_all)
         connection = pq.PGconn.connect(given.encode())
         try:
             if connection.status != pq.ConnStatus.OK:

@@ -27,6 +27,7 @@ _PASSING = re.compile(rb"(pgsql_tmp.*|pg_internal\.init.*|t[0-9]+_[0-9]+(_[a-z]+
 _RELATION = re.compile(
     rb"((global|base/[0-9]+|pg_tblspc/[0-9]+/PG_[^/]+/[0-9]+)/)([0-9]+)(_(fsm|vm|init))?(\.([0-9]+))?"
 )
+_SOCKET = re.compile(rb"\.s\.PGSQL\.[0-9]+(\.lock)?")
 SEGMENT_PAGES = 131072  # of a relation's file: 1 GiB of 8 KiB pages
 SEGMENT = re.compile(r"[0-9A-F]{24}")
 HISTORY = re.compile(r"[0-9A-F]{8}\.history")
@@ -42,7 +43,12 @@ def is_emptied(path: bytes) -> bool:
 def is_left_out(path: bytes) -> bool:
     """A file that a starting server makes anew, or that would mislead it."""
     name = path.rsplit(b"/", 1)[-1]
-    return path in _LEFT_OUT or _PASSING.fullmatch(name) is not None
+    return path in _LEFT_OUT or _PASSING.fullmatch(name) is not None or is_socket(path)
+
+
+def is_socket(path: bytes) -> bool:
+    """A running server's socket, or the lock beside it."""
+    return _SOCKET.fullmatch(path.rsplit(b"/", 1)[-1]) is not None
 
 
 def is_relation(path: bytes) -> bool:

@@ -5,6 +5,7 @@ starts, whatever else is lost. pg_control is read last.
 """
 
 import os
+import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -16,6 +17,7 @@ from drctl.engines.base import Item, PlainItem
 from drctl.engines.postgres_capture import Capture, Owner, bytes_item
 from drctl.engines.postgres_client import lsn_of
 from drctl.engines.postgres_files import FileItem, entry_of
+from drctl.engines.postgres_links import Links
 from drctl.engines.postgres_proof import PageReader
 from drctl.engines.postgres_reading import NEAR_MOST, AsItIs, Proven, Reading
 from drctl.engines.tree_look import reason
@@ -46,6 +48,7 @@ class LocalCapture(Capture):
         self._top = top
         self._reader = reader
         self._sql = connection
+        self._links = Links(top, self.asset)
         self._label = b""
         self._spaces: dict[str, str] = {}
         self._reading: Reading
@@ -111,24 +114,42 @@ class LocalCapture(Capture):
         yield from self._relations(relations)
 
     def _thing(self, path: bytes) -> Iterator[Item]:
+        """A socket or a pipe is passed over, as pg_basebackup does."""
         real = self._real(path)
         if path == layout.CONTROL:
             return  # it comes last
-        if os.path.islink(real):
+        mode = _mode(real)
+        if stat.S_ISLNK(mode):
             yield from self._link(path, real)
-        elif os.path.isdir(real):
+        elif stat.S_ISDIR(mode):
             yield from self._tree(path)
-        else:
+        elif stat.S_ISREG(mode):
             yield from self._file(path, real)
 
     def _link(self, path: bytes, real: bytes) -> Iterator[Item]:
-        """A tablespace, or pg_wal elsewhere: a directory like any other in the snapshot."""
+        """What is behind it lies at its place in the snapshot: a tablespace, pg_wal elsewhere, or
+        whatever else was moved to another disk."""
         if path == layout.WAL:
             yield from self._tree(path)
         elif os.path.dirname(path) == layout.TABLESPACES:
             self._spaces[os.fsdecode(os.path.basename(path))] = os.fsdecode(os.readlink(real))
             self.private_facts["tablespaces"] = self.as_json(self._spaces)
             yield from self._tree(path)
+        else:
+            yield from self._followed(path, real)
+
+    def _followed(self, path: bytes, real: bytes) -> Iterator[Item]:
+        with ExitStack() as stack:
+            try:
+                mode = stack.enter_context(self._links.behind(real)).st_mode
+            except FileNotFoundError:
+                return  # it went meanwhile
+            except OSError as error:
+                raise self._unreadable(path, error) from error
+            if stat.S_ISDIR(mode):
+                yield from self._tree(path)
+            elif stat.S_ISREG(mode):
+                yield from self._file(path, real)
 
     def _file(self, path: bytes, real: bytes) -> Iterator[Item]:
         with self._opened(real) as descriptor:
@@ -156,9 +177,11 @@ class LocalCapture(Capture):
     def _stat(self, path: bytes) -> os.stat_result | None:
         """None: it went meanwhile, as a dropped database does."""
         try:
-            return os.stat(self._real(path))
+            found = os.stat(self._real(path))
         except FileNotFoundError:
             return None
+        self._links.prove(self._real(path), found)
+        return found
 
     def _names(self, path: bytes) -> set[bytes]:
         """What is in a directory; of a tablespace only what this version of the server keeps."""
@@ -176,7 +199,7 @@ class LocalCapture(Capture):
     def _opened(self, real: bytes) -> Iterator[int]:
         """-1: it went meanwhile."""
         try:
-            descriptor = os.open(real, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            descriptor = self._links.open(real)
         except FileNotFoundError:
             yield -1
             return
@@ -225,3 +248,11 @@ class LocalCapture(Capture):
         with self._opened(self._real(b"pg_wal/" + name.encode())) as descriptor:
             if descriptor >= 0:
                 yield FileItem(b"pg_wal/" + name.encode(), descriptor, self._reading, 0, 0)
+
+
+def _mode(path: bytes) -> int:
+    """What kind of thing it is; 0: it went meanwhile."""
+    try:
+        return os.lstat(path).st_mode
+    except FileNotFoundError:
+        return 0

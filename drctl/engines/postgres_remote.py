@@ -18,6 +18,7 @@ from drctl.engines.base import Item, PlainItem
 from drctl.engines.postgres_capture import Capture, Owner, bytes_item
 from drctl.engines.postgres_client import Client, lsn_of, told
 from drctl.errors import SourceError
+from drctl.events import Notice
 from drctl.model import Entry, Kind
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 _PIECE_BYTES = 1 << 20
 _BAD_PAGE = re.compile(r'checksum verification failed in file "(?:\./)?([^"]+)", block (\d+)')
+# Words are the server's language; the name of the function is not.
+_LEAVES_OUT = (b"sendDir", b"WARNING")
+_PATH = re.compile(r"\.?/[^\"\u00ab\u00bb\u201c\u201d\u201e]+")
+_LOGS = (b"./log", b"./pg_log")
 _DATA_CORRUPTED = "XX001"
 _NEW_PROTOCOL = 150000
 MANIFEST = b"backup_manifest"
@@ -48,6 +53,7 @@ class RemoteCapture(Capture):
         self._sql = connection
         self._client = client
         self._bad: dict[bytes, list[int]] = {}
+        self._left_out: list[bytes] = []
         self._began = 0
         self._before_ns = 0
         self._spaces: dict[str, str] = {}
@@ -135,13 +141,14 @@ class RemoteCapture(Capture):
     def _member(
         self, archive: tarfile.TarFile, member: tarfile.TarInfo, prefix: bytes
     ) -> Iterator[Item]:
+        self._complain()
         entry = _entry(member, prefix)
         yield from self._top(entry)
         if entry.path == layout.CONTROL:
             self._before_ns = self.server_now_ns(self._sql)
         if entry.kind != Kind.FILE:
             yield PlainItem(entry)
-        elif entry.path != b"tablespace_map":
+        elif entry.path != b"tablespace_map" and not layout.is_socket(entry.path):
             content = _Member(self, archive, member, entry.path) if entry.size else None
             yield PlainItem(entry, content)
         # The archive forgets a member once it is read: many files must not need much memory.
@@ -168,6 +175,7 @@ class RemoteCapture(Capture):
                 raise self._error("the server broke off", result)
         if not ended and not self._bad:
             raise self._error("the server does not say where the backup ended", None)
+        self._complain()
         after_ns = self.server_now_ns(self._sql)
         self.corrupt_pages = sum(map(len, self._bad.values()))
         self.reached(self._began, ended or self._began, self._before_ns, after_ns)
@@ -185,11 +193,36 @@ class RemoteCapture(Capture):
         return self._client.error(psycopg.OperationalError(f"{what}: {words}" if words else what))
 
     def _notice(self, result: "pq.abc.PGresult") -> None:
-        """The server names each page whose checksum is wrong while it sends the file."""
-        found = _BAD_PAGE.search(told(result.error_message))
+        """The server names each page whose checksum is wrong while it sends the file, and what it
+        does not send."""
+        from psycopg import pq
+
+        words = told(result.error_message)
+        found = _BAD_PAGE.search(words)
         if found:
             path = os.fsencode(found[1])
             self._bad.setdefault(path, []).append(int(found[2]))
+        field, which = result.error_field, pq.DiagnosticField
+        if (field(which.SOURCE_FUNCTION), field(which.SEVERITY_NONLOCALIZED)) == _LEAVES_OUT:
+            self._without(_PATH.search(words.replace("\xa0", "")))
+
+    def _without(self, named: re.Match[str] | None) -> None:
+        path = os.fsencode(named[0]) if named else b"a part of it"
+        if path in _LOGS:
+            what = f"{self.asset}: {os.fsdecode(path)} is a link, and the server does not send it"
+            self.around.report.emit(Notice("warning", what))
+        elif not layout.is_socket(path):
+            self._left_out.append(path)
+
+    def _complain(self) -> None:
+        """Of a cluster that does not come whole."""
+        if self._left_out:
+            raise SourceError(
+                f"{self.asset}: {os.fsdecode(self._left_out[0])} is a link, or no plain file, and "
+                "the server does not send it",
+                hint="back up on its own machine with 'mode: local', which follows links; or put "
+                "there what the link leads to",
+            )
 
     def problem(self, path: bytes) -> str:
         """What the server said of a file that it has sent."""

@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -146,6 +147,70 @@ def test_tablespaces_come_back_beside_the_target(cluster, site_of, mode) -> None
         assert back.sql(
             "select pg_tablespace_location(oid) from pg_tablespace where oid > 9999"
         ) == [(os.readlink(link),)]
+
+
+def linked(cluster: Cluster, *paths: str) -> None:
+    """Move these elsewhere while the server is down, and lead a link there, as to another disk."""
+    cluster.stop()
+    disk = give(cluster.top.parent / "disk")
+    for path in paths:
+        there = disk / path.replace("/", "-")
+        (cluster.data / path).rename(there)
+        (cluster.data / path).symlink_to(there)
+    cluster.up()
+
+
+def test_what_was_moved_behind_a_link_is_part_of_the_cluster(cluster, site_of) -> None:
+    cluster.sql("create database shop")
+    cluster.sql("create table t as select generate_series(1, 1000) as id", dbname="shop")
+    ((oid, path),) = cluster.sql(
+        "select d.oid, pg_relation_filepath('t') from pg_database d where datname = 'shop'",
+        dbname="shop",
+    )
+    linked(cluster, path, f"base/{oid}", "pg_xact", "pg_hba.conf")
+    site = site_of(mode="remote")
+    said = site.run("backup", code=4).stderr
+    assert "is a link, or no plain file, and the server does not send it" in said
+    assert "'mode: local', which follows links" in said
+    assert site.snapshots() == []
+
+    site.plan(PLAN.format(settings=cluster.settings(mode="local")))
+    site.run("backup")
+    site.run("restore", "orders", "--to", site.top / "back")
+    for name in (path, f"base/{oid}", "pg_xact", "pg_hba.conf"):
+        assert not (site.top / "back" / name).is_symlink()
+    with standing(site.top / "back", site.top / "up") as back:
+        assert back.sql("select count(*) from t", dbname="shop") == [(1000,)]
+
+
+def test_a_link_that_leads_nowhere_or_back_or_to_what_is_not_the_servers_is_refused(
+    cluster, site_of
+) -> None:
+    site = site_of(mode="local")
+    secret = site.top / "secret"
+    secret.write_text("of somebody else")
+    secret.chmod(0o600 if os.geteuid() == 0 else 0)
+    for name, leads_to, told in (
+        ("self", ".", "back to a directory that it is in"),
+        ("base/99999", "/not/mounted", "leads to /not/mounted, where nothing is"),
+        ("more.conf", secret, "may not read|Permission denied"),
+    ):
+        (cluster.data / name).symlink_to(leads_to)
+        assert re.search(told, site.run("backup", code=4).stderr)
+        (cluster.data / name).unlink()
+    assert site.snapshots() == []
+
+
+def test_sockets_and_their_locks_are_passed_over(cluster, site_of) -> None:
+    (cluster.data / "log").symlink_to(give(cluster.top.parent / "logs"))
+    (cluster.data / ".s.PGSQL.5999.lock").touch()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(cluster.data / ".s.PGSQL.5999"))
+        for mode in ("local", "remote"):
+            site = site_of(mode=mode)
+            said = site.run("backup").stderr
+            assert ("./log is a link, and the server does not" in said) == (mode == "remote")
+            assert ".s.PGSQL" not in said + site.run("ls", "orders").stdout
 
 
 def spoil_page(cluster: Cluster) -> str:

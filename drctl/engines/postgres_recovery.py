@@ -23,23 +23,26 @@ from drctl.logpieces import LogFile
 _HEAD = (
     "# Written by drctl: how this cluster recovers. Remove it once it is up and you are content."
 )
-_OURS = re.compile(
-    r"\s*(restore_command|archive_mode|archive_cleanup_command|recovery_end_command|recovery_target"
-    r"\w*|primary_conninfo|primary_slot_name|synchronous_standby_names)\s*="
-)
+_NAME = re.compile(r"\s*(\w*)")
 _COMMIT = re.compile(r"desc: (?:COMMIT|ABORT)\S* (?:\d+: )?(\S+ \S+) UTC")  # also of _PREPARED
 _LOG_ENDS = (
     "error in WAL record",
     "could not find a valid record",
     "header specifies 0 bytes",  # nothing of the segment was written
 )
-_TARGETS = {"time": "time", "lsn": "lsn", "name": "name", "transaction": "xid"}
+_TARGETS = {
+    "immediate": "recovery_target",
+    "time": "recovery_target_time",
+    "lsn": "recovery_target_lsn",
+    "name": "recovery_target_name",
+    "transaction": "recovery_target_xid",
+}
 _KEPT_ASIDE = ("port", "listen_addresses")
 
 
 def auto_conf(before: str, goal: Goal, timeline: str) -> str:
-    """postgresql.auto.conf: what was set, without what an earlier recovery left, and ours."""
-    kept = [line for line in before.splitlines() if not _OURS.match(line) and line.strip() != _HEAD]
+    """postgresql.auto.conf: what was set, without what an earlier recovery left, and ours. What
+    postgresql.conf says of a recovery is overruled, too: it was meant for another one."""
     own = {
         "restore_command": "false",
         "archive_mode": "off",
@@ -51,18 +54,29 @@ def auto_conf(before: str, goal: Goal, timeline: str) -> str:
         "recovery_target_timeline": timeline,
         **_target(goal),
     }
+    kept = [
+        line for line in before.splitlines() if _name(line) not in own and line.strip() != _HEAD
+    ]
     return "\n".join([*kept, _HEAD, *(f"{k} = {_quoted(v)}" for k, v in own.items()), ""])
 
 
+def _name(line: str) -> str:
+    """Of the setting in a line; empty: there is none."""
+    found = _NAME.match(line)
+    return found[1].lower() if found else ""
+
+
 def _target(goal: Goal) -> dict[str, str]:
-    """None at all for the latest: a target that the log does not reach would end in an error."""
-    if goal.kind == "latest":
-        return {}
-    action = {"recovery_target_action": "promote"}
-    if goal.kind == "immediate":
-        return {"recovery_target": "immediate", **action}
+    """None at all for the latest: a target that the log does not reach would end in an error. The
+    one that is sought comes last: PostgreSQL takes any that follows for a second one, also empty."""
+    sought = _TARGETS.get(goal.kind, "")
     value = show_time(int(goal.value)) if goal.kind == "time" else goal.value
-    return {f"recovery_target_{_TARGETS[goal.kind]}": value, **action}
+    return {
+        "recovery_target_inclusive": "on",
+        "recovery_target_action": "promote",
+        **dict.fromkeys((name for name in _TARGETS.values() if name != sought), ""),
+        **({sought: value or goal.kind} if sought else {}),
+    }
 
 
 def show_time(at_ns: int) -> str:

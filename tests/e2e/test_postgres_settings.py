@@ -47,3 +47,27 @@ def test_a_copy_never_works_in_the_directory_that_its_settings_name(stage_of) ->
     with standing(back, site.top / "up") as up:
         assert up.sql(where) == [(1, str(back))]
     assert control.read_bytes() == crashed
+
+
+def test_how_far_a_copy_recovers_is_what_was_asked_for(stage_of) -> None:
+    """Whatever an earlier recovery left in the cluster's settings."""
+    stage = stage_of(
+        conf="recovery_target = 'immediate'\nrecovery_target_action = 'pause'\n"
+        "recovery_target_inclusive = off\n"
+    )
+    sql = stage.cluster.sql
+    sql("alter system set recovery_target_name = 'never'")
+    sql("create table load (id bigint primary key)")
+    stage.site.run("backup")
+    stage.follow()
+    sql("insert into load values (1)")
+    ((at,),) = sql("select clock_timestamp()")
+    ((second,),) = sql("insert into load values (2) returning pg_current_xact_id()::text")
+    sql("insert into load values (3)")
+    stage.stored_to(stage.now_lsn())
+    stage.unfollow()
+    back = stage.site.top / "back"
+    stage.site.run("restore", "orders", "--to", back)
+    assert asked(stage, back, "select max(id) from load") == (("3",),)
+    assert stage.rows_back("--at", at.isoformat()) == [1]
+    assert stage.rows_back("--until", f"transaction:{second}") == [1, 2]

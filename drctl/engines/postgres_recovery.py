@@ -48,6 +48,7 @@ def auto_conf(before: str, goal: Goal, timeline: str) -> str:
         "archive_mode": "off",
         "archive_cleanup_command": "",
         "recovery_end_command": "",
+        "recovery_min_apply_delay": "0",
         "primary_conninfo": "",
         "primary_slot_name": "",
         "synchronous_standby_names": "",

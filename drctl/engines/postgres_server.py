@@ -139,6 +139,7 @@ def _settings(at: str, sockets: str) -> dict[str, str]:
         "session_preload_libraries": "",
         "local_preload_libraries": "",
         "archive_mode": "off",
+        "recovery_min_apply_delay": "0",
         "primary_conninfo": "",
         "synchronous_standby_names": "",
         "ssl": "off",

@@ -53,7 +53,7 @@ def test_how_far_a_copy_recovers_is_what_was_asked_for(stage_of) -> None:
     """Whatever an earlier recovery left in the cluster's settings."""
     stage = stage_of(
         conf="recovery_target = 'immediate'\nrecovery_target_action = 'pause'\n"
-        "recovery_target_inclusive = off\n"
+        "recovery_target_inclusive = off\nrecovery_min_apply_delay = '1h'\n"
     )
     sql = stage.cluster.sql
     sql("alter system set recovery_target_name = 'never'")

@@ -21,7 +21,8 @@ from drctl.errors import IntegrityError, TargetRefused
 from drctl.logpieces import LogFile
 
 _HEAD = (
-    "# Written by drctl: how this cluster recovers. Remove it once it is up and you are content."
+    "# Written by drctl: how this cluster recovers. Remove it once it is up and you are content.",
+    "# Its subscriptions rest until then: a copy would take rows that the original waits for.",
 )
 _NAME = re.compile(r"\s*(\w*)")
 _COMMIT = re.compile(r"desc: (?:COMMIT|ABORT)\S* (?:\d+: )?(\S+ \S+) UTC")  # also of _PREPARED
@@ -52,13 +53,14 @@ def auto_conf(before: str, goal: Goal, timeline: str) -> str:
         "primary_conninfo": "",
         "primary_slot_name": "",
         "synchronous_standby_names": "",
+        "max_logical_replication_workers": "0",
         "recovery_target_timeline": timeline,
         **_target(goal),
     }
     kept = [
-        line for line in before.splitlines() if _name(line) not in own and line.strip() != _HEAD
+        line for line in before.splitlines() if _name(line) not in own and line.strip() not in _HEAD
     ]
-    return "\n".join([*kept, _HEAD, *(f"{k} = {_quoted(v)}" for k, v in own.items()), ""])
+    return "\n".join([*kept, *_HEAD, *(f"{k} = {_quoted(v)}" for k, v in own.items()), ""])
 
 
 def _name(line: str) -> str:
@@ -69,7 +71,7 @@ def _name(line: str) -> str:
 
 def _target(goal: Goal) -> dict[str, str]:
     """None at all for the latest: a target that the log does not reach would end in an error. The
-    one that is sought comes last: PostgreSQL takes any that follows for a second one, also empty."""
+    one that is sought comes last: PostgreSQL takes any behind it for a second one, also empty."""
     sought = _TARGETS.get(goal.kind, "")
     value = show_time(int(goal.value)) if goal.kind == "time" else goal.value
     return {

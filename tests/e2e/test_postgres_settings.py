@@ -49,6 +49,34 @@ def test_a_copy_never_works_in_the_directory_that_its_settings_name(stage_of) ->
     assert control.read_bytes() == crashed
 
 
+def test_a_copy_takes_no_rows_from_a_publisher_that_the_original_waits_for(stage_of) -> None:
+    stage = stage_of(conf="wal_level = logical\n")
+    sql, other = stage.cluster.sql, stage.cluster.top
+    for dbname in ("source", "sink"):
+        sql(f"create database {dbname}")
+        sql("create table t (id int primary key)", dbname=dbname)
+    sql("create publication pub for table t", dbname="source")
+    sql("select pg_create_logical_replication_slot('sub', 'pgoutput')", dbname="source")
+    sql(
+        f"create subscription sub connection 'host={other} user=drctl dbname=source'"
+        " publication pub with (create_slot = false, enabled = false)",
+        dbname="sink",
+    )
+    sql("alter subscription sub enable", dbname="sink")
+    stage.site.run("backup")
+    sql("alter subscription sub disable", dbname="sink")  # the original is away for a moment
+    back = stage.site.top / "back"
+    stage.site.run("restore", "orders", "--to", back)
+    with standing(back, stage.site.top / "up") as up:
+        sql("insert into t values (1)", dbname="source")
+        assert up.sql("select subenabled from pg_subscription") == [(True,)]
+        assert up.sql("show max_logical_replication_workers") == [("0",)]
+        assert up.sql("select count(*) from pg_stat_activity where backend_type ~ 'logical'") == [
+            (0,)
+        ]
+    assert "rest until then" in (back / "postgresql.auto.conf").read_text()
+
+
 def test_how_far_a_copy_recovers_is_what_was_asked_for(stage_of) -> None:
     """Whatever an earlier recovery left in the cluster's settings."""
     stage = stage_of(

@@ -60,7 +60,8 @@ class LocalCapture(Capture):
             started = self._start()
             self._reading = self._of_relations = AsItIs(pool)
             if reader:
-                proven = self._of_relations = Proven(reader, self.cluster.page_bytes, started)
+                about = (self.cluster.page_bytes, started, self._written)
+                proven = self._of_relations = Proven(reader, *about)
             yield from self._tree(b".")
             ended = self._stop(started)
             yield bytes_item(layout.LABEL, self._label, self._owner())
@@ -89,6 +90,12 @@ class LocalCapture(Capture):
         ended = lsn_of(row[0])
         self.reached(started, ended, before, self.server_now_ns(self._sql))
         return ended
+
+    def _written(self) -> int:
+        """How far the server's log has come."""
+        row = self._sql.execute("select pg_current_wal_insert_lsn()::text").fetchone()
+        assert row  # noqa: S101 - it always gives one
+        return lsn_of(row[0])
 
     # -- files --------------------------------------------------------------------------------
 

@@ -30,7 +30,6 @@ _OFFSETS = numpy.array(
     ],
     dtype=numpy.uint32,
 )  # fmt: skip
-_ZERO_PAGE_UPPER = 14  # pd_upper: zero in a page that was never initialised
 # Pages at a time, a window of a file: fewer take half as long again, in calls and in handing the
 # interpreter on between them; more would not stay in a core's own cache.
 _BATCH = 512
@@ -39,23 +38,29 @@ Buffer = bytes | memoryview
 Words = numpy.ndarray[Any, numpy.dtype[Any]]
 
 
-def bad_pages(data: Buffer, page_bytes: int, blocks: Sequence[range], before_lsn: int) -> list[int]:
-    """Places (0, 1, ...) of the pages whose checksum is wrong. `blocks`: their numbers in their
-    relations. A page that was written after `before_lsn` is not judged: replay writes it anew."""
+def bad_pages(data: Buffer, page_bytes: int, blocks: Sequence[range]) -> list[tuple[int, int]]:
+    """Places (0, 1, ...) of the pages that the server would not take, as its PageIsVerified says:
+    whose checksum is wrong, or that were never initialised and are not all zeros. Each with the LSN
+    that it claims to be of. `blocks`: the pages' numbers in their relations."""
     count = sum(map(len, blocks))
     if not count:
         return []
     numbers = numpy.concatenate([numpy.arange(b.start, b.stop, dtype=numpy.uint32) for b in blocks])
     words = numpy.frombuffer(data, "<u4", count * page_bytes // 4).reshape(count, -1)
-    lsn = (words[:, 0].astype(numpy.uint64) << numpy.uint64(32)) | words[:, 1]
     stored = words[:, 2] & numpy.uint32(0xFFFF)  # pd_checksum: bytes 8 and 9
     upper = words[:, 3] >> numpy.uint32(16)  # pd_upper: bytes 14 and 15
     made = numpy.empty(count, numpy.uint32)
     for start in range(0, count, _BATCH):
         made[start : start + _BATCH] = _sums(words[start : start + _BATCH])
     expected = (made ^ numbers) % numpy.uint32(65535) + numpy.uint32(1)
-    wrong = (expected != stored) & (upper != 0) & (lsn < numpy.uint64(before_lsn))
-    return [int(place) for place in numpy.flatnonzero(wrong)]
+    odd = numpy.flatnonzero((expected != stored) | (upper == 0))
+    return (
+        [_claimed(words, int(place)) for place in odd[words[odd].any(axis=1)]] if len(odd) else []
+    )
+
+
+def _claimed(words: Words, place: int) -> tuple[int, int]:
+    return place, int(words[place, 0]) << 32 | int(words[place, 1])
 
 
 def _sums(words: Words) -> Words:

@@ -32,6 +32,7 @@ from drctl.engines.tree_look import reason
 from drctl.errors import SourceError
 
 Buffer = bytes | memoryview
+Wrong = tuple[int, int]  # a page's place in its window (0, 1, ...), the LSN that it claims to be of
 
 ASKED_MOST = 4  # times that windows are asked for and not taken
 _PLACES = 4 * ASKED_MOST  # where there is no more room, what is taken is copied out
@@ -62,12 +63,12 @@ class PageReader:
         self._free = list(range(0, len(shared), PLACE_BYTES))
         self._waiting: deque[tuple[int, int, Sequence[Window]]] = deque()
 
-    def ask(self, windows: Sequence[Window], page: int, before_lsn: int) -> None:
+    def ask(self, windows: Sequence[Window], page: int) -> None:
         """For windows that together, in whole pages of so many bytes, take at most PLACE_BYTES, and
         are at most WINDOWS_MOST; at most ASKED_MOST times before `take`. Raises SourceError."""
         place = self._free.pop()  # the last one to be free: it is in the processor's cache
         told = [WINDOW.pack(window.offset, window.length, window.first) for window in windows]
-        request = b"".join((REQUEST.pack(page, place, before_lsn), *told))
+        request = b"".join((REQUEST.pack(page, place), *told))
         try:
             socket.send_fds(self._asked, [request], [window.descriptor for window in windows])
         except ConnectionError as error:
@@ -75,10 +76,9 @@ class PageReader:
         # Only now: who is interrupted waits for no answer.
         self._waiting.append((place, page, windows))
 
-    def take(self) -> list[tuple[Buffer, list[int]]]:
-        """What was asked for first: each window, shorter where its file ends, and the places (0, 1,
-        ...) of those of its pages that are wrong, read twice. Raises OSError as reading does,
-        SourceError."""
+    def take(self) -> list[tuple[Buffer, list[Wrong]]]:
+        """What was asked for first: each window, shorter where its file ends, and those of its
+        pages that are wrong, read twice. Raises OSError as reading does, SourceError."""
         place, page, windows = self._waiting.popleft()
         answer = b""
         with suppress(ConnectionError):
@@ -91,9 +91,9 @@ class PageReader:
             raise OSError(error, os.strerror(error))
         end = ANSWER.size + 4 * count
         lengths = memoryview(answer)[ANSWER.size : end].cast("I")
-        wrong: list[list[int]] = [[] for _ in windows]
-        for window, at in WRONG.iter_unpack(answer[end:]):
-            wrong[window].append(at)
+        wrong: list[list[Wrong]] = [[] for _ in windows]
+        for window, at, lsn in WRONG.iter_unpack(answer[end:]):
+            wrong[window].append((at, lsn))
         return list(zip(self._windows(place, page, windows, lengths), wrong, strict=True))
 
     def _windows(

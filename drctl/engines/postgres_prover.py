@@ -13,11 +13,11 @@ from importlib import import_module
 
 PLACE_BYTES = 4 << 20  # windows that are asked for together fit into it
 WINDOWS_MOST = 32  # in one request
-REQUEST = struct.Struct("<IIQ")  # page size, place in the memory, before which LSN; then windows
+REQUEST = struct.Struct("<II")  # page size, place in the memory; then windows
 WINDOW = struct.Struct("<QII")  # offset in its file, length, its first block
 ANSWER = struct.Struct("<iI")  # error number; windows; then each one's length, and what is wrong
-WRONG = struct.Struct("<II")  # the window's number, the page's in it
-ANSWER_MOST_BYTES = 64 << 10
+WRONG = struct.Struct("<IIQ")  # the window's number, the page's in it, the LSN that it claims
+ANSWER_MOST_BYTES = 128 << 10  # even if all are wrong, and as small as pages can be
 
 Window = tuple[int, int, int]  # as in WINDOW
 
@@ -37,20 +37,18 @@ def serve(memory: int) -> None:
         request, descriptors, _, _ = socket.recv_fds(asked, most, WINDOWS_MOST)
         if not request:
             return
-        page, place, before_lsn = REQUEST.unpack_from(request)
+        page, place = REQUEST.unpack_from(request)
         windows = list(WINDOW.iter_unpack(request[REQUEST.size :]))
         lot = shared[place : place + PLACE_BYTES]
-        asked.send(_answer(lot, descriptors, windows, page, before_lsn))
+        asked.send(_answer(lot, descriptors, windows, page))
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _answer(
-    lot: memoryview, files: Sequence[int], windows: Sequence[Window], page: int, before_lsn: int
-) -> bytes:
+def _answer(lot: memoryview, files: Sequence[int], windows: Sequence[Window], page: int) -> bytes:
     try:
         lengths = _read(lot, files, windows, page)
-        wrong = list(_wrong(lot, files, windows, lengths, page, before_lsn))
+        wrong = list(_wrong(lot, files, windows, lengths, page))
     except OSError as error:
         return ANSWER.pack(error.errno or -1, 0)
     told = struct.pack(f"<{len(lengths)}I", *lengths)
@@ -72,23 +70,24 @@ def _wrong(
     windows: Sequence[Window],
     lengths: Sequence[int],
     page: int,
-    before_lsn: int,
-) -> Iterator[tuple[int, int]]:
-    """Pages that are wrong, by window. Each is read once more, into its place: the server may have
-    been writing it. What is left of a page at a file's end is not judged."""
+) -> Iterator[tuple[int, int, int]]:
+    """Pages that are wrong, by window, and of which LSN each claims to be. They are read once more,
+    into their places: the server may have been writing them. What is left of a page at a file's end
+    is not judged."""
     from drctl.engines.postgres_pages import bad_pages  # who only asks needs no numpy
 
     blocks = [range(first, first + -(-most // page)) for _, most, first in windows]
-    for at in bad_pages(lot, page, blocks, before_lsn):
+    again = set()
+    for at, _ in bad_pages(lot, page, blocks):
         window, place = _place(blocks, at)
         if (place + 1) * page > lengths[window]:
             continue
-        fresh = os.pread(files[window], page, windows[window][0] + place * page)
-        if len(fresh) < page:
-            continue  # the file was cut meanwhile
-        lot[at * page : (at + 1) * page] = fresh
-        if bad_pages(fresh, page, [blocks[window][place : place + 1]], before_lsn):
-            yield window, place
+        offset = windows[window][0] + place * page
+        if os.preadv(files[window], [lot[at * page : (at + 1) * page]], offset) == page:
+            again.add(at)  # else the file was cut meanwhile
+    for at, lsn in bad_pages(lot, page, blocks) if again else ():
+        if at in again:
+            yield (*_place(blocks, at), lsn)
 
 
 def _place(blocks: Sequence[range], at: int) -> tuple[int, int]:

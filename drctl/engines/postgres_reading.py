@@ -63,12 +63,17 @@ class AsItIs:
 
 
 class Proven:
-    """Relation files. Pages from `before_lsn` on are written anew by replay."""
+    """Relation files. A page that is wrong and was written since the LSN `started` is written anew
+    by replay; `written` asks the server how far its log has come. Both raise SourceError."""
 
-    def __init__(self, reader: PageReader, page_bytes: int, before_lsn: int) -> None:
+    def __init__(
+        self, reader: PageReader, page_bytes: int, started: int, written: Callable[[], int]
+    ) -> None:
         self._reader = reader
         self._page_bytes = page_bytes
-        self._before_lsn = before_lsn
+        self._started = started
+        self._written = written
+        self._found: list[tuple[bytes, int, int]] = []  # path, block, LSN: not judged yet
         self._bad: dict[bytes, list[int]] = {}  # path -> blocks
         self._near: list[Opened] = []  # in order
         self._read: dict[bytes, Buffer] = {}
@@ -76,14 +81,26 @@ class Proven:
 
     @property
     def bad_pages(self) -> int:
+        self._judge()
         return sum(map(len, self._bad.values()))
 
     def problem(self, path: bytes) -> str:
+        self._judge()
         blocks = sorted(self._bad.get(path, ()))
         if not blocks:
             return ""
         more = f", and {len(blocks) - 1} more" if len(blocks) > 1 else ""
         return f"the checksum of page {blocks[0]} is wrong{more}: the cluster is corrupt there"
+
+    def _judge(self) -> None:
+        """A page that claims an LSN to which the server has not come, now that it is read, was not
+        written by it: garbage claims any."""
+        since = any(lsn >= self._started for *_, lsn in self._found)
+        reached = self._written() if since else 0
+        for path, block, lsn in self._found:
+            if not self._started <= lsn <= reached:
+                self._bad.setdefault(path, []).append(block)
+        self._found.clear()
 
     def ask(self, file: Opened, offset: int, length: int) -> Take:
         if file in self._near:
@@ -101,14 +118,13 @@ class Proven:
             )
             for file in files
         ]
-        self._reader.ask(windows, self._page_bytes, self._before_lsn)
+        self._reader.ask(windows, self._page_bytes)
 
     def _taken(self, files: Sequence[Opened], offset: int) -> list[Buffer]:
         found = self._reader.take()
         for file, (_, wrong) in zip(files, found, strict=True):
             first = layout.first_block(file.path) + offset // self._page_bytes
-            if wrong:
-                self._bad.setdefault(file.path, []).extend(first + place for place in wrong)
+            self._found += [(file.path, first + place, lsn) for place, lsn in wrong]
         return [data for data, _ in found]
 
     # -- small files together -----------------------------------------------------------------

@@ -214,27 +214,40 @@ def test_sockets_and_their_locks_are_passed_over(cluster, site_of) -> None:
 
 
 def spoil_page(cluster: Cluster) -> str:
-    """Change a byte on the disk behind the server's back. Gives the file."""
+    """Change bytes on the disk behind the server's back: in page 3, the first of page 5, all of
+    page 7. Gives the file."""
     cluster.sql("create table t as select generate_series(1, 5000) as id")
     cluster.sql("checkpoint")
     ((path,),) = cluster.sql("select pg_relation_filepath('t')")
     with (cluster.data / path).open("r+b") as file:
         file.seek(3 * 8192 + 5000)
         file.write(b"\xff\xfe")
+        file.seek(5 * 8192)
+        file.write(bytes(512))
+        file.seek(7 * 8192)
+        file.write(bytes(range(255, -1, -1)) * 32)
     return str(path)
 
 
-@pytest.mark.parametrize("mode", ["local", "remote"])
-def test_a_corrupt_page_is_told_and_never_displaces_a_good_snapshot(cluster, site_of, mode) -> None:
+# Over the wire the server proves pages, and passes what has no head or an LSN of the future.
+@pytest.mark.parametrize(
+    ("mode", "pages", "more"), [("local", 3, ", and 2 more"), ("remote", 1, "")]
+)
+def test_a_corrupt_page_is_told_and_never_displaces_a_good_snapshot(
+    cluster, site_of, mode, pages, more
+) -> None:
     site = site_of(mode=mode)
     (good,) = site.json("backup")["snapshots"]
     path = spoil_page(cluster)
     (bad,) = site.json("backup", code=11)["snapshots"]
     assert bad["entry_problems"] == [
-        {"path": path, "what": "the checksum of page 3 is wrong: the cluster is corrupt there"}
+        {
+            "path": path,
+            "what": f"the checksum of page 3 is wrong{more}: the cluster is corrupt there",
+        }
     ]
-    assert (bad["status"], bad["facts"]["corrupt_pages"]) == ("partial", "1")
-    assert bad["suspect"] == "pages whose checksum is wrong: 1"
+    assert (bad["status"], bad["facts"]["corrupt_pages"]) == ("partial", str(pages))
+    assert bad["suspect"] == f"pages whose checksum is wrong: {pages}"
     done = site.json("restore", "orders", "--to", site.top / "back")
     assert done["snapshot"]["id"] == good["id"]
 

@@ -67,19 +67,37 @@ def test_a_page_that_is_wrong_is_told_by_its_window_and_place(opened) -> None:
     whole = opened(b"".join(page_of(block) for block in range(7, 10)))
     hurt = opened(page_of(0) + torn(page_of(1)) + page_of(2) + b"a rest of a page")
     with page_reader() as reader:
-        reader.ask([Window(whole, 0, 3 * PAGE, 7), Window(hurt, 0, 4 * PAGE, 0)], PAGE, NOW)
+        reader.ask([Window(whole, 0, 3 * PAGE, 7), Window(hurt, 0, 4 * PAGE, 0)], PAGE)
         (first, right), (second, wrong) = reader.take()
-    assert (right, wrong) == ([], [1])
+    assert (right, wrong) == ([], [(1, 1)])
     assert bytes(first) == os.pread(whole, 3 * PAGE, 0)
     assert bytes(second) == os.pread(hurt, 4 * PAGE, 0)  # shorter: the file ended
 
 
-def test_a_page_that_replay_writes_anew_or_that_was_never_written_is_not_judged(opened) -> None:
-    file = opened(torn(page_of(0, lsn=500)) + torn(page_of(1, lsn=499)) + bytes(PAGE))
+def problem_of(opened, content: bytes, written: int) -> str:
+    """What is told of a relation's file that is read in a backup from LSN 500 on; the server's log
+    has come to `written` when all is read."""
+    file = Opened(b"base/5/7", opened(content), len(content))
     with page_reader() as reader:
-        reader.ask([Window(file, 0, 3 * PAGE, 0)], PAGE, before_lsn=500)
-        ((_, wrong),) = reader.take()
-    assert wrong == [1]
+        proven = Proven(reader, PAGE, 500, lambda: written)
+        proven.ask(file, 0, file.size)()
+    return proven.problem(file.path)
+
+
+def test_a_page_that_replay_writes_anew_or_that_was_never_written_is_not_judged(opened) -> None:
+    pages = [torn(page_of(0, lsn=500)), bytes(PAGE), torn(page_of(2, lsn=600))]
+    assert problem_of(opened, b"".join(pages), 600) == ""
+    assert "page 3 is wrong: " in problem_of(
+        opened, b"".join((*pages, torn(page_of(3, lsn=499)))), 600
+    )
+
+
+def test_garbage_is_no_page_whatever_lsn_it_claims(opened) -> None:
+    garbage = bytes(range(255, -1, -1)) * (PAGE // 256)
+    headless = bytes(512) + page_of(2)[512:]
+    after = torn(page_of(3, lsn=601))
+    told = problem_of(opened, page_of(0) + garbage + headless + after, 600)
+    assert "page 1 is wrong, and 2 more: " in told
 
 
 def test_what_was_taken_never_changes_however_much_is_read_after_it(opened) -> None:
@@ -91,7 +109,7 @@ def test_what_was_taken_never_changes_however_much_is_read_after_it(opened) -> N
         taken = []
         for at in range(0, rounds, ASKED_MOST):
             for file in files[at : at + ASKED_MOST]:
-                reader.ask([Window(file, 0, PLACE_BYTES, 0)], PAGE, 0)
+                reader.ask([Window(file, 0, PLACE_BYTES, 0)], PAGE)
             taken += [reader.take()[0][0] for _ in range(ASKED_MOST)]
     assert all(data == content for data, content in zip(taken, contents, strict=True))
 
@@ -106,7 +124,7 @@ def test_a_page_reader_that_is_killed_is_told_and_nothing_hangs(opened) -> None:
 
 def _ask_and_take(reader: PageReader, file: int) -> None:
     """Whichever of the two notices it."""
-    reader.ask([Window(file, 0, PAGE, 0)], PAGE, NOW)
+    reader.ask([Window(file, 0, PAGE, 0)], PAGE)
     reader.take()
 
 
@@ -118,8 +136,8 @@ def test_a_file_that_cannot_be_read_is_an_error_and_the_next_one_is_read(opened,
     whole = opened(page_of(0))
     directory = os.open(tmp_path, os.O_RDONLY)
     with page_reader() as reader:
-        reader.ask([Window(directory, 0, PAGE, 0)], PAGE, NOW)
-        reader.ask([Window(whole, 0, PAGE, 0)], PAGE, NOW)
+        reader.ask([Window(directory, 0, PAGE, 0)], PAGE)
+        reader.ask([Window(whole, 0, PAGE, 0)], PAGE)
         with pytest.raises(IsADirectoryError):
             reader.take()
         assert bytes(reader.take()[0][0]) == page_of(0)
@@ -134,9 +152,9 @@ class Counted:
         self.asked: list[int] = []
         self.take = reader.take
 
-    def ask(self, windows: list[Window], page: int, before_lsn: int) -> None:
+    def ask(self, windows: list[Window], page: int) -> None:
         self.asked.append(len(windows))
-        self._reader.ask(windows, page, before_lsn)
+        self._reader.ask(windows, page)
 
 
 @pytest.fixture
@@ -148,7 +166,7 @@ def small(opened) -> list[Opened]:
 def test_small_files_that_are_all_read_are_read_together(small) -> None:
     with page_reader() as reader:
         counted = Counted(reader)
-        proven = Proven(counted, PAGE, NOW)
+        proven = Proven(counted, PAGE, NOW, lambda: NOW)
         for _ in range(4):  # of one directory after another
             proven.expect(small)
             assert all(proven.ask(file, 0, PAGE)() == page_of(0) for file in small)
@@ -160,7 +178,7 @@ def test_small_files_that_are_all_read_are_read_together(small) -> None:
 def test_small_files_that_did_not_change_are_hardly_read_ahead_in_vain(small) -> None:
     with page_reader() as reader:
         counted = Counted(reader)
-        proven = Proven(counted, PAGE, NOW)
+        proven = Proven(counted, PAGE, NOW, lambda: NOW)
         for _ in range(4):
             proven.expect(small)
             for file in small[::8]:  # the others did not change
@@ -172,7 +190,7 @@ def test_a_wrong_page_of_a_small_file_is_told_as_its_own(small, opened) -> None:
     hurt = Opened(b"base/5/7.2", opened(torn(page_of(2 * 131072))), PAGE)
     files = [*small[:3], hurt, *small[3:6]]
     with page_reader() as reader:
-        proven = Proven(reader, PAGE, NOW)
+        proven = Proven(reader, PAGE, NOW, lambda: NOW)
         proven.expect(files)
         for file in files:
             proven.ask(file, 0, PAGE)()

@@ -22,7 +22,9 @@ from drctl.engines.base import Goal, Surroundings, Target, Writing
 from drctl.engines.postgres_archive import system_id
 from drctl.engines.postgres_client import Settings
 from drctl.engines.postgres_delta import DeltaTree
+from drctl.engines.postgres_inside import make_inside
 from drctl.engines.postgres_server import major_at, runs_at
+from drctl.engines.tree_look import reason
 from drctl.engines.tree_write import TreeTarget
 from drctl.errors import TargetRefused
 from drctl.events import Notice
@@ -173,6 +175,7 @@ class PostgresTarget:
         """WAL, then the files that say what to do with it."""
         goal, timeline, files = self._plan or (Goal(), "latest", [])
         problems = [*self._put_wal(files), *self._put_confs()]
+        self._lead_inside()
         goal = self._reachable(goal)
         before = self._held.get(_AUTO, (None, b""))[1].decode("utf-8", "surrogateescape")
         made = {_AUTO: recovery.auto_conf(before, goal, timeline), b"recovery.signal": ""}
@@ -234,15 +237,34 @@ class PostgresTarget:
         with ThreadPoolExecutor(_FETCHERS, "drctl-wal") as pool:
             return list(pool.map(one, wanted))
 
+    def _segments(self) -> set[str]:
+        """The names of all that will be replayed: the log's, and what the snapshot brought."""
+        named = [f.file for f in self._plan[2]] if self._plan else []
+        named += [os.fsdecode(p[7:]) for p in self._seen if p.startswith(b"pg_wal/0")]
+        return {name for name in named if layout.SEGMENT.fullmatch(name)}
+
+    def _lead_inside(self) -> None:
+        """Replay must not write where the saved server has its data. See postgres_inside."""
+        segment_bytes = recovery.base_of(self._facts).segment_bytes
+        folder = os.path.join(self._to, os.fsdecode(layout.WAL))
+        try:
+            made = make_inside(folder, self._segments(), segment_bytes)
+        except OSError as error:
+            raise TargetRefused(f"{folder}: {reason(error)}: it was not restored") from error
+        for each in made:
+            inside = os.path.join(self._to, os.fsdecode(layout.TABLESPACES), str(each.number))
+            self._tell(
+                "warning",
+                f"the log makes a tablespace, at {each.place} on the source: here it is made in "
+                f"{inside}, so have room for it there",
+            )
+
     def _reachable(self, goal: Goal) -> Goal:
         """A time after the last commit means all that there is. How far that goes is told."""
         if goal.kind not in {"time", "latest"} or self._plan is None:
             return goal
-        named = [f.file for f in self._plan[2] if layout.SEGMENT.fullmatch(f.file)]
-        named += [os.fsdecode(p[7:]) for p in self._seen if p.startswith(b"pg_wal/0")]
-        segments = {name for name in named if layout.SEGMENT.fullmatch(name)}
         try:
-            newest = recovery.newest_commit(self._to, segments, major_at(self._to))
+            newest = recovery.newest_commit(self._to, self._segments(), major_at(self._to))
         except TargetRefused as error:
             self._tell("warning", f"{error.what}: so it is not known how far the log reaches")
             return goal

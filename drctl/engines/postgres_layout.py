@@ -21,8 +21,10 @@ _EMPTY = frozenset(
 _LEFT_OUT = frozenset(
     (b"postmaster.pid", b"postmaster.opts", b"backup_label", b"backup_label.old",
      b"tablespace_map", b"tablespace_map.old", b"backup_manifest", b"postgresql.auto.conf.tmp",
-     b"current_logfiles.tmp", b"recovery.signal", b"standby.signal")
+     b"current_logfiles.tmp")
 )  # fmt: skip
+# What the saved server was to do with its log. A copy that is told so follows nobody for ever.
+_SIGNALS = frozenset((b"recovery.signal", b"standby.signal"))
 _PASSING = re.compile(rb"(pgsql_tmp.*|pg_internal\.init.*|t[0-9]+_[0-9]+(_[a-z]+)?(\.[0-9]+)?)")
 _RELATION = re.compile(
     rb"((global|base/[0-9]+|pg_tblspc/[0-9]+/PG_[^/]+/[0-9]+)/)([0-9]+)(_(fsm|vm|init))?(\.([0-9]+))?"
@@ -43,7 +45,13 @@ def is_emptied(path: bytes) -> bool:
 def is_left_out(path: bytes) -> bool:
     """A file that a starting server makes anew, or that would mislead it."""
     name = path.rsplit(b"/", 1)[-1]
-    return path in _LEFT_OUT or _PASSING.fullmatch(name) is not None or is_socket(path)
+    named = path in _LEFT_OUT or is_signal(path)
+    return named or _PASSING.fullmatch(name) is not None or is_socket(path)
+
+
+def is_signal(path: bytes) -> bool:
+    """A file that makes a server recover or follow another one."""
+    return path in _SIGNALS
 
 
 def is_socket(path: bytes) -> bool:

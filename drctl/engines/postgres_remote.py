@@ -148,7 +148,7 @@ class RemoteCapture(Capture):
             self._before_ns = self.server_now_ns(self._sql)
         if entry.kind != Kind.FILE:
             yield PlainItem(entry)
-        elif entry.path != b"tablespace_map" and not layout.is_socket(entry.path):
+        elif not _is_left_out(entry.path):
             content = _Member(self, archive, member, entry.path) if entry.size else None
             yield PlainItem(entry, content)
         # The archive forgets a member once it is read: many files must not need much memory.
@@ -236,6 +236,11 @@ def _prefix(archive: bytes) -> bytes:
     """`base.tar` is the data directory, `16400.tar` the tablespace of that number."""
     name = archive.removesuffix(b".tar")
     return b"" if name == b"base" else b"pg_tblspc/" + name + b"/"
+
+
+def _is_left_out(path: bytes) -> bool:
+    """Of what the server sends; the rest of what misleads it does not send."""
+    return path == b"tablespace_map" or layout.is_signal(path) or layout.is_socket(path)
 
 
 def _entry(member: tarfile.TarInfo, prefix: bytes) -> Entry:

@@ -93,7 +93,7 @@ class PostgresTarget:
     def put_small(self, entry: Entry, content: bytes | memoryview) -> Problem | None:
         entry = self._mine(entry)
         self._seen.add(entry.path)
-        if entry.path in _HELD or conf.is_conf(entry.path):
+        if entry.path in _HELD or layout.is_signal(entry.path) or conf.is_conf(entry.path):
             self._held[entry.path] = (entry, bytes(content))
             return None
         target, entry = self._routed(entry)

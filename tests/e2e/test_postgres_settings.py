@@ -99,3 +99,18 @@ def test_how_far_a_copy_recovers_is_what_was_asked_for(stage_of) -> None:
     assert asked(stage, back, "select max(id) from load") == (("3",),)
     assert stage.rows_back("--at", at.isoformat()) == [1]
     assert stage.rows_back("--until", f"transaction:{second}") == [1, 2]
+
+
+def test_a_snapshot_of_a_standby_comes_back_as_a_server_of_its_own(stage_of, standby_of) -> None:
+    stage = stage_of()
+    stage.cluster.sql("create table load (id bigint primary key)")
+    stage.cluster.sql("insert into load values (1)")
+    standby = standby_of(stage)
+    assert (standby.data / "standby.signal").exists()
+    stage.cluster, primary = standby, stage.cluster
+    stage.protect()
+    (made,) = stage.site.json("backup")["snapshots"]
+    assert made["facts"]["mode"] == "remote"
+    assert "standby.signal" not in stage.site.run("ls", made["id"]).stdout
+    stage.cluster = primary
+    assert stage.rows_back() == [1]

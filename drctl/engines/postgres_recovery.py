@@ -130,12 +130,20 @@ def assemble_as_it_is(log: Log, file: LogFile, segment_bytes: int) -> bytes:
     return as_it_is(log, file, lambda now: assemble(log, now, segment_bytes))[1]
 
 
+def replayed(brought: Iterable[str], way: Iterable[str]) -> list[str]:
+    """The names of the segments that are replayed, newest first: what the snapshot brought, then
+    the way from there. Where a timeline was left in a segment both bring one of the same number,
+    and the way's holds all that is replayed of it."""
+    names = (name for name in (*sorted(brought), *way) if layout.SEGMENT.fullmatch(name))
+    return [name for _, name in sorted({name[8:]: name for name in names}.items(), reverse=True)]
+
+
 def newest_commit(top: str, segments: Iterable[str], major: int) -> str:
     """When the newest commit in the log was, as text; empty: there is none. Replay can stop at an
     instant before it, and only there: PostgreSQL refuses what it takes for a target that was
-    missed. Raises TargetRefused."""
+    missed. `segments` come newest first. Raises TargetRefused."""
     reader = os.path.join(programs(major), "pg_waldump")
-    for name in sorted(segments, key=lambda name: name[8:], reverse=True):
+    for name in segments:
         newest = _newest_commit(reader, os.path.join(top, "pg_wal", name))
         if newest:
             return newest

@@ -263,8 +263,10 @@ class PostgresTarget:
         """A time after the last commit means all that there is. How far that goes is told."""
         if goal.kind not in {"time", "latest"} or self._plan is None:
             return goal
+        way = [file.file for file in self._plan[2]]
+        segments = recovery.replayed(self._segments().difference(way), way)
         try:
-            newest = recovery.newest_commit(self._to, self._segments(), major_at(self._to))
+            newest = recovery.newest_commit(self._to, segments, major_at(self._to))
         except TargetRefused as error:
             self._tell("warning", f"{error.what}: so it is not known how far the log reaches")
             return goal

@@ -6,7 +6,8 @@ scaled), and beyond everything that the history has seen; what happened before i
 After a flagged run every further one is flagged, until somebody says that it is as expected: what
 an attacker left must not become the new ordinary by standing there for some days. One that is back
 at what the last good one was, and for which hardly anything had to be stored since, holds what that
-one held: it is not flagged.
+one held: it is not flagged. Each flagged one carries what that takes to tell, so that nothing hangs
+on which of those before it are still there: rules and people remove them.
 
 A run that holds nothing is flagged whatever the history, and so is one of whose paths one is empty
 that was not, or that was on a disk of its own: a disk that is not mounted looks like that.
@@ -17,6 +18,7 @@ from itertools import pairwise
 from statistics import median
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from drctl.engines import roots
 from drctl.model import Snapshot
@@ -25,7 +27,7 @@ from drctl.units import show_bytes
 
 HISTORY = 20  # good snapshots that are looked at
 LEAST_HISTORY = 5  # with fewer nobody knows what is ordinary
-ANOMALY, ACCEPTED = "anomaly", "anomaly_accepted"
+ANOMALY, ACCEPTED, SINCE = "anomaly", "anomaly_accepted", "since_good"
 
 _DEVIATIONS = 6 * 1.4826  # the factor makes a MAD comparable with a standard deviation
 _SHRUNK, _GROWN = 0.3, 1.0  # of what was there before
@@ -49,6 +51,27 @@ class Run(Struct, frozen=True):
     removed: int
     known: bool
     things: int | None = None  # entries that are no directories; None: it did not tell
+
+
+class Past(Struct, frozen=True):
+    """The ones before a run, oldest first, removed ones among them where they matter. `lost`: the
+    name of the one that the run's memory is of, where that is gone, and newer than all the rest."""
+
+    snapshots: Sequence[Snapshot]
+    lost: str = ""
+
+
+class Since(Struct, frozen=True):
+    """The last good one, as it was when the first after it was flagged, and what was stored since
+    in the place of what was there."""
+
+    good: str
+    entries: int
+    size_bytes: int
+    stored_bytes: int
+
+    def tell(self) -> str:
+        return f"{self.good} {self.entries} {self.size_bytes} {self.stored_bytes}"
 
 
 def measured(tally: Tally, before: Snapshot | None) -> dict[str, str]:
@@ -87,10 +110,9 @@ def run_of(snapshot: Snapshot) -> Run:
     )
 
 
-def judge(made: Snapshot, of_asset: Sequence[Snapshot]) -> str:
-    """What is out of the ordinary about a new snapshot, in a sentence; empty: nothing. `of_asset`:
-    the ones before it, oldest first, of the same engine."""
-    same = [s for s in of_asset if s.engine == made.engine]
+def judge(made: Snapshot, past: Past) -> str:
+    """What is out of the ordinary about a new snapshot, in a sentence; empty: nothing."""
+    same = _same(made, past)
     good = [s for s in same if not s.suspect][-HISTORY:]
     if _is_empty(run_of(made)):
         return "" if good and _is_empty(run_of(good[-1])) else _emptied(good)
@@ -98,13 +120,21 @@ def judge(made: Snapshot, of_asset: Sequence[Snapshot]) -> str:
     if unmounted:
         return unmounted
     if same and same[-1].facts.get(ANOMALY):
-        last = same[-1]
-        if _is_back(made, same):
-            return ""
-        return f"since {_origin(last)} nobody has accepted: {_reason(last)}"
-    if len(good) < LEAST_HISTORY:
-        return ""
-    return "; ".join(_findings(run_of(made), [run_of(s) for s in good]))
+        return "" if _is_back(made, _since(made, past)) else _still(same[-1])
+    if good and past.lost:
+        return _unknown(past.lost, good[-1])
+    known = [run_of(s) for s in good]
+    return "; ".join(_findings(run_of(made), known)) if len(good) >= LEAST_HISTORY else ""
+
+
+def carried(made: Snapshot, past: Past) -> dict[str, str]:
+    """What a flagged one tells for later ones."""
+    since = _since(made, past)
+    return {SINCE: since.tell()} if since else {}
+
+
+def _same(made: Snapshot, past: Past) -> list[Snapshot]:
+    return [s for s in past.snapshots if s.engine == made.engine]
 
 
 def _is_empty(run: Run) -> bool:
@@ -126,19 +156,46 @@ def _unmounted(made: Snapshot, good: Sequence[Snapshot]) -> str:
     return f"{'; '.join(lost)}, unlike in {before.short}: a disk may not be mounted"
 
 
-def _is_back(made: Snapshot, before: Sequence[Snapshot]) -> bool:
+def _unknown(lost: str, good: Snapshot) -> str:
+    return (
+        f"the snapshot before it, {lost[:8]}, was removed, so nobody can tell what changed since "
+        f"{good.short}"
+    )
+
+
+def _since(made: Snapshot, past: Past) -> Since | None:
+    """None: nobody can tell. One that was flagged by an older drctl does not say what was stored
+    before it, and what was is not to be summed up from those that happen to be there."""
+    same = _same(made, past)
+    if not same or past.lost:
+        return None
+    last = same[-1]
+    told = _told(last)
+    if told is None:
+        return None
+    stored = _rewritten(run_of(last), run_of(made))
+    return replace(told, stored_bytes=told.stored_bytes + stored)
+
+
+def _told(last: Snapshot) -> Since | None:
+    if not last.facts.get(ANOMALY):
+        return Since(last.short, last.entries, last.size_bytes, 0)
+    good, *numbers = last.facts.get(SINCE, "").split(" ")
+    if len(numbers) != 3 or not all(number.isdigit() for number in numbers):
+        return None
+    return Since(good, *map(int, numbers))
+
+
+def _is_back(made: Snapshot, since: Since | None) -> bool:
     """Whether it holds what the last good one held, but for a tenth: as many entries, as large, and
     what was stored since, beside what made it larger for a while, is not enough for more. A run
     that touched many entries may have grown to hide what it wrote over."""
-    good = next((n for n in reversed(range(len(before))) if not before[n].suspect), None)
-    if good is None:
+    if since is None:
         return False
-    last = before[good]
-    levels = ((last.entries, made.entries), (last.size_bytes, made.size_bytes))
+    levels = ((since.entries, made.entries), (since.size_bytes, made.size_bytes))
     if any(abs(_step(was, now)) > _BACK for was, now in levels):
         return False
-    stored = sum(_rewritten(run_of(a), run_of(b)) for a, b in pairwise([*before[good:], made]))
-    return stored <= _BACK * last.size_bytes
+    return since.stored_bytes <= _BACK * since.size_bytes
 
 
 def _rewritten(before: Run, run: Run) -> int:
@@ -147,6 +204,10 @@ def _rewritten(before: Run, run: Run) -> int:
     is_growth = _share(touched, before.entries) < _REMOVED
     grown = max(run.size_bytes - before.size_bytes, 0) if is_growth else 0
     return max(run.added_bytes - grown, 0)
+
+
+def _still(flagged: Snapshot) -> str:
+    return f"since {_origin(flagged)} nobody has accepted: {_reason(flagged)}"
 
 
 def _origin(flagged: Snapshot) -> str:

@@ -17,14 +17,15 @@ from drctl.engines.base import Capture, Source
 from drctl.errors import DrctlError, IntegrityError, StorageError, StorageFault
 from drctl.events import EntryProblem, Notice, Phase, Reporter
 from drctl.model import Snapshot
-from drctl.ops.anomaly import ACCEPTED, ANOMALY, judge, measured
+from drctl.ops.anomaly import ACCEPTED, ANOMALY, Past, carried, judge, measured
 from drctl.ops.intake import Intake, Tally
 from drctl.ops.reread import Again, due, everything
-from drctl.repository import catalog, lines, runs, trash
+from drctl.repository import catalog, lines, names, runs, trash
+from drctl.repository.catalog import Catalog
 from drctl.repository.committing import commit
 from drctl.repository.repository import Repository
 from drctl.repository.runs import Run
-from drctl.repository.state import StateFile, StateWriter
+from drctl.repository.state import Of, StateFile, StateWriter
 from drctl.repository.stored import ContentStore
 from drctl.repository.writer import Writer
 from drctl.units import parse_duration, show_seconds
@@ -152,7 +153,7 @@ def settle(taken: Taken, run: Run) -> BackupResult:
     """From here on the snapshot exists."""
     around, state = taken.around, taken.state
     snapshot = commit(around.repository, run, taken.manifest)
-    state.commit()
+    state.commit(Of(snapshot.name, snapshot.started_at_ns))
     if state.trouble:
         around.report.emit(Notice("warning", f"{state.trouble}: the next run reads all anew"))
     seconds = around.clock.monotonic_seconds() - taken.start.monotonic_seconds
@@ -230,21 +231,36 @@ def _judged(manifest: Manifest, around: Around, tally: Tally) -> Manifest:
     never fails a backup: what is suspect is needed, too."""
     try:
         found = catalog.load(around.repository, around.pool)
+        past = _past(manifest, found, around)
     except (StorageError, IntegrityError) as error:
         text = f"{manifest.asset}: it is not compared with earlier snapshots: {error.what}"
         around.report.emit(Notice("warning", text))
         return manifest
-    before = found.line(manifest.asset, manifest.host)
     _tell_if_first_of_host(manifest, found.of(manifest.asset), around.report)
-    newest = before[-1] if before else None
+    newest = past.snapshots[-1] if past.snapshots else None
     told = with_facts(manifest, facts={**manifest.facts, **measured(tally, newest)})
-    odd = judge(catalog.snapshot("", told), before)
+    made = catalog.snapshot("", told)
+    odd = judge(made, past)
     if not odd:
         return told
     if around.accepting:
         return with_facts(told, facts={**told.facts, ACCEPTED: odd})
     around.report.emit(Notice("warning", f"{manifest.asset} is SUSPECT: {odd}{_SUSPECT_HINT}"))
-    return with_facts(told, facts={**told.facts, ANOMALY: odd})
+    return with_facts(told, facts={**told.facts, ANOMALY: odd, **carried(made, past)})
+
+
+def _past(manifest: Manifest, found: Catalog, around: Around) -> Past:
+    """Where the newest is not the one that this host remembers, somebody may have removed that one,
+    and all that was suspect: what is in the trash is looked at, too."""
+    listed = found.line(manifest.asset, manifest.host)
+    of = around.state.of()
+    if not listed or listed[-1].name == of.name:
+        return Past(listed)
+    both = found.with_removed(catalog.load(around.repository, around.pool, names.TRASHED))
+    is_gone = of.name and all(s.name != of.name for s in both.snapshots)
+    is_last = of.started_at_ns >= listed[-1].started_at_ns
+    lost = of.name if is_gone and is_last else ""
+    return Past(both.line(manifest.asset, manifest.host), lost)
 
 
 def _tell_if_first_of_host(

@@ -40,6 +40,13 @@ class Catalog(Struct, frozen=True):
         of_asset = self.of(asset)
         return of_asset if "@" in asset else lines.line(of_asset, host)
 
+    def with_removed(self, removed: "Catalog") -> "Catalog":
+        """With those that were removed, in their places. One may be found among both."""
+        named = {s.name: s for s in (*removed.snapshots, *self.snapshots)}
+        ahead = {**removed.ahead, **self.ahead}
+        found = sorted(named.values(), key=lambda s: _age(s, ahead))
+        return Catalog(tuple(found), self.damaged, ahead)
+
     def doubts(self, picked: Snapshot, now_ns: int) -> list[str]:
         """What is to be told with a snapshot that was picked: whose clock was ahead."""
         used = f"{picked.short}, of {show_instant(picked.consistent_at_ns)}, is used"
@@ -80,12 +87,12 @@ def load(
     found = _each(one, list(stored_ns), pool)
     good = [s for s in found if isinstance(s, Snapshot)]
     ahead = {s.name: stored_ns[s.name] for s in good if _is_ahead(s, stored_ns[s.name])}
-
-    def age(s: Snapshot) -> tuple[int, int, str]:
-        return ahead.get(s.name, s.consistent_at_ns), s.finished_at_ns, s.name
-
     damaged = tuple(s for s in found if isinstance(s, str))
-    return Catalog(tuple(sorted(good, key=age)), damaged, ahead)
+    return Catalog(tuple(sorted(good, key=lambda s: _age(s, ahead))), damaged, ahead)
+
+
+def _age(s: Snapshot, ahead: Mapping[str, int]) -> tuple[int, int, str]:
+    return ahead.get(s.name, s.consistent_at_ns), s.finished_at_ns, s.name
 
 
 def _is_ahead(found: Snapshot, stored_ns: int) -> bool:

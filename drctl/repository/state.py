@@ -5,6 +5,7 @@ as a stream. The state is only ever a help: without it, or when it is damaged, f
 and nothing is stored twice.
 
     b"DRCTLST1" | frames, each: u32 length | zstd of msgpack [Remembered, ...] | u32 0
+    | b"DRCTLSNP" | name of the snapshot, 64 hexadecimal digits | u64 when its run began
 """
 
 import fcntl
@@ -26,6 +27,8 @@ from drctl.private import make_directory
 
 MAGIC = b"DRCTLST1"
 _LENGTH = struct.Struct("<I")
+_OF_MAGIC = b"DRCTLSNP"
+_OF = struct.Struct("<8s64sQ")
 _FRAME_ENTRIES = 1024
 
 
@@ -39,6 +42,14 @@ class Remembered(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Remembered]).decode
+
+
+class Of(msgspec.Struct, frozen=True):
+    """Which snapshot a state is of, and when its run began, by that run's clock. No name: nobody
+    knows."""
+
+    name: str = ""
+    started_at_ns: int = 0
 
 
 class StateFile:
@@ -64,6 +75,15 @@ class StateFile:
             return os.stat(self._path).st_mtime_ns
         except OSError:
             return 0
+
+    def of(self) -> Of:
+        """What an older drctl wrote does not tell."""
+        with suppress(OSError), open(self._path, "rb") as file:
+            file.seek(-_OF.size, os.SEEK_END)
+            magic, name, started_at_ns = _OF.unpack(file.read(_OF.size))
+            if magic == _OF_MAGIC:
+                return Of(name.decode("ascii", "replace"), started_at_ns)
+        return Of()
 
     def replace(self) -> "StateWriter":
         """A new state, which takes the old one's place at `commit`. Raises StorageError."""
@@ -123,13 +143,14 @@ class StateWriter:
         except OSError as error:
             self.trouble = f"{self._path}: the state cannot be written: {error.strerror}"
 
-    def commit(self) -> None:
+    def commit(self, of: Of) -> None:
         """The snapshot is committed: this is its state. Not fsynced: losing it costs time only,
         and a torn one ends at its first damaged frame."""
         if self._held:
             self._write()
         with self._noting_trouble():
             self._file.write(_LENGTH.pack(0))
+            self._file.write(_OF.pack(_OF_MAGIC, of.name.encode(), of.started_at_ns))
             self._file.close()
             if not self.trouble:
                 os.utime(self._new, ns=(self._begun_ns, self._begun_ns))

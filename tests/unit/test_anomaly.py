@@ -1,7 +1,10 @@
 """The anomaly guard: what is far from an asset's history is told, what is ordinary is not."""
 
+from msgspec.structs import replace
+
 from drctl.model import Snapshot
-from drctl.ops.anomaly import ANOMALY, judge
+from drctl.ops.anomaly import ANOMALY, SINCE, Past, carried
+from drctl.ops.anomaly import judge as judge_after
 
 MIB = 1 << 20
 
@@ -22,6 +25,15 @@ def snapshot(number: int, **more: int | str) -> Snapshot:
         facts[ANOMALY] = str(more["anomaly"])
     numbers = (int(told["entries"]), int(told["size"]), int(told["added"]), 0)
     return Snapshot(f"{number:064x}", "a", "files", "host", number, 0, 0, *numbers, facts=facts)
+
+
+def judge(made: Snapshot, before: list[Snapshot]) -> str:
+    """Each that was flagged carries what it has to."""
+    past: list[Snapshot] = []
+    for one in before:
+        more = carried(one, Past(past)) if ANOMALY in one.facts else {}
+        past.append(replace(one, facts={**one.facts, **more}))
+    return judge_after(made, Past(past))
 
 
 HISTORY = [snapshot(0, new=1000, changed=0, read=100 * MIB, added=30 * MIB)]
@@ -106,3 +118,23 @@ def test_what_was_written_over_since_the_last_good_one_is_not_back() -> None:
     )
     jumped = snapshot(8, anomaly="its size jumped", size=300 * MIB, added=200 * MIB)
     assert "nobody has accepted" in judge(snapshot(10), [*HISTORY, jumped, later])
+
+
+def test_what_was_stored_since_is_told_by_the_flagged_ones_whatever_was_removed() -> None:
+    flagged = snapshot(9, anomaly="since 00000000 nobody has accepted: x", changed=0, added=0)
+    full, less = f"00000000 1000 {100 * MIB} {90 * MIB}", f"00000000 1000 {100 * MIB} {MIB}"
+
+    def told(facts: dict[str, str]) -> str:
+        last = replace(flagged, facts={**flagged.facts, **facts})
+        return judge_after(snapshot(10), Past([*HISTORY, last]))
+
+    assert "nobody has accepted" in told({SINCE: full})
+    assert told({SINCE: less}) == ""
+    assert "nobody has accepted" in told({})  # as older versions flagged
+    assert "nobody has accepted" in told({SINCE: "somebody wrote there"})
+
+
+def test_a_run_whose_memory_is_of_a_snapshot_that_is_gone_is_flagged() -> None:
+    told = judge_after(snapshot(9), Past(HISTORY, "f" * 64))
+    assert "the snapshot before it, ffffffff, was removed, so nobody can tell" in told
+    assert not carried(snapshot(9), Past(HISTORY, "f" * 64))

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from hashlib import sha256
 
 from drctl.clock import Clock, Randomness, SystemClock, system_randomness
 from drctl.codec import keys
@@ -22,7 +21,7 @@ from drctl.plan import LoadedPlan
 from drctl.plan.model import Keep, RepositoryPart
 from drctl.plan.placed import GIVEN
 from drctl.plan.secrets import resolve
-from drctl.repository import lifecycle, names
+from drctl.repository import lifecycle, names, there
 from drctl.repository.locks import LockBook, last_of
 from drctl.repository.repository import Repository
 from drctl.repository.retention import Rule
@@ -162,7 +161,7 @@ class Stores:
         storage = self.storage(name)
         if self.part(name).path is not None or self.as_of_ns is not None:
             return storage
-        directory = os.path.join(state_home(), "cache", place_digest(storage))
+        directory = os.path.join(state_home(), "cache", there.place_digest(storage))
         return Cache(storage, directory, _CACHED)
 
     def aside(self, name: str) -> str | None:
@@ -174,6 +173,7 @@ class Stores:
         storage = self.storage(name) if fresh else self.cached_storage(name)
         credential = self.credential()
         opened = lifecycle.open_as_writer(storage, credential, self.randomness, self.warn)
+        there.note(storage)
         self.tell_if_lapsed(name)
         return self._holding(name, opened)
 
@@ -252,9 +252,4 @@ def _lapse(name: str, until_ns: int) -> str:
 
 
 def _book_path(storage: Storage) -> str:
-    return os.path.join(state_home(), f"{place_digest(storage)}.locks")
-
-
-def place_digest(storage: Storage) -> str:
-    """What this host keeps of a place is called so."""
-    return sha256(storage.where.encode()).hexdigest()[:16]
+    return os.path.join(state_home(), f"{there.place_digest(storage)}.locks")

@@ -8,16 +8,23 @@ from msgspec import Struct, field
 
 from drctl import private
 from drctl.cli.context import Context, output_options, pass_context
-from drctl.cli.copies import was_there
 from drctl.cli.keyfiles import write_private
 from drctl.codec import keys
 from drctl.codec.keys import WriterCredential
 from drctl.codec.recipients import Recipient, new_identity
-from drctl.errors import AlreadyExists, Busy, DrctlError, ExitCode, KeyUnavailable, PlanError
+from drctl.errors import (
+    AlreadyExists,
+    Busy,
+    DrctlError,
+    ExitCode,
+    KeyUnavailable,
+    PlanError,
+    StorageError,
+)
 from drctl.events import Notice
 from drctl.homes import state_home
 from drctl.plan.starter import starter
-from drctl.repository import keyring, lifecycle
+from drctl.repository import keyring, lifecycle, there
 from drctl.repository.state import exclusive
 from drctl.storage.base import Storage
 from drctl.storage.local import Local
@@ -35,19 +42,26 @@ class _Done(Struct):
 
 @click.command()
 @click.option("--name", "identity_name", default="first", help="Name of the first identity.")
+@click.option(
+    "--lost",
+    multiple=True,
+    metavar="REPOSITORY",
+    help="It is lost for good: make it anew, empty, where this host found it before.",
+)
 @output_options
 @pass_context
-def command(context: Context, identity_name: str) -> int:
+def command(context: Context, identity_name: str, lost: tuple[str, ...]) -> int:
     """Make what is missing: a starter plan, the keys, the repositories.
 
     The first identity is closed with a passphrase: DRCTL_PASSPHRASE, or what you type. What is
-    there already is left as it is, so init may be run again.
+    there already is left as it is, so init may be run again. Where this host found a repository
+    before and finds none now, none is made: its disk may not be mounted.
     """
     done = _Done()
     lock = os.path.join(state_home(), "init.lock")
     try:
         with exclusive(lock, "an init", "run 'drctl init' again when it has ended"):
-            wiring = _all(context, identity_name, done)
+            wiring = _all(context, identity_name, lost, done)
     except DrctlError:
         for what, where, made in done.things:
             if made:
@@ -60,13 +74,42 @@ def command(context: Context, identity_name: str) -> int:
     return ExitCode.PARTIAL if wiring.lapsed() else ExitCode.DONE
 
 
-def _all(context: Context, identity_name: str, done: _Done) -> Wiring:
+def _all(context: Context, identity_name: str, lost: tuple[str, ...], done: _Done) -> Wiring:
+    """Raises StorageError, once all else is made, for a repository that was there before."""
     _plan(context, done)
     wiring = context.wiring()
-    credential = _keys(context, wiring, identity_name, done)
-    _repositories(wiring, credential, done)
+    for name in lost:
+        wiring.part(name)
+    gone = [n for n in wiring.loaded.plan.repositories if n not in lost and _is_gone(wiring, n)]
+    credential = _keys(context, wiring, identity_name, gone, done)
+    _repositories(wiring, credential, gone, done)
     _evidence_key(wiring, done)
+    for name in gone[1:]:
+        wiring.warn(_gone(wiring, name).what)
+    if gone:
+        raise _gone(wiring, gone[0])
     return wiring
+
+
+def _is_gone(wiring: Wiring, name: str) -> bool:
+    """Whether this host found a repository there before, and nothing of one is left. Raises
+    StorageError."""
+    bare = wiring.bare_storage(name)
+    if not there.was_there(bare):
+        return False
+    if isinstance(bare, Local) and not os.path.isdir(bare.where):
+        return True
+    return not lifecycle.is_in_use(wiring.storage(name))
+
+
+def _gone(wiring: Wiring, name: str) -> StorageError:
+    plan = wiring.loaded.plan.repositories
+    copies = [copy for copy, part in plan.items() if part.copy_of == name]
+    source = plan[name].copy_of or (copies[0] if copies else None)
+    back = f"'drctl replicate --from {source} --to {name}' makes it again from {source}; "
+    anew = f"'drctl init --lost {name}' makes it anew, empty"
+    hint = f"where it was lost for good: {back if source else ''}{anew}"
+    return there.missing(wiring.storage(name), "", hint)
 
 
 def _write(path: str, text: str) -> None:
@@ -99,8 +142,11 @@ def _plan(context: Context, done: _Done) -> None:
     done.add("plan", context.find_plan(), made=made)
 
 
-def _keys(context: Context, wiring: Wiring, identity_name: str, done: _Done) -> WriterCredential:
-    """The writer credential, made with the first identity as its recipient."""
+def _keys(
+    context: Context, wiring: Wiring, identity_name: str, gone: list[str], done: _Done
+) -> WriterCredential:
+    """The writer credential, made with the first identity as its recipient; but for repositories
+    that are gone it would be the wrong one."""
     path = wiring.loaded.credential_path()
     if path is None or os.path.exists(path):
         credential = wiring.credential()
@@ -110,6 +156,8 @@ def _keys(context: Context, wiring: Wiring, identity_name: str, done: _Done) -> 
         done.add("writer credential", path or wiring.loaded.plan.keys.credential, made=False)
         return credential
     _refuse_foreign(wiring, path)
+    if gone:
+        raise _gone(wiring, gone[0])
     recipient = _identity(context, wiring, identity_name, done)
     credential = WriterCredential(keys.new_secrets(wiring.randomness), (recipient,))
     _write(path, keys.encode_credential(credential))
@@ -148,8 +196,10 @@ def _identity(context: Context, wiring: Wiring, name: str, done: _Done) -> Recip
     return identity.recipient()
 
 
-def _repositories(wiring: Wiring, credential: WriterCredential, done: _Done) -> None:
-    for name in wiring.loaded.plan.repositories:
+def _repositories(
+    wiring: Wiring, credential: WriterCredential, gone: list[str], done: _Done
+) -> None:
+    for name in (n for n in wiring.loaded.plan.repositories if n not in gone):
         bare = wiring.bare_storage(name)
         if isinstance(bare, Local):
             bare.create()
@@ -157,24 +207,16 @@ def _repositories(wiring: Wiring, credential: WriterCredential, done: _Done) -> 
         made = not lifecycle.exists(storage)
         if made:
             _tell_of_history(wiring, name, storage)
-            _tell_if_it_was_there(wiring, storage)
             try:
                 lifecycle.create(storage, credential, wiring.randomness)
             except AlreadyExists:
                 made = False  # another init was quicker
         opened = lifecycle.open_as_writer(storage, credential, wiring.randomness)
+        there.note(storage)
         wiring.tell_if_lapsed(name)
         done.add(f"repository {name}", storage.where, made=made)
         for recipient in keyring.make_lost(opened):
             done.add(f"key of {recipient.name}, which was lost", storage.where, made=True)
-
-
-def _tell_if_it_was_there(wiring: Wiring, storage: Storage) -> None:
-    if was_there(storage) and not lifecycle.is_in_use(storage):
-        wiring.warn(
-            f"{storage.where} is made empty, though this host found a repository there before: "
-            "is its disk mounted?"
-        )
 
 
 def _tell_of_history(wiring: Wiring, name: str, storage: Storage) -> None:

@@ -5,7 +5,7 @@ import click
 from drctl.cli.context import Context, output_options, pass_context
 from drctl.errors import ExitCode, UsageError
 from drctl.events import Phase
-from drctl.repository import lifecycle
+from drctl.repository import lifecycle, there
 from drctl.storage.attack import attack, check_lock
 from drctl.storage.contract import CheckResult, run_contract
 from drctl.storage.retry import Retry
@@ -31,8 +31,7 @@ def check(context: Context, repository: str | None, is_attack: bool) -> int:
     """
     wiring = context.wiring()
     name = repository or wiring.primary()
-    lifecycle.exists(wiring.storage(name))  # a lock that the plan lost shows itself by its config
-    wiring.tell_if_lapsed(name)
+    is_in_use = _look(wiring, name)
     storage = Retry(wiring.unlocked(name), wiring.clock)
     locked = wiring.lockable(name)
     if is_attack:
@@ -43,7 +42,9 @@ def check(context: Context, repository: str | None, is_attack: bool) -> int:
         results += [check_lock(locked)] if locked else []
     failed = [r for r in results if not r.ok]
     lines = [_line(r) for r in results]
-    state = _state(len(failed), len(results), wiring.lapsed())
+    wrong = wiring.lapsed() and "the plan lost its lock"
+    wrong = wrong or ("" if is_in_use else "there is no drctl repository yet")
+    state = f"{len(failed)} of {len(results)} promises are BROKEN" if failed else _held(wrong)
     context.result(
         {
             "storage": storage.where,
@@ -61,10 +62,19 @@ def check(context: Context, repository: str | None, is_attack: bool) -> int:
     return ExitCode.PARTIAL if wiring.lapsed() else ExitCode.DONE
 
 
-def _state(failed: int, tried: int, lapsed: dict[str, str]) -> str:
-    if failed:
-        return f"{failed} of {tried} promises are BROKEN"
-    return "its promises hold, but the plan lost its lock" if lapsed else "all is well"
+def _look(wiring: Wiring, name: str) -> bool:
+    """Whether there is a repository, before anything is written: below a mount point without its
+    disk it would lie on the wrong one. A lock that the plan lost is told. Raises StorageError."""
+    storage = wiring.storage(name)
+    is_in_use = lifecycle.is_in_use(storage)
+    if not is_in_use and there.was_there(storage):
+        raise there.missing(storage, "", "nothing was tried; where it was lost, see 'drctl init'")
+    wiring.tell_if_lapsed(name)
+    return is_in_use
+
+
+def _held(but: str) -> str:
+    return f"its promises hold, but {but}" if but else "all is well"
 
 
 def _attack(context: Context, wiring: Wiring, name: str) -> list[CheckResult]:

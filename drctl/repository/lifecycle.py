@@ -8,9 +8,12 @@ from drctl.codec.documents import Config
 from drctl.codec.keys import Secrets, WriterCredential
 from drctl.codec.recipients import Identity, Recipient
 from drctl.errors import IntegrityError, KeyUnavailable, NotFound, StorageError
-from drctl.repository import keyring, names
+from drctl.repository import keyring, names, there
 from drctl.repository.repository import Repository
 from drctl.storage.base import Storage, is_there
+
+_ELSE = "Else read a copy: --from"
+_LOST = "where it was lost, 'drctl init' says what brings it back, or makes it anew"
 
 
 def create(storage: Storage, credential: WriterCredential, randomness: Randomness) -> Repository:
@@ -59,7 +62,7 @@ def open_as_writer(
     """With the writer credential. New data is sealed to the credential's recipients, whatever the
     repository claims: who can write to the storage must not be able to add a reader. When the
     two differ, `outdated` is told."""
-    written = _config_bytes(storage, "'drctl init' makes it, or is the address wrong?")
+    written = _config_bytes(storage, "'drctl init' makes it, or is the address wrong?", _LOST)
     config = _config(storage, written, credential.secrets)
     if set(config.recipients) != set(credential.recipients):
         claimed = ", ".join(r.name for r in config.recipients)
@@ -75,7 +78,7 @@ def open_as_writer(
 def claimed_by(storage: Storage) -> tuple[Recipient, ...]:
     """Whom a repository claims to be for, without any key. Raises StorageError when there is none,
     IntegrityError."""
-    return _config(storage, _config_bytes(storage), None).recipients
+    return _config(storage, _config_to_read(storage), None).recipients
 
 
 def credential_of(repository: Repository) -> WriterCredential:
@@ -85,7 +88,7 @@ def credential_of(repository: Repository) -> WriterCredential:
 
 def open_as_reader(storage: Storage, identity: Identity, randomness: Randomness) -> Repository:
     """With an identity and nothing else: the secrets come out of the repository."""
-    written = _config_bytes(storage)
+    written = _config_to_read(storage)
     config = _config(storage, written, None)
     own = bytes.fromhex(identity.recipient().fingerprint)
     name = names.KEYS + own.hex()
@@ -111,13 +114,21 @@ def open_as_reader(storage: Storage, identity: Identity, randomness: Randomness)
     return Repository(storage, secrets, _config(storage, written, secrets).recipients, randomness)
 
 
-def _config_bytes(
-    storage: Storage, hint: str = "is the address right? Else read a copy: --from"
-) -> bytes:
+def _config_to_read(storage: Storage) -> bytes:
+    """For who reads, and may read elsewhere."""
+    try:
+        return _config_bytes(storage, "is the address right?", "")
+    except StorageError as error:
+        stop = "" if error.hint.endswith(("?", ".")) else "."
+        error.hint = f"{error.hint}{stop} {_ELSE}" if error.hint else _ELSE
+        raise
+
+
+def _config_bytes(storage: Storage, if_new: str, if_lost: str) -> bytes:
     try:
         return storage.get(names.CONFIG)
     except NotFound as error:
-        raise StorageError(f"{storage.where}: there is no drctl repository", hint=hint) from error
+        raise there.missing(storage, if_new, if_lost) from error
 
 
 def _config(storage: Storage, data: bytes, secrets: Secrets | None) -> Config:

@@ -18,12 +18,47 @@ def test_a_copy_is_made_only_where_somebody_asks_for_it(site) -> None:
         said = site.run(*words, code=11 if words[0] == "backup" else 5).stderr
         assert "there is no drctl repository, though this host found one there before" in said
         assert list((site.top / "offsite").iterdir()) == []
-    assert "found a repository there before" in site.run("init").stderr
-    shutil.rmtree(site.top / "offsite")
-    (site.top / "offsite").mkdir()
+    said = site.run("init", code=5).stderr
+    assert "found one there before: is its disk mounted?" in said
+    assert "'drctl replicate --from local --to offsite' makes it again from local" in said
+    assert list((site.top / "offsite").iterdir()) == []
     site.run("replicate", "--to", "offsite")
     site.run("backup", "tree")
     assert len(site.snapshots("--from", "offsite")) == 2 + 1
+
+
+def test_where_the_originals_disk_is_not_mounted_nothing_is_made_anew(site) -> None:
+    site.run("backup", "tree")
+    empty(site, "local")
+    gone = "there is no drctl repository, though this host found one there before: is its disk"
+    for words in (["backup"], ["init"], ["storage", "check"], ["restore", "tree", "--to", "x"]):
+        said = site.run(*words, code=5).stderr
+        assert gone in said
+        assert list((site.top / "local").iterdir()) == []
+    assert "Else read a copy: --from" in said
+    assert any(gone in todo["what"] for todo in site.json("status", code=10)["to_do"])
+
+    (site.top / "offsite").rename(site.top / "offsite.kept")
+    (site.top / "keys/writer.key").rename(site.top / "kept.key")
+    assert "though" in site.run("init", code=5).stderr
+    (site.top / "offsite.kept").rename(site.top / "offsite")
+    assert not (site.top / "keys/writer.key").exists()  # it would fit nothing that was saved
+    (site.top / "kept.key").rename(site.top / "keys/writer.key")
+
+    (site.top / "local").rmdir()
+    assert "Else read a copy" in site.run("restore", "tree", "--to", "x", code=5).stderr
+    site.run("storage", "check", code=5)
+    assert "'drctl init --lost local' makes it anew" in site.run("init", code=5).stderr
+    assert not (site.top / "local").exists()
+    assert "its copy offsite holds history" in site.run("init", "--lost", "local").stderr
+    site.run("replicate", "--from", "offsite", "--to", "local")
+    assert len(site.snapshots()) == 1
+
+
+def test_a_storage_is_tried_before_there_is_a_repository_and_told_so(bare) -> None:
+    (bare.top / "local").mkdir()
+    said = bare.run("storage", "check").stdout
+    assert "its promises hold, but there is no drctl repository yet" in said
 
 
 def test_a_place_is_not_copied_to_itself(site) -> None:

@@ -96,7 +96,7 @@ def test_a_foreign_credential_is_told_with_its_cure(site) -> None:
     shutil.move(site.top / "keys/writer.key", site.top / "keys/own.key")
     for name in ("local", "offsite"):
         shutil.move(site.top / name, other.with_name(f"{name}.kept"))
-    site.run("init")
+    site.run("init", "--lost", "local", "--lost", "offsite")
     for name in ("local", "offsite"):
         shutil.rmtree(site.top / name)
         shutil.move(other.with_name(f"{name}.kept"), site.top / name)

@@ -30,7 +30,8 @@ def test_init_tells_that_a_copy_holds_the_history_of_what_is_lost(bare) -> None:
     before = bare.snapshots()
     bare.run("replicate")
     shutil.rmtree(bare.top / "local")
-    assert line in bare.run("init").stderr
+    assert line in bare.run("init", code=5).stderr
+    assert line in bare.run("init", "--lost", "local").stderr
     assert bare.snapshots() == []
     bare.run("replicate", "--from", "offsite", "--to", "local")
     assert bare.snapshots() == before

@@ -56,6 +56,12 @@ class Child:
         return self._process.stdout
 
     @property
+    def input(self) -> IO[bytes]:
+        """Its standard input, where a pipe was asked for."""
+        assert self._process.stdin  # noqa: S101 - it was asked for
+        return self._process.stdin
+
+    @property
     def words(self) -> str:
         """The last lines that it said: all that it said, once it has ended."""
         self._hear_out()

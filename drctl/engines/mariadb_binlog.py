@@ -24,6 +24,7 @@ _EXECUTE_LOAD, _CHECKPOINT, _GTID_EVENT, _GTID_LIST, _ENCRYPTION, _QUERY_COMPRES
 )  # fmt: skip
 _OUTSIDE = frozenset({_STOP, _ROTATE, _FORMAT, _CHECKPOINT, _GTID_LIST, _ENCRYPTION})
 _STATEMENTS = frozenset({_QUERY, _QUERY_COMPRESSED, _EXECUTE_LOAD, _XA_PREPARE, _XID})
+_TEXTS = frozenset({_QUERY, _QUERY_COMPRESSED, _EXECUTE_LOAD})  # of one head
 _STANDALONE = 1
 _ENDING = re.compile(rb"(COMMIT|ROLLBACK)\b", re.IGNORECASE)
 _NAME = re.compile(r"(.+)\.(\d{6,})")
@@ -33,7 +34,8 @@ State = dict[int, tuple[int, int]]  # domain -> (server, sequence number)
 
 class Group(Struct, frozen=True):
     """A whole transaction, or a statement that stands alone; `second` is that of its commit, since
-    1970. It lies from `begin` to `end` of its file."""
+    1970. It lies from `begin` to `end` of its file. `errors`: with which of the server's errors
+    statements in it ended half way, where a replica is to meet them as well."""
 
     domain: int
     server: int
@@ -41,6 +43,7 @@ class Group(Struct, frozen=True):
     begin: int
     end: int
     second: int
+    errors: tuple[int, ...] = ()
 
     @property
     def gtid(self) -> str:
@@ -75,17 +78,32 @@ def groups(data: bytes | memoryview) -> Iterator[Group]:
     transaction yet. Raises IntegrityError."""
     checked = 0
     head: _Event | None = None
+    errors: list[int] = []
     for event in _events(data):
         if event.kind == _FORMAT:
             checked = 4 if data[event.end - 5] else 0
         elif event.kind == _GTID_EVENT:
-            head = event
+            head, errors = event, []
         elif event.kind in _OUTSIDE:
             head = None
-        elif head and _ends(data, head, event, checked):
-            sequence, domain, _ = _GTID.unpack_from(data, head.begin + _HEADER.size)
-            yield Group(domain, head.server, sequence, head.begin, event.end, event.second)
-            head = None
+        elif head:
+            errors += _errors(data, event)
+            if _ends(data, head, event, checked):
+                yield _group(data, head, event, tuple(errors))
+                head = None
+
+
+def _group(data: bytes | memoryview, head: _Event, last: _Event, errors: tuple[int, ...]) -> Group:
+    sequence, domain, _ = _GTID.unpack_from(data, head.begin + _HEADER.size)
+    return Group(domain, head.server, sequence, head.begin, last.end, last.second, errors)
+
+
+def _errors(data: bytes | memoryview, event: _Event) -> tuple[int, ...]:
+    """The error that a statement ended with, where it changed something all the same."""
+    if event.kind not in _TEXTS:
+        return ()
+    (code,) = struct.unpack_from("<H", data, event.begin + _HEADER.size + 9)
+    return (code,) if code else ()
 
 
 def _ends(data: bytes | memoryview, head: _Event, event: _Event, checked: int) -> bool:

@@ -1,5 +1,5 @@
-"""Going on from a base along the binlog: which files, from where to where; then one run of
-`mariadb-binlog FILES | mariadb` on a private server, in which the status of each part counts.
+"""Going on from a base along the binlog: which files, from where to where; then all of it
+goes into a private server (mariadb_pour).
 """
 
 import json
@@ -11,21 +11,16 @@ from msgspec import Struct
 
 from drctl.engines import mariadb_binlog as binlog
 from drctl.engines.base import Goal, Log, Surroundings
-from drctl.engines.child import exit_words, running
 from drctl.engines.log_read import as_it_is, files_of
 from drctl.engines.mariadb_beside import beside
 from drctl.engines.mariadb_binlog import Group, State
-from drctl.engines.mariadb_client import CLIENT, program
+from drctl.engines.mariadb_pour import Lacking, Way, pour
 from drctl.engines.mariadb_series import HEAD_BYTES, head_of, is_more
-from drctl.engines.mariadb_server import private_server
 from drctl.errors import IntegrityError, StorageError, TargetRefused, UsageError
 from drctl.events import Notice, Phase
 from drctl.logpieces import LogFile
 from drctl.private import passing_directory
 from drctl.units import count, show_instant
-
-PACKAGE = "mariadb-client"
-BINLOG = ("mariadb-binlog", "mysqlbinlog")
 
 
 class Position(Struct, frozen=True):
@@ -50,18 +45,6 @@ class Position(Struct, frozen=True):
         return sequence <= self.state.get(domain, (0, 0))[1]
 
 
-class Way(Struct):
-    """What is to be replayed: the files here, where in the first it begins, where in the last it
-    stops. `last` is the last transaction of it."""
-
-    files: list[str]
-    begin: int
-    end: int
-    transactions: int = 0
-    last: Group | None = None
-    is_short: bool = False  # the log ends before the time that was asked for
-
-
 def replay(datadir: str, position: Position, log: Log, around: Surroundings) -> None:
     """Replay up to `around.goal` on a restored and prepared data directory. Raises UsageError for a
     goal that is not on the way, StorageError for a gap, TargetRefused, IntegrityError."""
@@ -72,8 +55,17 @@ def replay(datadir: str, position: Position, log: Log, around: Surroundings) -> 
             around.report.emit(
                 Phase(f"replaying {count(way.transactions, 'transaction', 'transactions')}")
             )
-            _run(datadir, way)
+            _warn_of_lacking(pour(datadir, way), around)
         _tell(way, around)
+
+
+def _warn_of_lacking(lacking: Iterable[Lacking], around: Surroundings) -> None:
+    for one in lacking:
+        what = (
+            f"{one.gtid} ended half way at the source, with error {one.code}, and came through "
+            "here: what it changed may differ from the source; look at it"
+        )
+        around.report.emit(Notice("warning", what))
 
 
 def _tell(way: Way, around: Surroundings) -> None:
@@ -267,6 +259,7 @@ def _follow(path: str, begin: int, state: State, way: Way, wanted: _Wanted) -> N
                     return
                 way.end, way.last = group.end, group
                 way.transactions += 1
+                way.failed += [(len(way.files) - 1, group)] if group.errors else []
                 state[group.domain] = (group.server, group.sequence)
                 wanted.took(group)
                 if wanted.met:
@@ -316,36 +309,3 @@ def _fetch(file: LogFile, log: Log, folder: str) -> str:
             f"{path}: {error.strerror}", hint="the binlogs need room beside the target"
         ) from error
     return path
-
-
-# -- the run --------------------------------------------------------------------------------------
-
-
-def _run(datadir: str, way: Way) -> None:
-    """One pipe, from one server's start to its clean end."""
-    reader = program(*BINLOG, package=PACKAGE, error=TargetRefused)
-    client = program(*CLIENT, package=PACKAGE, error=TargetRefused)
-    words = (f"--start-position={way.begin}", f"--stop-position={way.end}")
-    check = "--verify-binlog-checksum"
-    options = ("--innodb-flush-log-at-trx-commit=2",)
-    with private_server(datadir, options, takes_in=True) as server:
-        take = (client, *server.client_words, "--binary-mode")
-        give = (reader, "--no-defaults", check, *words, *way.files)
-        with running(give, stdout=-1) as said, running(take, stdin=said.output) as done:
-            said.output.close()  # the client alone holds it: its end ends the reader, too
-            took, gave = done.wait(), said.wait()
-        if not took and not gave:
-            server.drop_account()
-            server.stop()
-    if took:
-        raise _failed("mariadb", took, done.words)
-    if gave:
-        raise _failed("mariadb-binlog", gave, said.words)
-
-
-def _failed(which: str, status: int, words: str) -> IntegrityError:
-    return IntegrityError(
-        f"replaying the binlog: {which} {exit_words(status)}; it said:\n{words}",
-        hint="what is there now is not the goal: remove it. --until immediate restores the "
-        "snapshot alone, --at or --until gtid: up to before the trouble",
-    )

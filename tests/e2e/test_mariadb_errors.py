@@ -1,0 +1,56 @@
+"""What went wrong at a MariaDB source is in its binlog: it comes back as a replica takes it."""
+
+from contextlib import closing, suppress
+
+import pymysql
+from mariadb_streams import position, restored, streaming
+
+
+def run(maria, *statements: str) -> None:
+    """In one session; an error is the source's own."""
+    with closing(maria.connect()) as connection, connection.cursor() as cursor:
+        for words in statements:
+            with suppress(pymysql.MySQLError):
+                cursor.execute(words)
+
+
+def rows(*numbers: int) -> tuple[tuple[str], ...]:
+    return tuple((str(number),) for number in numbers)
+
+
+def test_a_statement_that_ended_half_way_comes_back_so_and_any_other_error_ends_the_replay(
+    kept, maria
+) -> None:
+    maria.ask("create database own")
+    maria.ask("create table own.plain (i int primary key) engine=MyISAM")
+    maria.ask("create table own.t (i int primary key)")
+    kept.json("backup")
+    run(maria, "create user x1@localhost, x2@localhost",
+        "drop user x1@localhost, nope@localhost",
+        "create user x2@localhost, x3@localhost",
+        "insert into own.t values (1)",
+        "set binlog_format = statement",
+        "create temporary table own.passing (i int)",
+        "insert into own.passing values (7)",
+        "insert into own.plain values (1), (2), (1), (3)",  # ends behind the second
+        "insert into own.plain select i from own.passing")  # fmt: skip
+    maria.ask("flush binary logs")
+    run(maria, "drop user x2@localhost, nope@localhost", "insert into own.t values (2), (3)",
+        "set binlog_format = statement",
+        "set max_statement_time = 0.5",  # ends this one there, which nothing does here
+        "insert into own.plain select 100 + i + sleep(0.3) from own.t")  # fmt: skip
+    ((good,),) = maria.ask("select @@gtid_current_pos")
+    run(maria, "set sql_log_bin = 0", "create database odd", "set sql_log_bin = 1",
+        "create table odd.t (i int)")  # fmt: skip
+    with streaming(kept) as stream:
+        stream.wait_until_stored(*position(maria))
+    done, found = restored(kept, "--until", f"gtid:{good}")
+    assert done.stderr.count("ended half way at the source") == 1
+    assert "with error 1969, and came through here" in done.stderr
+    with found as up:
+        assert up.query("select i from own.t order by i") == rows(1, 2, 3)
+        assert up.query("select i from own.plain order by i") == rows(1, 2, 7, 101, 102, 103)
+        assert up.query("select user from mysql.user where user like 'x%'") == (("x3",),)
+    done = kept.run("restore", "shop", "--to", "never", code=6)
+    assert "mariadb met an error that the source did not meet" in done.stderr
+    assert "Unknown database 'odd'" in done.stderr

@@ -81,6 +81,9 @@ class PostgresTarget:
                 f"{self._to} is another cluster: nothing was restored",
                 hint="restore into an empty directory, without --delta",
             )
+        spaces.refuse_what_others_use(self._to)
+        for number, place in spaces.written_over(self._to).items():
+            self._tell("info", f"tablespace {number} is written over, too, in {place}")
 
     # -- entries ------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """Tablespaces of a restored PostgreSQL: nothing of what the saved server has is ever written."""
 
 import hashlib
+import subprocess
 from pathlib import Path
 
 from clusters import give, standing
@@ -45,3 +46,30 @@ def test_replay_makes_a_tablespace_inside_and_leaves_the_saved_servers_alone(sta
     assert not inside.is_symlink()
     assert content(space) == before
     assert sql("select count(*) from load") == [(5000,)]
+
+
+def test_a_delta_into_a_copy_leaves_the_tablespaces_of_the_running_server_alone(stage_of) -> None:
+    """A copy has the links of the first."""
+    stage = stage_of(mode="local", stream="false")
+    space = give(stage.site.top / "space")
+    stage.cluster.sql(f"create tablespace fast location '{space}'")
+    stage.cluster.sql("create table load tablespace fast as select generate_series(1, 100) id")
+    stage.site.run("backup")
+    stage.cluster.stop()
+    copy = stage.site.top / "copy"
+    subprocess.run(["cp", "-a", stage.cluster.data, copy], check=True)
+    stage.cluster.up()
+    stage.cluster.sql("insert into load select generate_series(101, 5000)")
+    stage.cluster.sql("checkpoint")
+    before = content(space), content(copy)
+    said = stage.site.run("restore", "orders", "--to", copy, "--delta", code=9).stderr
+    assert f"has its tablespace in {space}, and so has the server that runs in" in said
+    assert str(stage.cluster.data) in said
+    assert (content(space), content(copy)) == before
+    assert stage.cluster.sql("select count(*) from load") == [(5000,)]
+
+    stage.cluster.stop()
+    said = stage.site.run("restore", "orders", "--to", stage.cluster.data, "--delta").stderr
+    assert f"is written over, too, in {space}" in said
+    with standing(stage.cluster.data, stage.site.top / "up") as back:
+        assert back.sql("select count(*) from load") == [(100,)]

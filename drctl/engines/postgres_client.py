@@ -24,6 +24,7 @@ _TIMELINE = (
     " ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int end"
 )
 _CONNECT_SECONDS = 15
+_ENCODING = "UTF8"
 
 
 class Settings(BaseModel):
@@ -68,6 +69,8 @@ _HINTS = (
     (("42501",), "permission denied|must be",
      "the role lacks a grant in the database {dbname}: docs/engines/postgres.md lists them"),
     ((), "no pg_hba.conf entry", "pg_hba.conf must let the role in, for 'replication' too"),
+    (("22021",), "is not UTF-8",
+     "a name or a setting in it has letters of another encoding: rename it"),
     (("53400",), "max_replication_slots|max_wal_senders",
      "raise max_wal_senders and max_replication_slots in postgresql.conf"),
 )  # fmt: skip
@@ -107,6 +110,19 @@ def show_lsn(lsn: int) -> str:
     return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
 
 
+@contextmanager
+def speaking(**parameters: Any) -> "Iterator[psycopg.Connection[Any]]":
+    """A connection in UTF-8, whatever the environment or the database says: one in SQL_ASCII would
+    give bytes for text. Raises psycopg.Error, also where such a database holds something else."""
+    import psycopg
+
+    try:
+        with psycopg.connect(**parameters, client_encoding=_ENCODING) as connection:
+            yield connection
+    except UnicodeDecodeError as error:
+        raise psycopg.DataError(f"{error.object!r} is not UTF-8") from error
+
+
 class Client:
     """One cluster that is up, and how to reach it."""
 
@@ -142,7 +158,7 @@ class Client:
 
         parameters = {**self.parameters(), **({"dbname": dbname} if dbname else {})}
         try:
-            with psycopg.connect(**parameters, autocommit=True) as connection:
+            with speaking(**parameters, autocommit=True) as connection:
                 yield connection
         except psycopg.Error as error:
             raise self.error(error, dbname) from error
@@ -156,7 +172,7 @@ class Client:
 
         # What the server leaves out of a base it tells by a warning.
         heard = f"{os.environ.get('PGOPTIONS', '')} -c client_min_messages=warning".strip()
-        told_all = {"replication": "true", "options": heard}
+        told_all = {"replication": "true", "options": heard, "client_encoding": _ENCODING}
         given = make_conninfo(**self.parameters(), **told_all)
         connection = pq.PGconn.connect(given.encode())
         try:

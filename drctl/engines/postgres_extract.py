@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from drctl.engines.child import Child, exit_words, running
+from drctl.engines.postgres_client import speaking
 from drctl.engines.postgres_server import Server, major_at, programs, started
 from drctl.engines.single import SingleTarget
 from drctl.errors import TargetRefused, UsageError
@@ -79,7 +80,7 @@ def _refuse_unknown(server: Server, database: str) -> None:
     import psycopg
 
     try:
-        with psycopg.connect(**server.parameters("template1")) as connection:
+        with speaking(**server.parameters("template1")) as connection:
             rows = connection.execute(
                 "select datname from pg_database where datallowconn and not datistemplate"
                 " order by datname"

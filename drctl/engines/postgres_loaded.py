@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from drctl.engines.base import Surroundings
 from drctl.engines.child import User, exit_words, find_program, running
-from drctl.engines.postgres_client import Settings
+from drctl.engines.postgres_client import Settings, speaking
 from drctl.engines.postgres_dump import DATABASES, GLOBALS
 from drctl.engines.postgres_server import Server, programs, started
 from drctl.errors import TargetRefused
@@ -42,7 +42,7 @@ def _create(server: Server, dbname: str) -> None:
 
     statement = sql.SQL("create database {}").format(sql.Identifier(dbname))
     try:
-        with psycopg.connect(**server.parameters("template1"), autocommit=True) as connection:
+        with speaking(**server.parameters("template1"), autocommit=True) as connection:
             connection.execute(statement)
     except psycopg.Error as error:
         raise TargetRefused(f"{dbname} cannot be made: {str(error).strip()}") from error

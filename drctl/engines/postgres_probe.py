@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from drctl.engines.base import Health, Surroundings
-from drctl.engines.postgres_client import Client, Settings
+from drctl.engines.postgres_client import Client, Settings, speaking
 from drctl.engines.postgres_loaded import is_dump, loaded
 from drctl.engines.postgres_server import Server, started
 from drctl.errors import TargetRefused
@@ -52,7 +52,7 @@ class _Standing:
         import psycopg
 
         try:
-            with psycopg.connect(**self._server.parameters(dbname)) as connection:
+            with speaking(**self._server.parameters(dbname)) as connection:
                 self._asking.append(connection)
                 try:
                     yield connection

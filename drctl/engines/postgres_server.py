@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from drctl.engines.bound import bound, start
+from drctl.engines.postgres_client import speaking
 from drctl.errors import TargetRefused
 from drctl.private import passing_directory
 
@@ -209,9 +210,8 @@ def _up(process: "subprocess.Popen[bytes]", sockets: str, role: str, seconds: fl
 
 def _superuser(server: Server) -> str:
     """Empty as long as it replays its log."""
-    import psycopg
 
-    with psycopg.connect(**server.parameters("template1"), autocommit=True) as connection:
+    with speaking(**server.parameters("template1"), autocommit=True) as connection:
         row = connection.execute(
             "select rolname from pg_roles where oid = 10 and not pg_is_in_recovery()"
         ).fetchone()

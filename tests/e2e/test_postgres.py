@@ -108,6 +108,25 @@ def test_nothing_but_its_address_is_needed(cluster, new_site) -> None:
         assert back.sql("select 1") == [(1,)]
 
 
+def test_a_database_without_an_encoding_is_saved_and_what_cannot_be_told_is_an_error(
+    cluster, site_of
+) -> None:
+    """As `initdb` makes them where there is no locale; what is in them may be of any encoding."""
+    cluster.sql("create database bare encoding 'SQL_ASCII' template template0")
+    cluster.sql("create table t as select E'caf\\xe9' as word", dbname="bare")
+    site = site_of(dbname="bare")
+    site.variables["PGCLIENTENCODING"] = "SQL_ASCII"
+    site.run("backup")
+    site.run("restore", "orders", "--database", "bare", "--to", site.top / "bare.dump")
+    site.plan(PLAN.format(settings=cluster.settings(dbname="bare", dump="true")))
+    site.run("backup")
+    with cluster.connect("bare") as connection:
+        connection.execute(b'create database "caf\xe9" template template0')
+    for dbname in ("bare", "postgres"):
+        site.plan(PLAN.format(settings=cluster.settings(dbname=dbname, dump="true")))
+        assert "has letters of another encoding" in site.run("backup", code=4).stderr
+
+
 def test_each_refusal_of_the_server_tells_what_to_do_about_it(cluster, site_of) -> None:
     cluster.sql("create role bare login")
     cluster.sql("create database shop")

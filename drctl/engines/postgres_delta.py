@@ -24,10 +24,12 @@ _FILE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class DeltaTree:
-    """See engines.base.Target. Nobody else may write there meanwhile."""
+    """See engines.base.Target. Nobody else may write there meanwhile. `shared`: what stands at the
+    top and is not the snapshot's is somebody else's, and stays."""
 
-    def __init__(self, to: str) -> None:
+    def __init__(self, to: str, *, shared: bool = False) -> None:
         self._to = to
+        self._shared = shared
         self._root = -1
         self._kept: set[bytes] = set()
         self._lock = threading.Lock()
@@ -155,6 +157,8 @@ class DeltaTree:
             for name in map(os.fsencode, os.listdir(here)):
                 path = prefix + name
                 if path not in self._kept:
+                    if self._shared and not prefix:
+                        continue
                     self._clear(here, name, path)
                 elif _kind(here, name) == stat.S_IFDIR:
                     self._sweep(os.open(name, _ENTER, dir_fd=here), path + b"/")

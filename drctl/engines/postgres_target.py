@@ -141,7 +141,9 @@ class PostgresTarget:
                 os.makedirs(above, mode=0o700)
                 if self._owner and os.geteuid() == 0:
                     os.chown(above, *self._owner)
-            made: Tree = DeltaTree(path) if self._around.delta else TreeTarget(path)
+            # Each version has a directory of its own in a tablespace's.
+            delta = self._around.delta
+            made: Tree = DeltaTree(path, shared=True) if delta else TreeTarget(path)
             made.prepare()
             self._spaces[number] = made
         return self._spaces[number]

@@ -48,7 +48,9 @@ def test_replay_makes_a_tablespace_inside_and_leaves_the_saved_servers_alone(sta
     assert sql("select count(*) from load") == [(5000,)]
 
 
-def test_a_delta_into_a_copy_leaves_the_tablespaces_of_the_running_server_alone(stage_of) -> None:
+def test_a_delta_leaves_the_tablespaces_of_a_running_server_and_of_other_versions_alone(
+    stage_of,
+) -> None:
     """A copy has the links of the first."""
     stage = stage_of(mode="local", stream="false")
     space = give(stage.site.top / "space")
@@ -69,7 +71,14 @@ def test_a_delta_into_a_copy_leaves_the_tablespaces_of_the_running_server_alone(
     assert stage.cluster.sql("select count(*) from load") == [(5000,)]
 
     stage.cluster.stop()
+    older = space / "PG_14_202107181/5"  # of another version, which may share the place
+    older.mkdir(parents=True)
+    (older / "1").write_text("of a cluster that pg_upgrade left")
+    left_over = next(space.glob("PG_15*/*")) / "left-over"
+    left_over.write_text("of this one, and of no snapshot")
     said = stage.site.run("restore", "orders", "--to", stage.cluster.data, "--delta").stderr
+    assert (older / "1").is_file()
+    assert not left_over.exists()
     assert f"is written over, too, in {space}" in said
     with standing(stage.cluster.data, stage.site.top / "up") as back:
         assert back.sql("select count(*) from load") == [(100,)]

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from drctl.engines.bound import bound, start
@@ -26,6 +26,7 @@ _LOOK_SECONDS = 0.05
 _END_SECONDS = 60.0
 _ROLES = ("postgres", "drctl")
 _WORDS_BYTES = 2000
+_SOCKETS_LINE, _STATUS_LINE, _READY = 4, 7, "ready   "  # in postmaster.pid
 _WITHOUT_STATISTICS_FILES = 15  # before, a server's place for them may be one outside
 
 
@@ -98,7 +99,8 @@ def started(at: str, role: str, wait_seconds: float) -> Iterator[Server]:
         _furnish(sockets, owner)
         process = _start(place, at, sockets, owner)
         try:
-            yield _up(process, sockets, role, wait_seconds)
+            _wait(process, at, sockets, wait_seconds)
+            yield _entered(sockets, role)
         finally:
             _end(process)
 
@@ -147,6 +149,7 @@ def _settings(at: str, sockets: str) -> dict[str, str]:
         "huge_pages": "off",
         "logging_collector": "off",
         "log_destination": "stderr",
+        "log_min_messages": "warning",
         "autovacuum": "off",
         "max_logical_replication_workers": "0",
     }
@@ -188,34 +191,44 @@ def _has_name(uid: int) -> bool:
     return True
 
 
-def _up(process: "subprocess.Popen[bytes]", sockets: str, role: str, seconds: float) -> Server:
-    """Wait for it. The bootstrap superuser is whoever the cluster says it is."""
-    import psycopg
-
-    roles = [name for name in dict.fromkeys((role, *_ROLES)) if name]
+def _wait(process: "subprocess.Popen[bytes]", at: str, sockets: str, seconds: float) -> None:
+    """Until it has replayed its log. Its own pid file tells: who asks it meanwhile is refused, in
+    the same way as by one that is up and damaged. Raises TargetRefused."""
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while not _is_ready(at, sockets):
         if process.poll() is not None:
             raise TargetRefused(*_last_words(sockets, f"it ended with {process.returncode}"))
-        for name in roles:
-            try:
-                found = _superuser(Server(sockets, name))
-            except psycopg.Error:
-                continue  # not up yet
-            if found:
-                return Server(sockets, found)
+        if time.monotonic() > end:
+            raise TargetRefused(*_last_words(sockets, f"it was not up after {seconds:.0f} s"))
         time.sleep(_LOOK_SECONDS)
-    raise TargetRefused(*_last_words(sockets, f"it was not up after {seconds:.0f} s"))
+
+
+def _is_ready(at: str, sockets: str) -> bool:
+    """An older server's file may lie there; this one's names its own directory of sockets."""
+    try:
+        with open(os.path.join(at, "postmaster.pid"), encoding="utf-8", errors="replace") as file:
+            lines = file.read().splitlines()
+    except FileNotFoundError:
+        return False
+    is_own = lines[_SOCKETS_LINE:][:1] == [os.path.normpath(sockets)]
+    return is_own and lines[_STATUS_LINE:] == [_READY]
+
+
+def _entered(sockets: str, role: str) -> Server:
+    """The bootstrap superuser is whoever the cluster says it is. A server that is up and lets
+    nobody in stays so. Raises TargetRefused."""
+    import psycopg
+
+    for name in filter(None, dict.fromkeys((role, *_ROLES))):
+        with suppress(psycopg.Error):  # the server's log holds it; another role may be let in
+            return Server(sockets, _superuser(Server(sockets, name)))
+    raise TargetRefused(*_last_words(sockets, "it lets nobody in"))
 
 
 def _superuser(server: Server) -> str:
-    """Empty as long as it replays its log."""
-
     with speaking(**server.parameters("template1"), autocommit=True) as connection:
-        row = connection.execute(
-            "select rolname from pg_roles where oid = 10 and not pg_is_in_recovery()"
-        ).fetchone()
-    return str(row[0]) if row else ""
+        rows = connection.execute("select rolname from pg_roles where oid = 10").fetchall()
+    return str(rows[0][0])
 
 
 def _last_words(sockets: str, how: str) -> tuple[str,]:

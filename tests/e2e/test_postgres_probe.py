@@ -137,6 +137,15 @@ def test_what_does_not_come_up_says_why(cluster, new_site) -> None:
         postgres.Probe(settings, str(at), around(at)).open(),
     ):
         pass
+    with (at / "postgresql.auto.conf").open("a") as file:
+        file.write("recovery_target_name = ''\n")
+    catalog = at / "base/1/1259"  # of the database that everybody is asked into
+    catalog.write_bytes(b"\xff" * catalog.stat().st_size)
+    with (
+        pytest.raises(TargetRefused, match=r"(?s)lets nobody in.*FATAL: +invalid page in block"),
+        postgres.Probe(settings, str(at), around(at)).open(),
+    ):
+        pass
     (at / "PG_VERSION").write_text("99\n")
     with (
         pytest.raises(TargetRefused, match="PostgreSQL 99 is not installed"),

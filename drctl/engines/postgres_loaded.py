@@ -123,20 +123,21 @@ def _user() -> User | None:
 
 def _load(place: str, server: Server, shared: str, archives: Sequence[str]) -> None:
     """As a person would. That the bootstrap role exists already is no failure."""
-    at = server.parameters("template1")
-    where = ("-h", str(at["host"]), "-p", str(at["port"]), "-U", str(at["user"]))
+    from psycopg.conninfo import make_conninfo
+
+    where = f"--dbname={make_conninfo(**server.parameters('template1'))}"
     wrong: list[str] = []
 
     def listen(line: str) -> None:
         if "ERROR:" in line and "already exists" not in line:
             wrong.append(line)
 
-    psql = (os.path.join(place, "psql"), "-X", "-q", *where, "-d", "template1", "-f", shared)
+    psql = (os.path.join(place, "psql"), "-X", "-q", where, "-f", shared)
     with running(psql, listener=listen, stdout=subprocess.DEVNULL) as child:
         status = child.wait()
     if status or wrong:
         raise TargetRefused(f"{shared} does not load:\n{wrong[0] if wrong else child.words}")
-    restore = (os.path.join(place, "pg_restore"), *where, "-d", "template1", "--create")
+    restore = (os.path.join(place, "pg_restore"), where, "--create")
     for path in archives:
         argv = (*restore, "--clean", "--if-exists", "--exit-on-error", path)
         with running(argv) as child:

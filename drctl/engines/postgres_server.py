@@ -27,6 +27,14 @@ _END_SECONDS = 60.0
 _ROLES = ("postgres", "drctl")
 _WORDS_BYTES = 2000
 _SOCKETS_LINE, _STATUS_LINE, _READY = 4, 7, "ready   "  # in postmaster.pid
+_UNBOUND = (  # each with the version that has it
+    ("default_transaction_read_only=off", 0),
+    ("statement_timeout=0", 0),
+    ("lock_timeout=0", 0),
+    ("idle_in_transaction_session_timeout=0", 0),
+    ("idle_session_timeout=0", 14),
+    ("transaction_timeout=0", 17),
+)
 _WITHOUT_STATISTICS_FILES = 15  # before, a server's place for them may be one outside
 
 
@@ -78,19 +86,24 @@ def runs_at(at: str) -> int:
 class Server:
     """A server that is up, and how to reach it."""
 
-    def __init__(self, sockets: str, role: str) -> None:
+    def __init__(self, sockets: str, role: str, major: int) -> None:
         self._sockets = sockets
         self._role = role
+        self._major = major
 
     def parameters(self, dbname: str) -> dict[str, Any]:
-        """For libpq."""
-        return {"host": self._sockets, "port": _PORT, "user": self._role, "dbname": dbname}
+        """For libpq. What a database or a role was set to, which outdoes the server's own settings,
+        is for those who work there: it would end a check, which takes its time and must write."""
+        unbound = " ".join(f"-c {name}" for name, since in _UNBOUND if self._major >= since)
+        where = {"host": self._sockets, "port": _PORT, "user": self._role}
+        return {**where, "dbname": dbname, "options": unbound}
 
 
 @contextmanager
 def started(at: str, role: str, wait_seconds: float) -> Iterator[Server]:
     """Up means: it answers, and has left recovery. Raises TargetRefused with its last words."""
-    place = programs(major_at(at))
+    major = major_at(at)
+    place = programs(major)
     if runs_at(at):
         raise TargetRefused(f"{at}: a server runs there", hint="stop it first")
     owner = os.stat(at).st_uid
@@ -100,7 +113,7 @@ def started(at: str, role: str, wait_seconds: float) -> Iterator[Server]:
         process = _start(place, at, sockets, owner)
         try:
             _wait(process, at, sockets, wait_seconds)
-            yield _entered(sockets, role)
+            yield _entered(sockets, role, major)
         finally:
             _end(process)
 
@@ -214,14 +227,14 @@ def _is_ready(at: str, sockets: str) -> bool:
     return is_own and lines[_STATUS_LINE:] == [_READY]
 
 
-def _entered(sockets: str, role: str) -> Server:
+def _entered(sockets: str, role: str, major: int) -> Server:
     """The bootstrap superuser is whoever the cluster says it is. A server that is up and lets
     nobody in stays so. Raises TargetRefused."""
     import psycopg
 
     for name in filter(None, dict.fromkeys((role, *_ROLES))):
         with suppress(psycopg.Error):  # the server's log holds it; another role may be let in
-            return Server(sockets, _superuser(Server(sockets, name)))
+            return Server(sockets, _superuser(Server(sockets, name, major)), major)
     raise TargetRefused(*_last_words(sockets, "it lets nobody in"))
 
 

@@ -86,7 +86,24 @@ def restored(cluster: Cluster, new_site) -> tuple[Path, postgres.Settings]:
     return site.top / "back", postgres.Settings(host=str(cluster.top), database_role="drctl")
 
 
+# What would end or refuse a check.
+HINDERING = """
+alter database shop set default_transaction_read_only = on;
+alter database shop set statement_timeout = '1ms';
+alter database shop set lock_timeout = '1ms';
+alter database template1 set statement_timeout = '1ms';
+alter role drctl in database shop set idle_in_transaction_session_timeout = '1ms';
+create function no() returns event_trigger language plpgsql as $$ begin raise 'no ddl'; end $$;
+create event trigger "of ten" on ddl_command_start execute function no();
+create event trigger ever on ddl_command_end execute function no();
+alter event trigger ever enable always;
+"""
+
+
 def test_a_restored_cluster_is_asked_without_being_changed(cluster, new_site) -> None:
+    cluster.sql("create database shop")
+    cluster.sql("create table s as select generate_series(1, 50000) as id", dbname="shop")
+    cluster.sql(HINDERING, dbname="shop")
     cluster.sql("create table t as select generate_series(1, 1234) as id")
     cluster.sql("create index on t (id)")
     settings = postgres.Settings(host=str(cluster.top), database_role="drctl")
@@ -98,6 +115,7 @@ def test_a_restored_cluster_is_asked_without_being_changed(cluster, new_site) ->
         assert standing.counts() == {
             "rows.postgres.drctl.marker": 1,
             "rows.postgres.public.t": 1234,
+            "rows.shop.public.s": 50000,
         }
         assert standing.query("select max(id), null from t") == (("1234", ""),)
         assert standing.newest_mark_ns() == 42

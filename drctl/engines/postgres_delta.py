@@ -137,17 +137,22 @@ class DeltaTree:
             self.same_bytes += same
 
     def remove(self, path: bytes) -> None:
-        """It may be missing."""
+        """It may be missing. That it is gone is on the disk before anything else is written."""
         with self._above(path) as (above, name), suppress(FileNotFoundError):
             os.unlink(name, dir_fd=above)
+            os.fsync(above)
 
-    def finish(self) -> tuple[Problem, ...]:
+    def settle(self) -> None:
         """What the snapshot does not hold goes; then all of it is on the disk."""
         try:
             self._sweep(os.dup(self._root), b"")
             sync_file_system(self._root)
         except OSError as error:
             raise self._refused(error) from error
+
+    def finish(self) -> tuple[Problem, ...]:
+        try:
+            self.settle()
         finally:
             os.close(self._root)
         return ()

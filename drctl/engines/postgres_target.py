@@ -153,14 +153,18 @@ class PostgresTarget:
     def finish(self) -> tuple[Problem, ...]:
         """Only some paths were restored: then it is no cluster, and nothing is added."""
         problems: list[Problem | None] = []
-        if layout.CONTROL in self._held and self._plan is not None:
+        is_cluster = layout.CONTROL in self._held and self._plan is not None
+        if is_cluster:
             problems += self._configure()
-            problems += self._put_held(layout.CONTROL)
         else:
             for path in self._held:
                 problems += self._put_held(path)
-        for target in (*self._spaces.values(), self._main):
-            problems += target.finish()
+        for tree in self._spaces.values():
+            problems += tree.finish()
+        self._main.settle()  # also what would mislead a server, as a standby.signal, is gone now
+        if is_cluster:
+            problems += self._put_held(layout.CONTROL)
+        problems += self._main.finish()
         if isinstance(self._main, DeltaTree):
             self._tell_delta()
         return tuple(problem for problem in problems if problem)

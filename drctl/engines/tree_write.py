@@ -295,6 +295,13 @@ class TreeTarget:
             os.chown(self._root, self._own.st_uid, self._own.st_gid)
             os.chmod(self._root, stat.S_IMODE(self._own.st_mode))
 
+    def settle(self) -> None:
+        """All that was written so far is on the disk. Raises TargetRefused."""
+        try:
+            sync_file_system(self._root)
+        except OSError as error:
+            raise self._disk(error) from error
+
     def _disk(self, error: OSError) -> TargetRefused:
         """The target itself fails: going on would only repeat it."""
         return TargetRefused(

@@ -17,7 +17,7 @@ from drctl.engines.base import LogSink, Surroundings
 from drctl.engines.postgres_client import Client, Cluster, Settings, lsn_of, show_lsn, told
 from drctl.engines.postgres_probe import Marker
 from drctl.engines.postgres_received import Received, diverged
-from drctl.engines.postgres_wal import Forks, number_of, parse_history, resume
+from drctl.engines.postgres_wal import Forks, begin, number_of, parse_history, resume
 from drctl.errors import SourceError
 from drctl.events import Notice
 from drctl.logpieces import by_file
@@ -139,18 +139,18 @@ class _Run:
 
     def _resume(self, restart: int, *, after_gap: bool) -> tuple[int, int]:
         """Timeline and position where the stored log ends: on the newest timeline that is stored
-        and from which the server's comes. After a gap: where the slot keeps WAL from."""
+        and from which the server's comes. Of nothing stored, or after a gap: where the slot keeps
+        WAL from."""
         timeline = self._identified()
         forks = self._history(timeline)
         if after_gap:
-            return timeline, restart
+            return begin(restart, forks, timeline)
         each = self._cluster.segment_bytes
         files = by_file(self._log.pieces())
         known = {int(name[:8], 16) for name in files if layout.SEGMENT.fullmatch(name)}
         mine = [t for t in (timeline, *(t for t, _ in reversed(forks))) if t in known]
         if not mine:
-            first = forks[-1][1] if forks else restart
-            return timeline, min(first - first % each, restart)
+            return begin(restart, forks, timeline)
         newest = max(n for n in files if n.startswith(f"{mine[0]:08X}") and len(n) == 24)
         size = each if files[newest].whole else files[newest].size
         end = number_of(newest, each) * each + size

@@ -42,6 +42,12 @@ def parse_history(text: str) -> Forks:
     return forks
 
 
+def begin(restart: int, forks: Forks, timeline: int) -> tuple[int, int]:
+    """Where a server is to be followed from of which nothing is stored: from where its slot keeps
+    WAL, on the timeline of that."""
+    return next((each for each, left in forks if restart < left), timeline), restart
+
+
 def resume(timeline: int, at: int, way: Forks, segment_bytes: int) -> tuple[int, int]:
     """Where a server is to be followed from, by the timeline and position where the stored log
     ends and the server's own way: the timelines that it came along and the one that it is on. A

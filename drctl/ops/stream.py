@@ -14,7 +14,8 @@ from drctl.events import Event, Notice, Reporter
 from drctl.ops.replicate import copy_logs
 from drctl.storage.base import Storage
 
-_FIRST_SECONDS, _MOST_SECONDS = 1.0, 30.0
+_FIRST_SECONDS, _MOST_SECONDS = 1.0, 10.0
+_WELL_SECONDS = 5.0  # an attempt that lasted longer was no mere failure
 _LOOK_SECONDS = 0.5
 
 
@@ -118,8 +119,8 @@ def stream(
 def _keep_following(
     follower: Follower, ending: Ending, clock: Clock, report: Reporter, bugs: Bugs
 ) -> None:
-    """Again after every failure, later each time, and at once after a stretch that went well."""
-    wait_seconds = _FIRST_SECONDS
+    """Again after every failure, later each time, and soon after a stretch that went well."""
+    wait_seconds = 0.0
     while not ending():
         began = clock.monotonic_seconds()
         try:
@@ -129,7 +130,13 @@ def _keep_following(
             report.emit(Notice("warning", f"{error.what}{hint}; trying again"))
         except Exception as error:  # noqa: BLE001 - a bug ends one attempt, not the service
             report.emit(Notice("warning", f"{bugs.told(error)}; trying again"))
-        if clock.monotonic_seconds() - began > _MOST_SECONDS:
-            wait_seconds = _FIRST_SECONDS
+        wait_seconds = next_wait_seconds(wait_seconds, clock.monotonic_seconds() - began)
         ending.asked.wait(wait_seconds)
-        wait_seconds = min(2 * wait_seconds, _MOST_SECONDS)
+
+
+def next_wait_seconds(waited_seconds: float, lasted_seconds: float) -> float:
+    """How long to wait after an attempt that lasted so long, before which it was waited so long. A
+    log that nobody follows is what a crash loses, and commits may wait for it."""
+    if lasted_seconds > _WELL_SECONDS:
+        return _FIRST_SECONDS
+    return min(max(2 * waited_seconds, _FIRST_SECONDS), _MOST_SECONDS)

@@ -150,6 +150,22 @@ def test_the_way_goes_on_over_a_promotion(stage_of, standby_of) -> None:
     assert stage.rows_back() == [*range(1, load.committed + 1), 1000000]
     assert stage.rows_back("--timeline", "current") == [*range(1, load.committed + 1)]
 
+    anew(stage)
+    stage.follow()
+    fill(stage.cluster, 1)
+    stage.stored_to(stage.now_lsn())
+    assert "gap" not in stage.unfollow()
+
+
+def anew(stage: Stage) -> None:
+    """No log is stored, no slot, and the server has removed the WAL of the promotion."""
+    stage.cluster.sql("select pg_drop_replication_slot('drctl')")
+    for _ in range(2):
+        fill(stage.cluster, 2)
+        stage.cluster.sql("checkpoint")
+    for piece in stage.pieces():
+        piece.unlink()
+
 
 @pytest.mark.parametrize("closed_segments", [0, 2])
 def test_a_standby_may_take_over_that_lacks_what_was_stored(

@@ -9,7 +9,7 @@ from drctl.cli.backup import each
 from drctl.clock import SystemClock
 from drctl.errors import DrctlError, ExitCode, SourceError
 from drctl.events import Event, Notice
-from drctl.ops.stream import Bugs, Copying, Ending, stream
+from drctl.ops.stream import Bugs, Copying, Ending, next_wait_seconds, stream
 from drctl.storage.base import ObjectInfo
 from drctl.storage.memory import Memory
 
@@ -72,6 +72,13 @@ def test_a_bug_ends_one_attempt_to_follow_a_log_and_not_the_service() -> None:
     assert odd.calls == 2
     assert "ValueError: nobody foresaw this; trying again" in heard.warnings[0]
     assert [error.__traceback__ is not None for error in shown] == [True]
+
+
+def test_a_stream_is_never_deaf_for_long_and_soon_back_where_it_went_well() -> None:
+    waits = [0.0]
+    for lasted in (0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 6.0, 0.1):
+        waits.append(next_wait_seconds(waits[-1], lasted))
+    assert waits[1:] == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 1.0, 2.0]
 
 
 class OddMemory(Memory):

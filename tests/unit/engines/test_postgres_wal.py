@@ -2,7 +2,7 @@
 
 import pytest
 
-from drctl.engines.postgres_wal import Base, needed, resume
+from drctl.engines.postgres_wal import Base, begin, needed, resume
 from drctl.logpieces import LogFile, LogPiece
 
 EACH = 16 << 20
@@ -24,6 +24,13 @@ WAY = [(1, 5 * EACH + 10), (2, 7 * EACH), (3, 0)]
 )
 def test_a_stream_leaves_a_timeline_where_the_server_left_it(timeline, at, expected) -> None:
     assert resume(timeline, at, WAY, EACH) == expected
+
+
+@pytest.mark.parametrize(("restart", "timeline"), [(4, 1), (5, 1), (6, 2), (7, 3), (9, 3)])
+def test_a_server_of_which_nothing_is_stored_is_followed_from_what_its_slot_keeps(
+    restart, timeline
+) -> None:
+    assert begin(restart * EACH, WAY[:2], 3) == (timeline, restart * EACH)
 
 
 def segments(*found: tuple[int, int, bool]) -> dict[str, LogFile]:

@@ -119,7 +119,7 @@ class DeltaTree:
     def open_large(self, entry: Entry) -> Writing:
         self._keep(entry.path)
         with self._above(entry.path) as (above, name):
-            if _kind(above, name) not in {stat.S_IFREG, 0}:
+            if _kind(above, name) not in {stat.S_IFREG, 0} or _has_more_names(above, name):
                 self._clear(above, name, b"")
             return _Overwriting(self, entry, os.open(name, _FILE, 0o600, dir_fd=above))
 
@@ -244,3 +244,11 @@ def _kind(above: int, name: bytes) -> int:
         return stat.S_IFMT(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode)
     except FileNotFoundError:
         return 0
+
+
+def _has_more_names(above: int, name: bytes) -> bool:
+    """What is written there would be written into somebody's copy that was made with links."""
+    try:
+        return os.stat(name, dir_fd=above, follow_symlinks=False).st_nlink > 1
+    except FileNotFoundError:
+        return False

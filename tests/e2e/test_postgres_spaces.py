@@ -58,7 +58,7 @@ def delta_over_junk(stage: Stage) -> str:
     folders = [stage.cluster.data / name for name in ("a-junk", "pg_wal/junk", "zz-junk")]
     for folder in folders:
         folder.mkdir()
-        for number in range(2000):
+        for number in range(700):
             (folder / str(number)).touch()
     signal.touch()
     control.unlink()
@@ -101,7 +101,11 @@ def test_a_delta_leaves_the_tablespaces_of_a_running_server_and_of_other_version
     (older / "1").write_text("of a cluster that pg_upgrade left")
     left_over = next(space.glob("PG_15*/*")) / "left-over"
     left_over.write_text("of this one, and of no snapshot")
+    linked = stage.site.top / "linked"  # a copy, as careful people make one before
+    subprocess.run(["cp", "-al", stage.cluster.data / "base", linked], check=True)
+    before = content(linked)
     said = delta_over_junk(stage)
+    assert content(linked) == before
     assert (older / "1").is_file()
     assert not left_over.exists()
     assert f"is written over, too, in {space}" in said

@@ -62,7 +62,7 @@ class Source:
             if top:
                 yield LocalCapture(top, reader, stack.enter_context(self._holding_wal()), *about)
                 return
-            wire = stack.enter_context(self._client.replication())
+            wire = stack.enter_context(self._client.replication(warned=True))
             holding = stack.enter_context(self._holding_wal())
             yield RemoteCapture(wire, holding, self._client, *about)
 

@@ -164,16 +164,18 @@ class Client:
             raise self.error(error, dbname) from error
 
     @contextmanager
-    def replication(self) -> Iterator["pq.abc.PGconn"]:
-        """A connection for the replication protocol."""
+    def replication(self, *, warned: bool = False) -> Iterator["pq.abc.PGconn"]:
+        """A connection for the replication protocol. `warned`: what the server warns of comes,
+        however it is set up."""
         import psycopg
         from psycopg import pq
         from psycopg.conninfo import make_conninfo
 
-        # What the server leaves out of a base it tells by a warning.
-        heard = f"{os.environ.get('PGOPTIONS', '')} -c client_min_messages=warning".strip()
-        told_all = {"replication": "true", "options": heard, "client_encoding": _ENCODING}
-        given = make_conninfo(**self.parameters(), **told_all)
+        more = {"replication": "true", "client_encoding": _ENCODING}
+        if warned:
+            own = os.environ.get("PGOPTIONS", "")
+            more["options"] = f"{own} -c client_min_messages=warning".strip()
+        given = make_conninfo(**self.parameters(), **more)
         connection = pq.PGconn.connect(given.encode())
         try:
             if connection.status != pq.ConnStatus.OK:

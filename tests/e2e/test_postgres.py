@@ -186,6 +186,7 @@ def test_what_was_moved_behind_a_link_is_part_of_the_cluster(cluster, site_of) -
         "select d.oid, pg_relation_filepath('t') from pg_database d where datname = 'shop'",
         dbname="shop",
     )
+    cluster.sql("alter system set client_min_messages = error")
     linked(cluster, path, f"base/{oid}", "pg_xact", "pg_hba.conf")
     site = site_of(mode="remote")
     said = site.run("backup", code=4).stderr

@@ -61,15 +61,21 @@ def command(context: Context, assets: tuple[str, ...], accept: bool, reread: boo
     done, failed = each(wanted, take, warn)
     has_storage = not any(isinstance(error, StorageError) for error in failed.values())
     lagging = _copy(wiring, pool) if has_storage else {}
+    lost = sorted({name for result in done for name in result.lost_packs})
+    wrong = [_told_lost(repository, lost)] if lost else []
+    for text in wrong:
+        wiring.warn(text)
     document = {
         "snapshots": [_document(result) for result in done],
         "failed": {name: _failure(error) for name, error in failed.items()},
         "copies_behind": {name: error.what for name, error in lagging.items()},
         "keys_made_again": again,
+        "lost_packs": lost,
+        "wrong": wrong,
     }
     context.result(document, "\n".join(_line(result) for result in done))
     code = _conclude(context, done, failed, lagging)
-    is_worse = again or wiring.lapsed()
+    is_worse = again or lost or wiring.lapsed()
     return ExitCode.PARTIAL if is_worse and code == ExitCode.DONE else code
 
 
@@ -106,6 +112,17 @@ def _make_lost_keys(wiring: Wiring, repository: Repository) -> list[str]:
             "objects there, and what else is lost: run 'drctl verify'"
         )
     return [recipient.name for recipient in made]
+
+
+def _told_lost(repository: Repository, lost: list[str]) -> str:
+    """The backup itself is good; what the storage lost may be more than it could store anew."""
+    packs, more = count(len(lost), "pack", "packs"), f" and {len(lost) - 1} more"
+    return (
+        f"{repository.where}: {packs} that snapshots need cannot be read any more: {lost[0]}"
+        f"{more if len(lost) > 1 else ''}. What the sources still have of it was stored anew. See "
+        "who deletes objects there; 'drctl verify' tells what else is lost, and with --repair "
+        "brings back what another repository has"
+    )
 
 
 def _one(

@@ -23,6 +23,7 @@ from drctl.ops.reread import Again, due, everything
 from drctl.repository import catalog, lines, names, runs, trash
 from drctl.repository.catalog import Catalog
 from drctl.repository.committing import commit
+from drctl.repository.lostpacks import lost_packs
 from drctl.repository.repository import Repository
 from drctl.repository.runs import Run
 from drctl.repository.state import Of, StateFile, StateWriter
@@ -63,7 +64,8 @@ class Around(Struct, frozen=True):
 
 
 class BackupResult(Struct, frozen=True):
-    """`read_bytes` were read from the source; `snapshot.added_bytes` went to storage."""
+    """`read_bytes` were read from the source; `snapshot.added_bytes` went to storage. `lost_packs`
+    were found to be gone when it began."""
 
     snapshot: Snapshot
     new: int
@@ -72,6 +74,7 @@ class BackupResult(Struct, frozen=True):
     read_bytes: int
     problems: tuple[EntryProblem, ...]
     seconds: float
+    lost_packs: tuple[str, ...] = ()
 
 
 def backup(asset: Asset, around: Around) -> BackupResult:
@@ -116,6 +119,7 @@ class Taken(Struct, frozen=True):
     start: Start
     tally: Tally
     manifest: Manifest
+    lost_packs: tuple[str, ...] = ()
 
 
 def take_in(
@@ -141,7 +145,7 @@ def take_in(
         refs = writer.finish()
     made = _manifest(asset, around, capture, intake.tally, facts or {})
     manifest = _judged(made(start.at_ns, root, refs, writer), around, intake.tally)
-    return Taken(around, state, start, intake.tally, manifest)
+    return Taken(around, state, start, intake.tally, manifest, writer.lost_packs)
 
 
 def _due(asset: Asset, around: Around, start: Start) -> Again | None:
@@ -157,7 +161,7 @@ def settle(taken: Taken, run: Run) -> BackupResult:
     if state.trouble:
         around.report.emit(Notice("warning", f"{state.trouble}: the next run reads all anew"))
     seconds = around.clock.monotonic_seconds() - taken.start.monotonic_seconds
-    return _result(snapshot, taken.tally, seconds)
+    return replace(_result(snapshot, taken.tally, seconds), lost_packs=taken.lost_packs)
 
 
 def _tell_if_clock_went_back(around: Around, now_ns: int) -> None:
@@ -179,7 +183,9 @@ def _open_writer(asset: Asset, around: Around) -> Writer:
     index = around.repository.load_index(
         damaged, around.pool, only_present=True, condemned=going.ids
     )
-    return Writer(around.repository, index, around.pool, asset.level)
+    writer = Writer(around.repository, index, around.pool, asset.level)
+    writer.lost_packs = lost_packs(around.repository, index, around.pool)
+    return writer
 
 
 @contextmanager

@@ -41,6 +41,12 @@ class Present(Struct, frozen=True):
 
     packs: Mapping[bytes, int]
     sessions: frozenset[bytes]
+    condemned: frozenset[bytes] = frozenset()  # packs and sessions that are left out as well
+
+    def is_condemned(self, pack: PackTable) -> bool:
+        """Whether it is left out because it goes, rather than lost."""
+        sessions = {s.session for s in pack.segments}
+        return pack.name in self.condemned or not self.condemned.isdisjoint(sessions)
 
 
 class Index:
@@ -50,6 +56,7 @@ class Index:
         """With `present`, lost packs are left out: a run must not lean on blobs that cannot be
         read any more, so it stores them again."""
         self._present = present
+        self.lost: list[PackTable] = []  # what was left out as lost
         self._blobs = BlobTable()
         self._sessions: dict[bytes, int] = {}
         self._packs: dict[bytes, int] = {}
@@ -163,9 +170,12 @@ class Index:
         if any(sum(size for _, size in s.blobs) > s.raw_bytes for s in pack.segments):
             raise IntegrityError("its table holds a segment that cannot be")
         end = max((s.offset + s.stored_bytes for s in pack.segments), default=0)
-        if pack.name in self._packs or self._are_lost(
-            [(pack.name, end)], [s.session for s in pack.segments]
-        ):
+        if pack.name in self._packs:
+            return
+        if self._are_lost([(pack.name, end)], [s.session for s in pack.segments]):
+            assert self._present is not None  # noqa: S101 - else nothing is lost
+            if not self._present.is_condemned(pack):
+                self.lost.append(pack)
             return
         for segment in pack.segments:
             ordinal = self.new_segment(segment.session, segment.number)

@@ -221,7 +221,7 @@ def _present(
     packs: Iterable[ObjectInfo], sessions: Iterable[ObjectInfo], condemned: frozenset[bytes]
 ) -> Present:
     here = {name: size for name, size in _sizes(packs).items() if name not in condemned}
-    return Present(here, frozenset(_sizes(sessions)) - condemned)
+    return Present(here, frozenset(_sizes(sessions)) - condemned, condemned)
 
 
 def _sizes(listed: Iterable[ObjectInfo]) -> dict[bytes, int]:

@@ -121,3 +121,17 @@ def test_init_tells_what_it_made_and_what_is_there(bare) -> None:
     del bare.variables["DRCTL_PASSPHRASE"]
     bare.run("init")
     assert "identity" in {thing["what"] for thing in bare.json("init")}
+
+
+def test_a_lost_pack_is_stored_anew_and_told_once(site) -> None:
+    site.run("backup", "tree", "base")
+    pack = max((site.top / "local/packs").rglob("*/*"), key=lambda path: path.stat().st_size)
+    pack.unlink()
+    made = site.json("backup", code=11)
+    assert made["lost_packs"] == [f"packs/{pack.name[:2]}/{pack.name}"]
+    assert (
+        f"1 pack that snapshots need cannot be read any more: {made['lost_packs'][0]}"
+        in (made["wrong"][0])
+    )
+    assert site.json("backup")["lost_packs"] == []
+    assert "all is well" in site.run("verify").stdout

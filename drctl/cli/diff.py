@@ -16,6 +16,7 @@ from drctl.errors import UsageError
 from drctl.model import Snapshot
 from drctl.ops.compare import changes
 from drctl.report.results import snapshot_document
+from drctl.repository import catalog, suspects
 from drctl.units import show_path
 
 _MARKS = {"added": "+", "removed": "-", "content": "M", "metadata": "m", "kind": "T"}
@@ -37,7 +38,8 @@ def command(
     repository: str | None,
     identity_path: str | None,
 ) -> None:
-    """Show what differs between two snapshots, or between the last two of an ASSET.
+    """Show what differs between two snapshots, or between the last two of an ASSET. Where its
+    newest is SUSPECT, it is compared with the last good one.
 
     + added, - removed, M content, m metadata only, T another kind of thing.
     """
@@ -58,10 +60,19 @@ def command(
 
 
 def _last_two(opened: Opened, asset: str) -> tuple[Snapshot, Snapshot]:
-    newest = opened.pick(asset)
-    found = opened.found.line(newest.asset, newest.host)
-    if newest.name == asset or len(found) < 2 or newest != found[-1]:
+    """Where the newest is suspect, what it is compared with is the last good one, however many
+    stand between them."""
+    picked = catalog.pick(
+        opened.found, asset, None, tuple(opened.wiring.loaded.plan.assets), opened.host
+    )
+    found = opened.found.beside(picked)
+    if asset.partition("@")[0] != picked.asset or len(found) < 2:
         raise UsageError(
             f"'{asset}' does not name two snapshots", hint="name two, or an asset that has two"
         )
-    return found[-2], found[-1]
+    *before, newest = found
+    if newest.suspect:
+        old = suspects.newest(before)
+        opened.wiring.warn(f"{suspects.warning(newest, found)}; compared with {old.short}")
+        return old, newest
+    return before[-1], newest

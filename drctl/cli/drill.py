@@ -28,6 +28,7 @@ from drctl.ops.recovery.performer import Place
 from drctl.ops.recovery.process import Programs
 from drctl.ops.recovery.returning import Returning
 from drctl.plan.recovery import DrillPart
+from drctl.repository import suspects
 from drctl.repository.state import exclusive
 from drctl.units import parse_duration, parse_instant, show_instant
 from drctl.wiring import Wiring, drill_home
@@ -144,7 +145,7 @@ def _carry_out(
         source,
         opened.repository.where,
         plan.repositories[source].site,
-        point.how,
+        point.how + _passed_over(opened, assets, point.at_ns),
         seed,
         declared_ns,
         point.incident_ns,
@@ -155,6 +156,16 @@ def _carry_out(
         part.steps,
     )
     return drill(order, _place(opened, assets, box, isolation), box, isolation)
+
+
+def _passed_over(opened: Opened, assets: dict[str, Returning], at_ns: int | None) -> str:
+    """So that the evidence says which point it speaks of."""
+    over = [
+        name
+        for name, asset in assets.items()
+        if suspects.passed_over(asset.snapshot, opened.found.beside(asset.snapshot, at_ns))
+    ]
+    return f"; of {', '.join(over)} the last good one: newer ones are SUSPECT" if over else ""
 
 
 def _place(opened: Opened, assets: dict[str, Returning], box: Box, isolation: Isolation) -> Place:

@@ -19,7 +19,7 @@ from drctl.model import Snapshot
 from drctl.ops.restore import RestoreResult, restore
 from drctl.ops.select import wanted_paths
 from drctl.plan.model import engine_of
-from drctl.repository import catalog, lifecycle, names, trash
+from drctl.repository import catalog, lifecycle, names, suspects, trash
 from drctl.repository.log import LogReader
 from drctl.repository.reader import Reader
 from drctl.repository.repository import Repository
@@ -33,6 +33,9 @@ _WAYS = {
 }
 
 
+_OTHER = "whoever wants the newest names it: {}"
+
+
 class Opened(Struct, frozen=True):
     """A repository that is open for reading."""
 
@@ -43,8 +46,9 @@ class Opened(Struct, frozen=True):
     pool: ThreadPoolExecutor
     identity: Identity
 
-    def pick(self, wanted: str, at_ns: int | None = None) -> Snapshot:
-        """See catalog.pick."""
+    def pick(self, wanted: str, at_ns: int | None = None, other: str = _OTHER) -> Snapshot:
+        """See catalog.pick. What speaks against it is told; `other`: how the newest is had where
+        that is suspect, and passed over."""
         assets = tuple(self.wiring.loaded.plan.assets)
         try:
             picked = catalog.pick(self.found, wanted, at_ns, assets, self.host)
@@ -54,9 +58,17 @@ class Opened(Struct, frozen=True):
             raise UsageError(error.what, hint=hint or error.hint) from error
         for doubt in self.found.doubts(picked, self.wiring.clock.now_ns()):
             self.wiring.warn(doubt)
+        self._tell_suspects(wanted, picked, at_ns, other)
         if wanted == picked.asset:
             self._tell_host(picked, at_ns)
         return picked
+
+    def _tell_suspects(self, wanted: str, picked: Snapshot, at_ns: int | None, other: str) -> None:
+        among = self.found.beside(picked, at_ns)
+        is_asset = wanted.partition("@")[0] == picked.asset
+        told = suspects.doubt(picked, among, other) if is_asset else ""
+        for text in filter(None, (suspects.warning(picked, among), told)):
+            self.wiring.warn(text)
 
     @property
     def host(self) -> str:

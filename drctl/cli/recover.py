@@ -25,6 +25,7 @@ from drctl.cli.steps import steps_of
 from drctl.errors import ExitCode, PlanError, TargetRefused, UsageError
 from drctl.events import Notice
 from drctl.homes import state_home
+from drctl.model import Snapshot
 from drctl.ops.recovery import runs
 from drctl.ops.recovery.graph import Graph, Mode
 from drctl.ops.recovery.performer import Acting, Place
@@ -35,6 +36,7 @@ from drctl.ops.recovery.runs import Run
 from drctl.ops.recovery.state import State, replay, why_final
 from drctl.ops.recovery.timing import timing
 from drctl.plan.model import Plan
+from drctl.repository import catalog, suspects
 from drctl.units import show_instant, show_seconds
 from drctl.wiring import Wiring
 
@@ -48,6 +50,7 @@ from drctl.wiring import Wiring
     help="Which steps apply.",
 )
 @click.option("--at", metavar="TIME", help="As it was at TIME; else as new as can be.")
+@click.option("--even-suspect", is_flag=True, help="Take the newest, also where it is SUSPECT.")
 @click.option("--to", metavar="DIRECTORY", help="Put every asset below it, under its name.")
 @click.option("--set", "sets", multiple=True, metavar="NAME=VALUE", help="A parameter's value.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -66,9 +69,11 @@ from drctl.wiring import Wiring
 def command(context: Context, /, **given: Any) -> int:
     """Carry the plan's recovery out, for real: what it does and where is said first, and asked.
 
-    Nothing is ever overwritten. When drctl is killed or the terminal lost, --resume goes on where
-    it stood. A program that was running then is ended and run again. After a recovery that failed,
-    --resume tries again what failed or was undone. Two of one plan never run at once.
+    Of each asset the last good snapshot is taken; a newer one that is SUSPECT is named, and taken
+    with --even-suspect. Nothing is ever overwritten. When drctl is killed or the terminal lost,
+    --resume goes on where it stood. A program that was running then is ended and run again. After a
+    recovery that failed, --resume tries again what failed or was undone. Two of one plan never run
+    at once.
     """
     wiring = context.wiring()
     home = os.path.join(state_home(), "recoveries", wiring.loaded.plan.name)
@@ -132,15 +137,15 @@ def _order(opened: Opened, given: dict[str, Any], source: str, declared_ns: int)
     values = {**plan.recovery.parameters, **_values(plan, given["sets"])}
     graph = steps_of(plan, cast(Mode, given["mode"]), {}, values)
     wanted = [s.asset for s in graph.steps if s.kind == "restore"]
-    assets = {
-        name: {
-            "snapshot": opened.pick(name, at_ns).name,
-            "system": _system(opened, name, at_ns),
+    assets: dict[str, dict[str, str]] = {}
+    for name in (name for name in assets_of(plan) if name in wanted):
+        picked = _picked(opened, name, at_ns, even_suspect=given["even_suspect"])
+        assets[name] = {
+            "snapshot": picked.name,
+            "system": _system(opened, picked),
             "to": _place(wiring, name, given["to"], values),
+            "doubt": _doubt(opened, picked, at_ns),
         }
-        for name in assets_of(plan)
-        if name in wanted
-    }
     return {
         "mode": given["mode"],
         "repository": source,
@@ -153,9 +158,26 @@ def _order(opened: Opened, given: dict[str, Any], source: str, declared_ns: int)
     }
 
 
-def _system(opened: Opened, asset: str, at_ns: int | None) -> str:
+def _picked(opened: Opened, asset: str, at_ns: int | None, *, even_suspect: bool) -> Snapshot:
+    """What is suspect is told when it is opened, by its own id."""
+    if even_suspect:
+        known = tuple(opened.wiring.loaded.plan.assets)
+        picked = catalog.pick(opened.found, asset, at_ns, known, opened.host)
+        return opened.found.beside(picked, at_ns)[-1]
+    return opened.pick(asset, at_ns, "'drctl recover --even-suspect' takes the newest")
+
+
+def _doubt(opened: Opened, picked: Snapshot, at_ns: int | None) -> str:
+    """What stands beside it where somebody is asked to agree."""
+    if picked.suspect:
+        return "IT IS SUSPECT"
+    over = suspects.passed_over(picked, opened.found.beside(picked, at_ns))
+    return f"not the newest, {over[-1].short}, which is SUSPECT" if over else ""
+
+
+def _system(opened: Opened, picked: Snapshot) -> str:
     """What a cluster of servers calls itself for ever; empty for what has no such name."""
-    told = opened.root(opened.pick(asset, at_ns)).private_facts.get("cluster")
+    told = opened.root(picked).private_facts.get("cluster")
     return str(json.loads(told).get("system_id", "")) if told else ""
 
 
@@ -214,6 +236,7 @@ def _announcement(wiring: Wiring, order: runs.Order) -> str:
             fate = ": WHAT IS THERE IS SET ASIDE"
         system = f" (system identifier {asset['system']})" if asset["system"] else ""
         lines.append(f"  {name} {asset['snapshot'][:8]}{system} to {asset['to']}{fate}")
+        lines += [f"    {asset['doubt']}"] if asset["doubt"] else []
     return "\n".join([*lines, "  nothing is overwritten"])
 
 

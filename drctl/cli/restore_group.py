@@ -87,7 +87,7 @@ def _pick(opened: Opened, name: str, at_ns: int | None) -> list[Snapshot]:
             hint=f"run 'drctl backup {name}' first, or give --from",
         )
     if at_ns is None:
-        return found[-1]
+        return _last_good(opened, name, found)
     before = [run for run in found if all(catalog.usable_from(s) <= at_ns for s in run)]
     if not before:
         oldest = show_instant(max(s.consistent_at_ns for s in found[0]))
@@ -95,4 +95,19 @@ def _pick(opened: Opened, name: str, at_ns: int | None) -> list[Snapshot]:
             f"no recovery point of {name} is as old as the time asked for",
             hint=f"the oldest is of {oldest}",
         )
-    return before[-1]
+    return _last_good(opened, name, before)
+
+
+def _last_good(opened: Opened, name: str, found: list[list[Snapshot]]) -> list[Snapshot]:
+    """The last of which no part is suspect; else the last."""
+    good = [run for run in found if not any(s.suspect for s in run)]
+    picked, last = (good or found)[-1], found[-1]
+    odd = next((s for s in last if s.suspect), None)
+    if odd:
+        at = show_instant(max(s.consistent_at_ns for s in picked))
+        taken = f"the last good one, of {at}, is taken" if good else "there is no good one"
+        opened.wiring.warn(
+            f"{name}: the newest recovery point is SUSPECT: {odd.asset}, {odd.short}: "
+            f"{odd.suspect}; {taken}; any part of another is had by its id"
+        )
+    return picked

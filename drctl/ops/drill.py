@@ -162,6 +162,11 @@ def conclude(result: DrillResult, left: tuple[str, ...], report: Reporter) -> Dr
     reasons = against(result.isolation, result.order.needs_isolation, left)
     reasons += [f"undo of {name}: {what}" for name, what in result.undone.items() if what]
     reasons += _not_as_saved(result)
+    reasons += [
+        f"{name}: no good snapshot: {asset.snapshot.short} is SUSPECT: {asset.snapshot.suspect}"
+        for name, asset in result.assets.items()
+        if asset.snapshot.suspect
+    ]
     found, told = verdict(result.state, result.judgements, result.controlled, reasons)
     for text in left:
         report.emit(Notice("warning", text))

@@ -10,7 +10,7 @@ from drctl.codec import documents
 from drctl.codec.documents import Manifest
 from drctl.errors import IntegrityError, NotFound, StorageError, UsageError
 from drctl.model import Snapshot
-from drctl.repository import lines, names
+from drctl.repository import lines, names, suspects
 from drctl.repository.repository import Repository
 from drctl.repository.retention import CLOCKS_DIFFER_NS
 from drctl.units import begin_of, show_instant
@@ -46,6 +46,10 @@ class Catalog(Struct, frozen=True):
         ahead = {**removed.ahead, **self.ahead}
         found = sorted(named.values(), key=lambda s: _age(s, ahead))
         return Catalog(tuple(found), self.damaged, ahead)
+
+    def beside(self, picked: Snapshot, at_ns: int | None = None) -> list[Snapshot]:
+        """Those of its line that lead to an instant, oldest first."""
+        return [s for s in self._beside(picked) if at_ns is None or serves(s, at_ns)]
 
     def doubts(self, picked: Snapshot, now_ns: int) -> list[str]:
         """What is to be told with a snapshot that was picked: whose clock was ahead."""
@@ -148,9 +152,9 @@ def snapshot(digest: str, m: Manifest) -> Snapshot:
 def pick(
     catalog: Catalog, wanted: str, at_ns: int | None, assets: tuple[str, ...], host: str
 ) -> Snapshot:
-    """The snapshot that a person at `host` means: an asset's newest (not after `at_ns`), one of
-    another host where `ASSET@HOST` says so, or a name's first digits. Raises UsageError saying what
-    there is."""
+    """The snapshot that a person at `host` means: an asset's last good one (not after `at_ns`; see
+    suspects.newest), one of another host where `ASSET@HOST` says so, or a name's first digits.
+    Raises UsageError saying what there is."""
     of_asset = catalog.of(wanted)
     if of_asset or wanted in assets:
         own = catalog.line(wanted, host)
@@ -200,13 +204,6 @@ def of_several(asset: str, found: Sequence[str], host: str) -> UsageError:
     )
 
 
-def _newest_sound(found: list[Snapshot]) -> Snapshot:
-    """One with corrupt pages never stands in front of a sound one: the sound one's log leads to
-    the same instant, without the corruption."""
-    sound = [s for s in found if s.facts.get("corrupt_pages", "0") == "0"]
-    return (sound or found)[-1]
-
-
 def _not_after(found: Snapshot, at_ns: int | None) -> Snapshot:
     if at_ns is not None and not serves(found, at_ns):
         raise UsageError(
@@ -225,7 +222,7 @@ def _newest(
             hint="; ".join(catalog.damaged) or "run 'drctl backup' first, or give --from",
         )
     if at_ns is None:
-        return _newest_sound(list(found))
+        return suspects.newest(found)
     before = [s for s in found if serves(s, at_ns)]
     if not before:
         raise UsageError(
@@ -233,4 +230,4 @@ def _newest(
             hint=f"the oldest is of {show_instant(found[0].consistent_at_ns)}; a day alone means "
             "its beginning",
         )
-    return _newest_sound(before)
+    return suspects.newest(before)

@@ -15,6 +15,9 @@ assets:
   tree:
     files: {paths: [live/docs]}
     schedule: hourly
+recovery: {steps: {tree: {restore: tree}}}
+checks: [{asset: tree, compare: manifest}]
+drills: {try: {from: local}}
 """
 
 
@@ -58,6 +61,40 @@ def test_what_ransomware_encrypted_is_suspect_and_pushes_no_good_snapshot_out(si
     assert told["assets"][0]["verdict"] == "met"
     assert len(told["assets"][0]["suspect_snapshots"]) == 3
     assert "drctl backup --accept tree" in told["to_do"][0]["command"]
+    what_comes_back_is_the_last_good_one(site, good[-1], site.snapshots()[-1]["id"])
+
+
+def what_comes_back_is_the_last_good_one(site, good: str, newest: str) -> None:
+    """Whoever takes an asset by its name at four in the morning means that, and is told."""
+    told = f"the newest, {newest[:8]} of "
+    for words in (["ls", "tree"], ["restore", "tree", "--to", "back"]):
+        said = site.run(*words).stderr
+        assert told in said
+        assert "is SUSPECT, as 2 are before it: since " in said
+        assert f"The last good one is taken, {good[:8]} of " in said
+        assert f"whoever wants the newest names it: {newest[:8]}" in said
+    assert (site.top / "back/01.txt").read_text().startswith("1: line 0")
+    said = site.run("restore", newest, "--to", "encrypted").stderr
+    assert f"{newest[:8]} of " in said
+    assert f"the last good one is {good[:8]} of " in said
+    diff = site.run("diff", "tree")
+    assert f"compared with {good[:8]}" in diff.stderr
+    assert "+ 01.txt.locked" in diff.stdout
+
+    done = site.run("recover", "--yes", "--to", "recovered")
+    assert "'drctl recover --even-suspect' takes the newest" in done.stderr
+    assert f"not the newest, {newest[:8]}, which is SUSPECT" in done.stderr
+    assert (site.top / "recovered/tree/01.txt").exists()
+    said = site.run("recover", "--yes", "--even-suspect", "--to", "as-it-was").stderr
+    assert "IT IS SUSPECT" in said
+    assert (site.top / "as-it-was/tree/01.txt.locked").exists()
+    drilled = site.run("drill", "try")
+    assert "of tree the last good one: newer ones are SUSPECT" in " ".join(drilled.stdout.split())
+    for one in site.snapshots():
+        if not one["suspect"]:
+            site.run("forget", one["id"], "--yes")
+    assert "tree: no good snapshot: " in " ".join(site.run("drill", "try", code=10).stdout.split())
+    assert "there is no good one here" in site.run("ls", "tree").stderr
 
 
 def test_a_mass_deletion_is_suspect_until_somebody_accepts_it(site) -> None:

@@ -12,6 +12,7 @@ from drctl.engines.base import Surroundings, Writing
 from drctl.engines.child import exit_words, running
 from drctl.engines.mariadb_beside import clear
 from drctl.engines.mariadb_client import program, program_version, series
+from drctl.engines.mariadb_elsewhere import bring_home, take_out
 from drctl.engines.mariadb_looked import BACKUP, PACKAGE
 from drctl.engines.mariadb_replay import Position, refuse_missing, replay
 from drctl.engines.mariadb_server import give_all
@@ -91,8 +92,11 @@ class BaseTarget:
                 f"{self._to}: not all files could be restored: it was not prepared",
                 hint="see what is told above; mend it, and restore again into an empty directory",
             )
+        elsewhere = take_out(self._to)
         self._make_consistent()
         self._give()
+        if elsewhere:
+            bring_home(self._to, elsewhere, self._around.report)
         self._go_on()
 
     def _go_on(self) -> None:

@@ -1,6 +1,6 @@
 """A MariaDB server put up on restored files, privately: a Unix socket in a directory of its own, no
-network, no binlog, no replication, no scheduled events, and no passwords, since only the owner of
-that directory can reach it.
+network, no binlog, no replication, no scheduled events, no files elsewhere, and no passwords, since
+only the owner of that directory can reach it.
 
 A server without passwords refuses whatever has to do with events, and a log or a dump may define
 some. So where one of these is put in, it has its accounts, and one more for as long as that takes.
@@ -37,6 +37,7 @@ _OPTIONS = (
     "--innodb-buffer-pool-size=256M",
     "--max-allowed-packet=1G",
     "--secure-file-priv=",
+    "--skip-symbolic-links",  # no DATA DIRECTORY of a log or a dump leads out
 )
 
 

@@ -32,7 +32,7 @@ _ANSWER = struct.Struct("!cQQQqB")
 _ANSWER_SECONDS = 5.0
 _EPOCH_2000 = 946684800
 _LOOK_SECONDS = 0.2
-_REMOVED = "has already been removed"
+_REMOVED = "58P01"  # no such file: the words are in the server's language
 
 Ended = Callable[[], bool]
 
@@ -196,7 +196,7 @@ class _Run:
         query = f'START_REPLICATION SLOT "{self._slot}" PHYSICAL {show_lsn(at)}'
         result = self._wire.exec_(f"{query} TIMELINE {timeline}".encode())
         if result.status != pq.ExecStatus.COPY_BOTH:
-            raise self._error("it does not send its WAL", result)
+            raise self._stopped("it does not send its WAL", result)
         self._around.report.emit(Notice("info", f"{self._asset}: following its log"))
         self._received.open(timeline, at)
 
@@ -229,7 +229,7 @@ class _Run:
         result = self._wire.get_result()
         if result is not None and result.status == pq.ExecStatus.COPY_IN:
             return False
-        raise self._error("it broke off", result)
+        raise self._stopped("it broke off", result)
 
     def _follow_timeline(self) -> None:
         """The timeline has ended where another one left it: go on with that one, from the begin of
@@ -300,15 +300,25 @@ class _Run:
 
     # -- errors -------------------------------------------------------------------------------
 
+    def _stopped(self, what: str, result: "pq.abc.PGresult | None") -> SourceError:
+        """It sends no WAL, or no more."""
+        from psycopg import pq
+
+        state = result.error_field(pq.DiagnosticField.SQLSTATE) if result else None
+        if told(state or b"") != _REMOVED:
+            return self._error(what, result)
+        self.met_gap = True
+        return SourceError(
+            f"{self._asset}: the log has a gap: {self._words(result)}",
+            hint="take a new backup now; set max_slot_wal_keep_size with room, and keep "
+            "'drctl stream' running",
+        )
+
     def _error(self, what: str, result: "pq.abc.PGresult | None") -> SourceError:
         import psycopg
 
-        words = told(result.error_message if result else self._wire.error_message)
-        if _REMOVED in words:
-            self.met_gap = True
-            return SourceError(
-                f"{self._asset}: the log has a gap: {words}",
-                hint="take a new backup now; set max_slot_wal_keep_size with room, and keep "
-                "'drctl stream' running",
-            )
+        words = self._words(result)
         return self._client.error(psycopg.OperationalError(f"{what}: {words}" if words else what))
+
+    def _words(self, result: "pq.abc.PGresult | None") -> str:
+        return told(result.error_message if result else self._wire.error_message)

@@ -43,7 +43,7 @@ def elsewhere(text: bytes, top: str) -> Iterator[str]:
     """What a configuration file names outside of the directory `top`, as it would be written."""
     for found in _SETTING.finditer(text):
         name, value = found["name"].lower(), _value(found)
-        if name in _ELSEWHERE and os.path.isabs(value) and not _is_below(value, top):
+        if name in _ELSEWHERE and not _is_below(os.path.join(top, value), top):
             yield f"{name.decode()} '{value}'"
 
 

@@ -43,10 +43,13 @@ hba_file = '/etc/it''s/pg_hba.conf'
 ident_file = 'users.conf'
 include '/etc/more.conf'
 include_dir = '/srv/back/conf.d'
+include_if_exists = '../more/every.conf'
+external_pid_file = ''
 external_pid_file = /run/it.pid  # for the monitor
 """
     assert list(elsewhere(text, TOP)) == [
         "hba_file '/etc/it's/pg_hba.conf'",
         "include '/etc/more.conf'",
+        "include_if_exists '../more/every.conf'",
         "external_pid_file '/run/it.pid'",
     ]

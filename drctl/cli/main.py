@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import json
+import os
 import signal
 import sys
 import traceback
@@ -127,13 +128,28 @@ def run(context: Context) -> int:
 
 
 def _tell_unforeseen(context: Context, error: Exception) -> int:
-    """A bug, but for too many open files: any line that opens one may meet that."""
+    """A bug, but for too many open files and a working directory that is gone: any line that opens
+    a file, or completes its name, may meet that."""
     context.close()
+    if isinstance(error, FileNotFoundError) and _is_nowhere():
+        gone = "the directory that drctl was started in is gone, and a name is relative to it"
+        return _tell(
+            context, UsageError(gone, hint="go elsewhere, such as 'cd /', and run it again")
+        )
     to_do = hint(error, "") if isinstance(error, OSError) else ""
     if to_do:
         return _tell(context, DrctlError(str(error), hint=to_do))
     traceback.print_exception(error)
     return _tell(context, DrctlError(f"a bug in drctl {__version__}: {error}"))
+
+
+def _is_nowhere() -> bool:
+    """Whoever stood on a disk that was lost stands nowhere."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _tell_usage(context: Context, error: click.ClickException) -> int:

@@ -147,5 +147,26 @@ def test_one_of_a_thing_is_told_as_one(site) -> None:
 
 def test_the_starter_plan_knows_every_engine(bare) -> None:
     (bare.top / "plan.yaml").unlink()
-    bare.run("init")
+    bare.run("init", "--yes")
     assert ", ".join(KINDS) in (bare.top / "plan.yaml").read_text()
+
+
+def test_who_stands_in_a_directory_that_is_gone_is_told_so(site) -> None:
+    site.run("backup", "tree")
+    for words in (["restore", "tree", "--to", "x"], ["kit", "--to", "k", "--yes"], ["init"],
+                  ["runbook", "--to", "r.md"]):  # fmt: skip
+        (site.top / "gone").mkdir()
+        nowhere = ["sh", "-c", 'cd gone && rmdir ../gone && exec "$@"', "sh"]
+        plan = [] if words == ["init"] else ["--plan", str(site.top / "plan.yaml")]
+        told = subprocess.run(
+            [*nowhere, sys.executable, "-P", "-m", "drctl", *plan, *words],
+            cwd=site.top,
+            env=site.environment() | {"PYTHONPATH": os.getcwd()},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert told.returncode == 2, told.stderr
+        assert "the directory that drctl was started in is gone" in told.stderr
+        assert "Traceback" not in told.stderr

@@ -18,17 +18,24 @@ from drctl.errors import (
     DrctlError,
     ExitCode,
     KeyUnavailable,
+    NoPlan,
     PlanError,
     StorageError,
 )
 from drctl.events import Notice
 from drctl.homes import state_home
+from drctl.plan.find import HERE
 from drctl.plan.starter import starter
 from drctl.repository import keyring, lifecycle, there
 from drctl.repository.state import exclusive
 from drctl.storage.base import Storage
 from drctl.storage.local import Local
 from drctl.wiring import Wiring
+
+_NEW = (
+    "{path} is not there. init makes a NEW plan of that name, and beside it an identity, a "
+    "credential and a repository: a new set-up. Where you have a plan already, its name is mistyped"
+)
 
 
 class _Done(Struct):
@@ -48,19 +55,22 @@ class _Done(Struct):
     metavar="REPOSITORY",
     help="It is lost for good: make it anew, empty, where this host found it before.",
 )
+@click.option("--yes", is_flag=True, help="Do not ask before a named plan is made that is missing.")
 @output_options
 @pass_context
-def command(context: Context, identity_name: str, lost: tuple[str, ...]) -> int:
+def command(context: Context, identity_name: str, lost: tuple[str, ...], yes: bool) -> int:
     """Make what is missing: a starter plan, the keys, the repositories.
 
     The first identity is closed with a passphrase: DRCTL_PASSPHRASE, or what you type. What is
     there already is left as it is, so init may be run again. Where this host found a repository
-    before and finds none now, none is made: its disk may not be mounted.
+    before and finds none now, none is made: its disk may not be mounted. A plan that is named and
+    is not there may be mistyped: whether a new one is wanted is asked.
     """
     done = _Done()
     lock = os.path.join(state_home(), "init.lock")
     try:
         with exclusive(lock, "an init", "run 'drctl init' again when it has ended"):
+            _plan(context, yes, done)
             wiring = _all(context, identity_name, lost, done)
     except DrctlError:
         for what, where, made in done.things:
@@ -76,7 +86,6 @@ def command(context: Context, identity_name: str, lost: tuple[str, ...]) -> int:
 
 def _all(context: Context, identity_name: str, lost: tuple[str, ...], done: _Done) -> Wiring:
     """Raises StorageError, once all else is made, for a repository that was there before."""
-    _plan(context, done)
     wiring = context.wiring()
     for name in lost:
         wiring.part(name)
@@ -126,11 +135,16 @@ def _write(path: str, text: str) -> None:
         raise
 
 
-def _plan(context: Context, done: _Done) -> None:
-    path = context.plan_path or os.environ.get("DRCTL_PLAN") or "drctl.yaml"
-    if not context.plan_path and not os.path.exists(path):
-        context.plan_path = path
-    made = not os.path.exists(path)
+def _plan(context: Context, yes: bool, done: _Done) -> None:
+    """Whoever names a plan that is not there has mistyped it, or wants a new one: that is a whole
+    new set-up. Raises UsageError where nobody can be asked."""
+    try:
+        made = not os.path.exists(path := context.find_plan())
+        if made:
+            context.confirm(_NEW.format(path=path), yes)
+    except NoPlan:
+        made = True
+        context.plan_path = path = HERE
     if made:
         name = os.path.basename(os.path.dirname(os.path.abspath(path))).lower()
         clean = "".join(c for c in name if c.isascii() and (c.isalnum() or c in "-_"))

@@ -114,8 +114,12 @@ def test_a_lost_config_is_made_again_and_nothing_else_is_told(site) -> None:
 
 def test_init_tells_what_it_made_and_what_is_there(bare) -> None:
     (bare.top / "plan.yaml").unlink()
+    told = bare.run("init", code=2).stderr  # its name may be mistyped
+    assert f"{bare.top}/plan.yaml is not there. init makes a NEW plan" in told
+    assert "give --yes" in told
+    assert sorted(path.name for path in bare.top.iterdir()) == ["home", "live", "state"]
     bare.variables["DRCTL_PASSPHRASE"] = ""
-    told = bare.run("init", code=7).stderr
+    told = bare.run("init", "--yes", code=7).stderr
     assert f"made  plan: {bare.top}/plan.yaml" in told
     assert f"{bare.top}/data" in told
     del bare.variables["DRCTL_PASSPHRASE"]

@@ -27,7 +27,7 @@ def test_init_makes_what_is_missing_and_leaves_what_is_there(bare) -> None:
 
 def test_init_writes_a_starter_plan_that_works_as_it_is(bare) -> None:
     (bare.top / "plan.yaml").unlink()
-    bare.run("init")
+    bare.run("init", "--yes")
     (bare.top / "data" / "file").write_text("mine")
     bare.run("backup")
     bare.run("restore", "data", "--to", bare.top / "back")

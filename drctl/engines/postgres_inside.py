@@ -22,6 +22,8 @@ from msgspec import Struct
 
 from drctl.engines.postgres_wal import number_of
 
+# Else a server that finds such a directory when it is consistent, as a standby does, ends there.
+ALLOWING = "allow_in_place_tablespaces = on\n"
 _RECORD = struct.Struct("=IIQBBHI")  # length, transaction, previous, info, manager, 0, checksum
 _CHECKSUM_AT = 20  # in it
 # The four bytes at 16 of a record, but for four flags. It begins at a multiple of eight, and so do

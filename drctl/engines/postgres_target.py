@@ -22,7 +22,7 @@ from drctl.engines.base import Goal, Surroundings, Target, Writing
 from drctl.engines.postgres_archive import system_id
 from drctl.engines.postgres_client import Settings
 from drctl.engines.postgres_delta import DeltaTree
-from drctl.engines.postgres_inside import make_inside
+from drctl.engines.postgres_inside import ALLOWING, make_inside
 from drctl.engines.postgres_server import major_at, runs_at
 from drctl.engines.tree_look import reason
 from drctl.engines.tree_write import TreeTarget
@@ -184,10 +184,11 @@ class PostgresTarget:
         """WAL, then the files that say what to do with it."""
         goal, timeline, files = self._plan or (Goal(), "latest", [])
         problems = [*self._put_wal(files), *self._put_confs()]
-        self._lead_inside()
+        allowing = self._lead_inside()
         goal = self._reachable(goal)
         before = self._held.get(_AUTO, (None, b""))[1].decode("utf-8", "surrogateescape")
-        made = {_AUTO: recovery.auto_conf(before, goal, timeline), b"recovery.signal": ""}
+        auto = recovery.auto_conf(before, goal, timeline) + allowing
+        made = {_AUTO: auto, b"recovery.signal": ""}
         if b"postgresql.conf" not in self._seen:
             made[b"postgresql.conf"] = recovery.main_conf(self._facts.get("settings", ""))
         if b"pg_hba.conf" not in self._seen:
@@ -252,8 +253,9 @@ class PostgresTarget:
         named += [os.fsdecode(p[7:]) for p in self._seen if p.startswith(b"pg_wal/0")]
         return {name for name in named if layout.SEGMENT.fullmatch(name)}
 
-    def _lead_inside(self) -> None:
-        """Replay must not write where the saved server has its data. See postgres_inside."""
+    def _lead_inside(self) -> str:
+        """Replay must not write where the saved server has its data. Gives what configuration that
+        needs. See postgres_inside."""
         segment_bytes = recovery.base_of(self._facts).segment_bytes
         folder = os.path.join(self._to, os.fsdecode(layout.WAL))
         try:
@@ -261,12 +263,15 @@ class PostgresTarget:
         except OSError as error:
             raise TargetRefused(f"{folder}: {reason(error)}: it was not restored") from error
         for each in made:
+            if str(each.number) in self._spaces:  # the snapshot brought it, to where a link leads
+                continue
             inside = os.path.join(self._to, os.fsdecode(layout.TABLESPACES), str(each.number))
             self._tell(
                 "warning",
                 f"the log makes a tablespace, at {each.place} on the source: here it is made in "
                 f"{inside}, so have room for it there",
             )
+        return ALLOWING if made else ""
 
     def _reachable(self, goal: Goal) -> Goal:
         """A time after the last commit means all that there is. How far that goes is told."""

@@ -44,6 +44,7 @@ def test_replay_makes_a_tablespace_inside_and_leaves_the_saved_servers_alone(sta
     with standing(to, stage.site.top / "up") as back:
         assert back.sql("select count(*) from load") == [(100,)]
         assert back.sql("select count(*) from pg_class", dbname="other")[0][0] > 300
+        assert back.sql("show allow_in_place_tablespaces") == [("on",)]
     assert inside.is_dir()
     assert not inside.is_symlink()
     assert content(space) == before

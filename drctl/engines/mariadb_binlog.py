@@ -125,6 +125,14 @@ def _statement(data: bytes | memoryview, event: _Event, checked: int) -> bytes:
     return bytes(data[text_at : event.end - checked])
 
 
+def begun_second(data: bytes | memoryview) -> int:
+    """When the server began the file, by its first event. Raises IntegrityError."""
+    event = next(_events(data), None)
+    if event is None:
+        raise IntegrityError("has no whole event")
+    return event.second
+
+
 def state_before(data: bytes | memoryview) -> State:
     """What had been written when the file was begun: its GTID list."""
     for event in _events(data):

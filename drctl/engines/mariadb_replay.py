@@ -14,6 +14,7 @@ from drctl.engines.base import Goal, Log, Surroundings
 from drctl.engines.log_read import as_it_is, files_of
 from drctl.engines.mariadb_beside import beside
 from drctl.engines.mariadb_binlog import Group, State
+from drctl.engines.mariadb_left import left_out
 from drctl.engines.mariadb_pour import Lacking, Way, pour
 from drctl.engines.mariadb_series import HEAD_BYTES, head_of, is_more
 from drctl.errors import IntegrityError, StorageError, TargetRefused, UsageError
@@ -57,6 +58,7 @@ def replay(datadir: str, position: Position, log: Log, around: Surroundings) -> 
             )
             _warn_of_lacking(pour(datadir, way), around)
         _tell(way, around)
+        _warn_of_left_out(way, log, around, folder)
 
 
 def _warn_of_lacking(lacking: Iterable[Lacking], around: Surroundings) -> None:
@@ -78,6 +80,29 @@ def _tell(way: Way, around: Surroundings) -> None:
     if way.is_short:
         what = "the stored log ends before that time: what was committed later is not in it"
         around.report.emit(Notice("warning", what))
+
+
+def _warn_of_left_out(way: Way, log: Log, around: Surroundings, folder: str) -> None:
+    """See mariadb_left."""
+    if around.goal.kind != "time" or way.is_short or not way.files:
+        return
+
+    def fetch(file: LogFile) -> str:
+        return as_it_is(log, file, lambda now: _fetch(now, log, folder))[1]
+
+    def begun(file: LogFile) -> int:
+        head = as_it_is(log, file, lambda now: _first_bytes(now, log, HEAD_BYTES))[1]
+        return binlog.begun_second(head)
+
+    until_second = _until_second(around.goal)
+    found = left_out(way.files[-1], way.end, until_second, files_of(log), fetch, begun)
+    if found:
+        around.report.emit(Notice("warning", found.words))
+
+
+def _until_second(goal: Goal) -> int:
+    """The binlog counts whole seconds: never later than what was asked for."""
+    return int(goal.value) // 10**9
 
 
 # -- the way --------------------------------------------------------------------------------------
@@ -180,8 +205,7 @@ class _Wanted:
         self._until_second: int | None = None
         self._last: tuple[int, int] | None = None
         if goal.kind == "time":
-            # The binlog counts whole seconds: never later than what was asked for.
-            self._until_second = int(goal.value) // 10**9
+            self._until_second = _until_second(goal)
         elif goal.kind == "gtid":
             self._last = _one_gtid(goal.value, position)
         elif goal.kind not in ("latest", "immediate"):

@@ -1,9 +1,10 @@
 """What went wrong at a MariaDB source is in its binlog: it comes back as a replica takes it."""
 
+import time
 from contextlib import closing, suppress
 
 import pymysql
-from mariadb_streams import position, restored, streaming
+from mariadb_streams import position, restored, streaming, utc
 
 
 def run(maria, *statements: str) -> None:
@@ -54,3 +55,32 @@ def test_a_statement_that_ended_half_way_comes_back_so_and_any_other_error_ends_
     done = kept.run("restore", "shop", "--to", "never", code=6)
     assert "mariadb met an error that the source did not meet" in done.stderr
     assert "Unknown database 'odd'" in done.stderr
+
+
+def test_what_a_time_leaves_out_since_a_clock_was_ahead_is_told_and_within_reach(
+    kept, maria
+) -> None:
+    """Nothing later than the time comes back, so it stops at what says that it is later."""
+    maria.ask("create database own")
+    maria.ask("create table own.t (i int primary key)")
+    kept.json("backup")
+    run(maria, "insert into own.t values (1)",
+        "set timestamp = unix_timestamp() + 86400", "insert into own.t values (2)",
+        "set timestamp = default", "insert into own.t values (3)",
+        "flush binary logs", "insert into own.t values (4)")  # fmt: skip
+    ((last,),) = maria.ask("select @@gtid_current_pos")
+    second = time.time_ns() // 10**9 + 1
+    while time.time_ns() // 10**9 <= second:
+        time.sleep(0.1)
+    maria.ask("insert into own.t values (5)")
+    with streaming(kept) as stream:
+        stream.wait_until_stored(*position(maria))
+    done, found = restored(kept, "--at", utc(second))
+    with found as up:
+        assert up.query("select i from own.t order by i") == rows(1)
+    assert "left out: 2 transactions of before that time" in done.stderr
+    assert f"--until gtid:{last}" in done.stderr
+    done, found = restored(kept, "--until", f"gtid:{last}")
+    with found as up:
+        assert up.query("select i from own.t order by i") == rows(1, 2, 3, 4)
+    assert "left out" not in done.stderr

@@ -5,7 +5,7 @@ compression and its length, never its pack. So it is copied byte for byte and ke
 refs. Its pack is proven by its own name first, so that no damage gets a name that proves it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 
 from msgspec import Struct, field
@@ -42,20 +42,26 @@ def plan(s: Survey, needs: Needs, grace_ns: int, budget_bytes: int) -> Rewriting
         for digest, use in s.packs.items()
         if live.get(digest, 0) and use.info.modified_ns <= s.now_ns - grace_ns
     ]
-    wanted = [use for use in found if live[use.name] * 2 < use.info.size_bytes]
+    wanted = [use for use in found if _is_mostly_dead(use, live[use.name], needs)]
     wanted.sort(key=lambda use: (live[use.name] / use.info.size_bytes, use.name))
-    chosen = _within(wanted + _small(found, live), budget_bytes)
+    names_wanted = {use.name for use in wanted}
+    small = _small([use for use in found if use.name not in names_wanted])
+    chosen = _within(wanted + small, budget_bytes)
     spent = sum(use.info.size_bytes for use in chosen)
     return Rewriting(tuple(chosen), spent, spent - sum(live[use.name] for use in chosen))
 
 
-def _small(found: list[PackUse], live: Mapping[str, int]) -> list[PackUse]:
+def _is_mostly_dead(use: PackUse, live_bytes: int, needs: Needs) -> bool:
+    """By its segments: what else is in a pack, its table and its ends, the new one has as well. One
+    that would be copied whole gains nothing, and would be copied for ever."""
+    held_bytes = sum(size for _, size in use.segments)
+    gains = any(segment not in needs for segment, _ in use.segments)
+    return gains and live_bytes * 2 < held_bytes
+
+
+def _small(found: list[PackUse]) -> list[PackUse]:
     """Small packs that are mostly live, where they are many."""
-    small = [
-        use
-        for use in found
-        if use.info.size_bytes < _SMALL_BYTES and live[use.name] * 2 >= use.info.size_bytes
-    ]
+    small = [use for use in found if use.info.size_bytes < _SMALL_BYTES]
     return sorted(small, key=lambda use: use.name) if len(small) > _FEW else []
 
 

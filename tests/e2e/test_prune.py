@@ -167,3 +167,21 @@ def test_a_dry_run_without_grace_tells_what_goes_at_once(site) -> None:
     done = site.json(*words)["local"]
     assert done["deleted"]["size_bytes"] > 400_000
     assert done | {"dry_run": True} == told
+
+
+def test_a_tiny_pack_comes_to_rest(site) -> None:
+    """Its table and its ends are longer than what it holds."""
+    text = (site.top / "plan.yaml").read_text()
+    keep = "path: local, keep: {last: 1, grace: 1ms}}"
+    site.plan(text.replace("path: local}", keep).replace("paths: [live/tree]", "paths: [few]"))
+    (site.top / "few").mkdir()
+    (site.top / "few/one.txt").write_text("of few words\n")
+    site.run("backup", "tree")
+    (site.top / "few/two").mkdir()
+    site.run("backup", "tree")
+    site.run("prune")
+    site.run("prune")
+    before = packs(site)
+    for _ in range(2):
+        assert site.json("prune")["local"]["rewritten"]["packs"] == 0
+    assert packs(site) == before

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _READERS = 2
 _SETTLE_TRIES = 20
+_AS_ROOT = "run drctl as root or as the server's user, or set 'mode: remote'"
+_NOTHING_KEPT = "nothing was kept, and earlier snapshots stay; look at the disk"
 
 
 class LocalCapture(Capture):
@@ -218,9 +220,10 @@ class LocalCapture(Capture):
             os.close(descriptor)
 
     def _unreadable(self, path: bytes, error: OSError) -> SourceError:
+        refused = isinstance(error, PermissionError)
         return SourceError(
             f"{self.asset}: {os.fsdecode(path)}: {reason(error)}",
-            hint=hint(error, "run drctl as root or as the server's user, or set 'mode: remote'"),
+            hint=hint(error, _AS_ROOT if refused else _NOTHING_KEPT),
         )
 
     def _owner(self) -> Owner:

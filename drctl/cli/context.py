@@ -38,6 +38,7 @@ _WITHOUT_PLAN = (
     "name it with --plan or DRCTL_PLAN. A repository and an identity are enough without one:\n"
     "  drctl snapshots --from DIRECTORY --identity FILE\n"
     "  drctl restore ASSET --to TARGET --from DIRECTORY --identity FILE\n"
+    "  A DIRECTORY is named with a slash in it, such as ./repository.\n"
     "  A bucket is named s3://BUCKET/PREFIX, and its address and keys by AWS_ENDPOINT_URL,\n"
     "  AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment"
 )
@@ -263,9 +264,9 @@ class Context:
         if close:
             close()
         if self.as_json:
-            say(json.dumps(document, indent=1))
+            say(json.dumps(document, indent=1), self.command)
         elif text and not self.quiet:
-            say(text)
+            say(text, self.command)
 
 
 def instant(wiring: "Wiring", text: str | None, option: str = "--at") -> int | None:

@@ -169,14 +169,16 @@ def _note(directory: str, made: Shares) -> str:
 
 
 @command.command(short_help="Prove that the shares open the repositories.")
+@click.argument("more", nargs=-1, metavar="[FILE]...")
 @kit_option
 @from_option
 @as_of_option
 @output_options
 @pass_context
-def test(context: Context, repository: str | None) -> int:
+def test(context: Context, more: tuple[str, ...], repository: str | None) -> int:
     """Prove that the shares at hand open the real repositories, the copies among them, and that
-    data comes out of each asset's newest snapshot."""
+    data comes out of each asset's newest snapshot. Each FILE counts as one more --kit."""
+    context.kit_files += more
     kit = context.kit()
     if kit is None:
         raise UsageError("a kit is wanted", hint="drctl kit test --kit DIR, or --kit kit.json")

@@ -13,7 +13,7 @@ from drctl.codec.entries import Root
 from drctl.codec.recipients import Identity
 from drctl.engines import engine
 from drctl.engines.base import LATEST, Goal, Target
-from drctl.errors import DrctlError, StorageError, UsageError
+from drctl.errors import DrctlError, StorageError, TargetRefused, UsageError
 from drctl.events import Notice
 from drctl.model import Snapshot
 from drctl.ops.restore import RestoreResult, restore
@@ -23,6 +23,7 @@ from drctl.repository import catalog, lifecycle, names, suspects, trash
 from drctl.repository.log import LogReader
 from drctl.repository.reader import Reader
 from drctl.repository.repository import Repository
+from drctl.storage.base import is_there
 from drctl.units import show_instant
 from drctl.wiring import Wiring
 
@@ -138,10 +139,11 @@ class Opened(Struct, frozen=True):
         delta: bool = False,
     ) -> RestoreResult:
         """Put a snapshot back. What is about to be done is told before it is done."""
+        refuse_repository(self.wiring, to)
         at = show_instant(picked.consistent_at_ns)
         text = f"{picked.asset} as of {at} from {self.repository.where} to {to}"
         self.wiring.report.emit(Notice("info", text))
-        return restore(
+        done = restore(
             picked,
             self.reader,
             self.target(picked, root, to, goal, delta=delta),
@@ -150,10 +152,34 @@ class Opened(Struct, frozen=True):
             self.wiring.report,
             wanted,
         )
+        if done.damaged:
+            self._tell_if_removed(picked)
+        return done
+
+    def _tell_if_removed(self, picked: Snapshot) -> None:
+        """What a prune took meanwhile is no damage."""
+        if not is_there(self.repository.storage, names.SNAPSHOTS + picked.name):
+            self.wiring.warn(
+                f"snapshot {picked.short} was removed from {self.repository.where} meanwhile: what "
+                "did not come back was removed with it, and is not damaged; take another snapshot"
+            )
 
     def paths(self, root: Root, typed: tuple[str, ...]) -> list[bytes]:
         """What a person typed, as paths of the snapshot's entries. Raises UsageError."""
         return wanted_paths(self.reader, root, [os.fsencode(path) for path in typed])
+
+
+def refuse_repository(wiring: Wiring, to: str) -> None:
+    """What lies in a repository's directory is the repository's alone. Raises TargetRefused."""
+    target = os.path.realpath(to)
+    for name, part in wiring.loaded.plan.repositories.items():
+        if part.path is None:
+            continue
+        top = os.path.realpath(os.path.join(wiring.loaded.base, part.path))
+        if os.path.commonpath((top, target)) == top:
+            raise TargetRefused(
+                f"{to} lies in the repository {name}, {top}", hint="name a place outside of it"
+            )
 
 
 def open_for_reading(context: Context, repository: str | None, identity_path: str | None) -> Opened:

@@ -11,6 +11,9 @@ from typing import Any, NoReturn, TextIO
 
 from drctl.errors import StorageError
 
+# What they say is all that they do, and their exit code does not tell it.
+_SAYING = frozenset({"snapshots", "ls", "diff", "schema"})
+
 
 class Unfailing:
     """Standard error: what cannot be written is dropped."""
@@ -53,9 +56,15 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def say(text: str) -> None:
-    """Write a result to standard output. Whoever reads it may have had enough, which is no failure.
-    Raises StorageError when it cannot be written."""
+def say(text: str, command: str = "") -> None:
+    """Write a result to standard output. Whoever reads it may have had enough, which is no failure;
+    nor is an output that was closed, but where the result is all that the command makes. Raises
+    StorageError when it cannot be written."""
+    if command in _SAYING and sys.stdout.name == 1:  # `settle` opened it anew
+        raise StorageError(
+            "the result cannot be written to standard output: it is closed",
+            hint="give it a file, or a terminal",
+        )
     try:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()

@@ -143,6 +143,9 @@ def test_restoring_never_overwrites(site, asset) -> None:
     assert str(target) in told
     assert all(path.read_text() == "mine" for path in target.iterdir())
     assert len(list(target.iterdir())) == 3
+    inside = site.run("restore", asset, "--to", "local/x", code=ExitCode.TARGET_REFUSED).stderr
+    assert "local/x lies in the repository local" in inside
+    assert not (site.top / "local/x").exists()
 
 
 def test_a_dead_copy_makes_a_backup_partial_and_is_caught_up_later(site) -> None:
@@ -318,6 +321,11 @@ def test_a_result_that_cannot_be_written_is_told_without_a_traceback(site, tmp_p
     assert "cannot be written" in said.read_text()
     assert "Traceback" not in said.read_text()
     assert len(site.json("snapshots")) == 3
+    assert heard_by(site, site.argv("snapshots"), ">&-", f"2>{said}") == 5
+    assert "it is closed" in said.read_text()
+    assert (
+        heard_by(site, site.argv("backup"), ">&-", "2>&-") == 0
+    )  # cron's work is done all the same
 
 
 def test_a_reader_who_had_enough_ends_nothing(site) -> None:

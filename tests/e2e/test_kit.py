@@ -168,6 +168,8 @@ def test_kit_test_proves_the_real_repositories(site) -> None:
     assert found["proven"]
     assert found["shares"] == [1, 2, 3]
     assert sorted(found["repositories"]["offsite"]["read"]) == ["base", "tree"]
+    files = (kit / "kit.json", *sorted(kit.glob("share-*.txt"))[:2])
+    assert site.json("kit", "test", "--kit", *files)["shares"] == [1, 2]
 
 
 def test_kit_test_finds_what_is_not_sealed_to_the_kit(site) -> None:

@@ -16,6 +16,7 @@ from drctl.engines.base import LATEST, Goal, Target
 from drctl.errors import DrctlError, StorageError, TargetRefused, UsageError
 from drctl.events import Notice
 from drctl.model import Snapshot
+from drctl.ops import logway
 from drctl.ops.restore import RestoreResult, restore
 from drctl.ops.select import wanted_paths
 from drctl.plan.model import engine_of
@@ -128,6 +129,16 @@ class Opened(Struct, frozen=True):
         kind, settings = engine_of(part) if part else ("", None)
         return settings if kind == snapshot.engine else None
 
+    def _tell_begun_anew(self, picked: Snapshot, goal: Goal) -> None:
+        """What a person expects to come back, and does not."""
+        listed = self.repository.storage.list
+        if goal.kind == "latest" and logway.is_begun_anew(picked, lambda t: next(listed(t), None)):
+            self.wiring.warn(
+                f"{picked.asset}: {logway.BEGUN_ANEW}: what was committed since is in a log of its "
+                f"own, and snapshot {picked.short} does not lead there, only a base that was taken "
+                f"since. Where there is none, take one: drctl backup {picked.asset}"
+            )
+
     def restore(
         self,
         picked: Snapshot,
@@ -143,6 +154,7 @@ class Opened(Struct, frozen=True):
         at = show_instant(picked.consistent_at_ns)
         text = f"{picked.asset} as of {at} from {self.repository.where} to {to}"
         self.wiring.report.emit(Notice("info", text))
+        self._tell_begun_anew(picked, goal)
         done = restore(
             picked,
             self.reader,

@@ -92,23 +92,26 @@ class Series(Struct, frozen=True):
     file: str = ""
     head: bytes = b""
     is_anew: bool = False  # what was stored before is of another series
+    following: str = ""  # the stream of the series that comes after it, if one ever does
 
 
 def find(binlogs: Binlogs, open_log: OpenLog, identity: str) -> Series:
     """The newest series that is stored, or the one that comes after it. Raises SourceError,
     StorageError."""
     sink, stored, number = _newest(open_log, identity)
+    after = open_log(_name(identity, number + 1))
     if not stored:
-        return Series(sink, stored)
+        return Series(sink, stored, following=after.stream)
     files = binlogs.files()
     if _is_ahead(stored, files):
         both = (name for name in stored if name in files and stored[name].size)
         common = max(both, key=in_order, default="")
         if not common:
-            return Series(sink, stored)
+            return Series(sink, stored, following=after.stream)
         if (head := _same(binlogs, sink, common)) is not None:
-            return Series(sink, stored, common, head)
-    return Series(open_log(_name(identity, number + 1)), {}, is_anew=True)
+            return Series(sink, stored, common, head, following=after.stream)
+    following = open_log(_name(identity, number + 2)).stream
+    return Series(after, {}, is_anew=True, following=following)
 
 
 def _newest(open_log: OpenLog, identity: str) -> tuple[LogSink, dict[str, LogFile], int]:
@@ -170,7 +173,7 @@ class LogBehind:
         self._binlogs = Binlogs(access, asset, f"a backup {os.getpid()}")
         self._asset = asset
         self._report = around.report
-        self._stream = self._newest = ""
+        self._stream = self._newest = self._following = ""
         self._begin = b""
         if around.open_log and looked.has_binlog:
             try:
@@ -185,13 +188,15 @@ class LogBehind:
         # Asked for more than there is, the server would wait for it.
         self._begin = self._binlogs.beginning(newest, min(files[newest], HEAD_BYTES))
         self._newest, self._stream = newest, series.sink.stream
+        self._following = series.following
         if series.is_anew:
             what = f"{self._asset}: {BEGUN_ANEW}; this snapshot is the first base of the new one"
             self._report.emit(Notice("warning", what))
 
     def of(self, position: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
         """Facts and private facts, where the copy stands at `position`: where a restore goes on,
-        and the first file that this needs. Empty where no log continues it."""
+        the first file that this needs, and the log that it never goes on to. Empty where no log
+        continues it."""
         if not self._stream or not position:
             return {}, {}
         file, at = position["file"], int(position["position"])
@@ -200,7 +205,8 @@ class LogBehind:
         except SourceError as error:
             self._warn_of_none(error.what)
             return {}, {}
-        return {"log_stream": self._stream, "log_first": file}, {"binlog_head": head}
+        public = {"log_stream": self._stream, "log_first": file, "log_after": self._following}
+        return public, {"binlog_head": head}
 
     def _head(self, file: str, position: int) -> str:
         needed = min(position, HEAD_BYTES)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from drctl.errors import IntegrityError
 from drctl.logpieces import LogFile, LogPiece, by_file, in_order
@@ -18,6 +19,8 @@ from drctl.repository.repository import Repository
 
 _SEGMENT = re.compile(r"[0-9A-F]{8}([0-9A-F]{8})([0-9A-F]{8})")
 _BINLOG = re.compile(r".+\.(\d{6,})")
+
+BEGUN_ANEW = "the server's binlogs were begun anew since (RESET MASTER, or a restored server)"
 
 
 class Way(Struct, frozen=True):
@@ -49,7 +52,22 @@ def behind(repository: Repository, snapshot: Snapshot) -> Way:
         found = repository.storage.list(f"{names.LOG}{stream}/")
         return named(repository.where, ((info.name, info.modified_ns) for info in found))
 
-    return confirmed(snapshot, listing, along(snapshot, listing()))
+    way = confirmed(snapshot, listing, along(snapshot, listing()))
+    return or_begun_anew(way, snapshot, lambda top: next(repository.storage.list(top), None))
+
+
+def or_begun_anew(way: Way, snapshot: Snapshot, first_below: Callable[[str], object]) -> Way:
+    """That is a gap, too."""
+    if way.gap or not is_begun_anew(snapshot, first_below):
+        return way
+    return replace(way, gap=BEGUN_ANEW)
+
+
+def is_begun_anew(snapshot: Snapshot, first_below: Callable[[str], object]) -> bool:
+    """Whether there is a log of the same server that no restore of the snapshot goes into.
+    `first_below`: whether anything is stored there."""
+    after = snapshot.facts.get("log_after")
+    return bool(after and first_below(f"{names.LOG}{after}/"))
 
 
 def named(where: str, stored: Iterable[tuple[str, int]]) -> Iterator[LogPiece]:

@@ -5,6 +5,7 @@ It reads listings, manifests and the newest refs, so it needs the writer credent
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import Literal
 
 from msgspec import Struct, field
@@ -183,11 +184,10 @@ def _way(snapshot: Snapshot, seen: Seen, stored: Mapping[str, int]) -> Way:
         return logway.named(storage.where, oldest)
 
     known = (info for name, info in seen.objects.items() if name.startswith(prefix))
-    first = logway.along(snapshot, pieces(known))
-    try:
-        return logway.confirmed(snapshot, lambda: pieces(storage.list(prefix)), first)
-    except StorageError:
-        return first
+    way = logway.along(snapshot, pieces(known))
+    with suppress(StorageError):
+        way = logway.confirmed(snapshot, lambda: pieces(storage.list(prefix)), way)
+    return logway.or_begun_anew(way, snapshot, lambda t: any(n.startswith(t) for n in seen.objects))
 
 
 # -- copies ---------------------------------------------------------------------------------------

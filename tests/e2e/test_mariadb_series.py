@@ -67,6 +67,7 @@ def test_binlogs_begun_anew_while_nobody_follows_are_kept_as_a_log_of_their_own(
     with streaming(kept) as stream:
         maria.ask("flush binary logs")
         stream.wait_until_stored(*position(maria))
+    kept.json("backup")
     before = {path: sorted(path.iterdir()) for path in series_of(kept)}
     maria.ask("reset master")
     maria.ask("create database own")
@@ -78,6 +79,14 @@ def test_binlogs_begun_anew_while_nobody_follows_are_kept_as_a_log_of_their_own(
     assert stream.said.count("were begun anew") == 1
     assert len(series_of(kept)) == 2
     assert all(sorted(path.iterdir()) == pieces for path, pieces in before.items())
+    status = " ".join(kept.run("status", code=10).stdout.split())
+    assert "the server's binlogs were begun anew since" in status
+    assert "were begun anew since" in kept.run("verify", code=6).stderr
+    done = kept.run("restore", "shop", "--to", "older")
+    assert "take one: drctl backup shop" in done.stderr
+    kept.json("backup")
+    assert "begun anew" not in kept.run("status").stdout
+    kept.run("verify")
 
 
 def test_a_snapshot_of_another_series_than_the_log_is_refused_before_anything_is_written(

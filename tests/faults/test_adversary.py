@@ -221,7 +221,7 @@ def test_a_clock_that_went_back_is_told(own) -> None:
     assert any("clock went back by 59m" in text or "1h" in text for text in told.notices)
     quiet = Told()
     own.site.backup(own.storage(), report=quiet)
-    assert quiet.notices == []
+    assert not any("clock" in text for text in quiet.notices)
 
 
 def test_a_state_that_cannot_be_written_costs_no_snapshot(own, tmp_path) -> None:

@@ -11,6 +11,7 @@ is needed. Each page of the log begins with a head, and a record goes on behind 
 where that is in the next segment.
 """
 
+import mmap
 import os
 import struct
 import sys
@@ -36,6 +37,9 @@ _DATA = (0xFF, 0xFE)
 _FIRST_HEAD, _PAGE_HEAD, _PAGE_BYTES_AT = 40, 24, 36
 _PAGE_SIZES = frozenset(1024 << power for power in range(7))
 _POLYNOMIAL = 0x82F63B78  # CRC-32C
+_WINDOW_BYTES = 16 << 20  # that are looked through at once
+
+Bytes = bytes | mmap.mmap
 
 
 class Made(Struct, frozen=True, order=True):
@@ -70,12 +74,12 @@ def make_inside(folder: str, names: Iterable[str], segment_bytes: int) -> list[M
 
 def _found(path: str, nexts: Sequence[str]) -> Iterator[tuple[Made, list[_Change]]]:
     """Of more than one timeline there may be a next segment, and the record goes on in one."""
-    own = _read(path)
+    own = _mapped(path)
     for after in nexts:
-        chain = _Chain(own, _read(after, 2 * max(_PAGE_SIZES)) if after else b"")
+        chain = _Chain(own, _begin(after) if after else b"")
         for start in chain.starts():
             places = chain.places(start)
-            record = _whole(bytes(chain.data[at] for at in places))
+            record = _whole(b"".join(chain.part(at, at + 1) for at in places))
             at = _path_at(record)
             if not at or not record[at]:
                 continue
@@ -92,9 +96,17 @@ def _found(path: str, nexts: Sequence[str]) -> Iterator[tuple[Made, list[_Change
             )
 
 
-def _read(path: str, most: int = -1) -> bytes:
+def _mapped(path: str) -> Bytes:
+    """A segment has up to 1 GiB."""
     with open(path, "rb") as file:
-        return file.read(most)
+        if not os.fstat(file.fileno()).st_size:
+            return b""
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _begin(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(2 * max(_PAGE_SIZES))
 
 
 def _write(change: _Change) -> None:
@@ -108,23 +120,29 @@ def _write(change: _Change) -> None:
 class _Chain:
     """A segment, and the begin of the next one."""
 
-    def __init__(self, own: bytes, after: bytes) -> None:
-        self.data = own + after
+    def __init__(self, own: Bytes, after: bytes) -> None:
+        self._segment, self._after = own, after
         self._own = len(own)
+        self._bytes = len(own) + len(after)
         told = int.from_bytes(own[_PAGE_BYTES_AT:_FIRST_HEAD], sys.byteorder)
         self._page = told if told in _PAGE_SIZES else 0  # 0: nothing was written there
+
+    def part(self, begin: int, end: int) -> bytes:
+        """What lies there, shorter where it ends."""
+        over = self._after[max(begin - self._own, 0) : max(end - self._own, 0)]
+        return self._segment[begin:end] + over
 
     def starts(self) -> Iterator[int]:
         """Where a record may begin that makes a tablespace."""
         import numpy
 
-        if not self._page:
-            return
-        words = numpy.frombuffer(self.data, "<u4", len(self.data) // 8 * 2)[::2]
-        for word in numpy.flatnonzero((words & 0xFFFFFFF0) == _TABLESPACE_CREATE).tolist():
-            start = self._back(self._back(word * 8))
-            if 0 <= start < self._own:
-                yield start
+        for begin in range(0, self._bytes if self._page else 0, _WINDOW_BYTES):
+            window = self.part(begin, begin + _WINDOW_BYTES)
+            words = numpy.frombuffer(window, "<u4", len(window) // 8 * 2)[::2]
+            for word in numpy.flatnonzero((words & 0xFFFFFFF0) == _TABLESPACE_CREATE).tolist():
+                start = self._back(self._back(begin + word * 8))
+                if 0 <= start < self._own:
+                    yield start
 
     def _head(self, page: int) -> int:
         return _FIRST_HEAD if page in {0, self._own} else _PAGE_HEAD
@@ -136,12 +154,12 @@ class _Chain:
 
     def places(self, start: int) -> list[int]:
         """Where each byte of a record lies that begins there; empty: none of this kind does."""
-        length = int.from_bytes(self.data[start : start + 4], sys.byteorder)
+        length = int.from_bytes(self.part(start, start + 4), sys.byteorder)
         found: list[int] = []
         while _RECORD.size < length <= _MOST_BYTES and len(found) < length:
             page = start - start % self._page
             start = max(start, page + self._head(page))
-            end = min(page + self._page, start + length - len(found), len(self.data))
+            end = min(page + self._page, start + length - len(found), self._bytes)
             if end <= start:
                 return []
             found += range(start, end)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 _M_ARENA_MAX, _ARENAS = -8, 2  # of glibc's malloc.h
+_GRACE_SECONDS = 2.0
 _BEHIND = 5  # steps of niceness: a third of the share of whoever wants the same processor
 
 
@@ -19,6 +20,13 @@ def pool(*, behind: bool = False) -> ThreadPoolExecutor:
     _share_memory()
     threads = max(4, (os.cpu_count() or 1) + 2)
     return ThreadPoolExecutor(threads, "drctl", _step_back if behind else None)
+
+
+def end(pool: ThreadPoolExecutor, *, hurried: bool = False) -> None:
+    """Without what was not begun. `hurried`: what is under way has a moment to end."""
+    ending = threading.Thread(target=pool.shutdown, kwargs={"cancel_futures": True}, daemon=True)
+    ending.start()
+    ending.join(_GRACE_SECONDS if hurried else None)
 
 
 def _share_memory() -> None:

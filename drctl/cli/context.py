@@ -5,7 +5,7 @@ import os
 import stat
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -65,7 +65,7 @@ class Context:
         self._kit: tuple[OpenKit, str] | None = None
         self._unlocking: dict[str, Future[Identity]] = {}
         self._report: Reporter | None = None
-        self._stack = ExitStack()
+        self._pools: list[ThreadPoolExecutor] = []
 
     # -- what a command works with ------------------------------------------------------------
 
@@ -131,15 +131,17 @@ class Context:
         from drctl.workers import pool
 
         made = pool(behind=behind)
-        self._stack.callback(made.shutdown, wait=True, cancel_futures=True)
+        self._pools.append(made)
         return made
 
-    def close(self) -> None:
-        """Take the progress bar away and end the pool."""
-        close = getattr(self._report, "close", None)
-        if close:
+    def close(self, *, hurried: bool = False) -> None:
+        """Take the progress bar away and end the pool. `hurried`: see workers.end."""
+        from drctl.workers import end
+
+        if close := getattr(self._report, "close", None):
             close()
-        self._stack.close()
+        while self._pools:
+            end(self._pools.pop(), hurried=hurried)
 
     # -- keys ---------------------------------------------------------------------------------
 

@@ -118,10 +118,12 @@ def run(context: Context) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
+        context.close(hurried=True)
         return _tell(context, Interrupted("interrupted", hint=context.interrupted_hint))
     except click.ClickException as error:
         return _tell_usage(context, error)
     except DrctlError as error:
+        context.close(hurried=isinstance(error, Interrupted | StorageError))
         return _tell(context, error)
     except Exception as error:  # noqa: BLE001 - a bug: the only traceback there is
         return _tell_unforeseen(context, error)

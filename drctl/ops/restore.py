@@ -24,6 +24,7 @@ from drctl.units import show_path
 
 _AHEAD = 8  # steps in the pool, of about 2 MiB each
 _TELL_EVERY_SECONDS = 0.1
+_GRACE_SECONDS = 2.0  # for what is being written; who waits for a dead storage waits for minutes
 
 
 class RestoreResult(Struct, frozen=True):
@@ -57,6 +58,7 @@ class _Run(Struct):
     lost_entries: int = 0
     lost_bytes: int = 0
     told_at: float = 0.0
+    is_over: bool = False  # broken off: whoever still reads writes nothing any more
 
 
 class _Found(Struct, frozen=True):
@@ -147,11 +149,20 @@ def _put_entries(run: _Run, entries: Iterator[Entry]) -> None:
                 _tell(run)
             _settle(run, 0)
         finally:
-            for _, work in run.waiting:
-                work.cancel()
-            wait([work for _, work in run.waiting])  # none may write to what is closed here
-            for large in run.open:
-                _abort(large)
+            _break_off(run)
+
+
+def _break_off(run: _Run) -> None:
+    """Where all went well nothing is left to do here. None may write to what is closed: what
+    somebody still reads for stays open, in a target that bears its mark."""
+    run.is_over = True
+    for _, work in run.waiting:
+        work.cancel()
+    wait([work for _, work in run.waiting], _GRACE_SECONDS)
+    late = [step.large for step, work in run.waiting if not work.done()]
+    for large in run.open:
+        if large not in late:
+            _abort(large)
 
 
 def _work(run: _Run, step: Step) -> _Done:
@@ -161,7 +172,7 @@ def _work(run: _Run, step: Step) -> _Done:
     if step.large.lost:
         return _Done()
     pieces = run.reader.content(step.blobs(), step.coming)
-    if not isinstance(step.large.writing, Scattered):
+    if run.is_over or not isinstance(step.large.writing, Scattered):
         return _Done(content=pieces)
     step.large.writing.write_at(step.offset, pieces)
     return _Done(written_bytes=sum(map(len, pieces)))
@@ -212,6 +223,8 @@ def _put_batch(run: _Run, step: Step) -> list[_Found]:
         return [found for entry, ids in singles for found in _put_batch(run, Step([entry], [ids]))]
     found = []
     for entry, own in zip(step.entries, step.ids, strict=True):
+        if run.is_over:
+            break
         parts = [next(blobs) for _ in own]
         content = parts[0] if len(parts) == 1 else b"".join(parts)
         found += _put_one(run.target, entry, content)

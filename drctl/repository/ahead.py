@@ -45,7 +45,8 @@ NOTHING: Coming = {}
 
 class Ahead:
     """Fetches in threads of its own, which wait most of their time. As a context, it ends with what
-    is under way and begins nothing more. One thread asks."""
+    is under way and begins nothing more; after an error it waits for nothing, since a storage that
+    is dead is asked again for minutes, in threads that no signal reaches. One thread asks."""
 
     def __init__(self, read: Read, aside: Aside | None = None) -> None:
         self._read = read
@@ -64,7 +65,7 @@ class Ahead:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._threads.shutdown(wait=error is None, cancel_futures=True)
         self._slices.clear()
         self._ranges.clear()
 

@@ -1,9 +1,13 @@
 """A distant repository is asked at once for all that opening it takes; who has enough may leave."""
 
+import os
+import re
 import signal
 import socket
+import time
 
 import pytest
+from bad_network import BadNetwork
 from servers import ACCESS_KEY, SECRET_KEY
 
 PLAN = """\
@@ -55,3 +59,39 @@ def test_a_site_that_does_not_answer_holds_nobody(far, stop_at_end) -> None:
     assert restoring.returncode == 130
     assert "Traceback" not in said
     assert not (site.top / "back").exists()
+
+
+class Frozen(BadNetwork):
+    """Gives what a restore needs to begin, and never the content."""
+
+    def next_fault(self, wanted: str) -> str:
+        found = re.fullmatch(r"bytes=(\d+)-(\d+)", wanted)
+        is_long = bool(found) and int(found[2]) - int(found[1]) > 500_000
+        self.spoilt["hangs"] += is_long
+        return "hangs" if is_long else ""
+
+
+def test_a_site_that_freezes_under_a_restore_holds_nobody_who_has_enough(
+    far, s3_server, stop_at_end
+) -> None:
+    site, bucket = far
+    for number in range(12):
+        (site.top / f"live/tree/{number}").write_bytes(os.urandom(2 << 20))
+    site.run("backup")
+    network = Frozen(s3_server.port, 1.0, ("hangs",))
+    network.hangs_seconds = 300.0
+    try:
+        site.plan(PLAN.format(bucket=bucket, endpoint=network.endpoint))
+        restoring = site.start("restore", "tree", "--to", "back")
+        stop_at_end.append(restoring)
+        deadline = time.monotonic() + 60
+        while network.spoilt["hangs"] < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        restoring.send_signal(signal.SIGTERM)
+        said = restoring.communicate(timeout=20)[1]  # a read alone is tried for minutes
+    finally:
+        network.close()
+    assert restoring.returncode == 130
+    assert "Traceback" not in said
+    assert (site.top / "back/.drctl-restore-unfinished").exists()

@@ -22,6 +22,7 @@ class BadNetwork:
         self.kinds = kinds
         self.spoilt: Counter[str] = Counter()
         self.requests = 0
+        self.hangs_seconds = 5.0
         self.over = threading.Event()
         self._chance = random.Random(seed)
         self._lock = threading.Lock()
@@ -38,8 +39,8 @@ class BadNetwork:
         self._server.shutdown()
         self._server.server_close()
 
-    def next_fault(self) -> str:
-        """What becomes of the next request; "" lets it through."""
+    def next_fault(self, _wanted: str) -> str:
+        """What becomes of the next request, for a range of bytes perhaps; "" lets it through."""
         with self._lock:
             self.requests += 1
             if self._chance.random() >= self.share:
@@ -60,7 +61,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _any(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        fault = self.network.next_fault()
+        fault = self.network.next_fault(self.headers.get("Range") or "")
         if fault == "reset":
             return self._reset()
         if fault == "busy":
@@ -68,7 +69,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "portal":
             return self._answer(200, [("Content-Type", "text/html")], PORTAL)
         if fault == "hangs":
-            self.network.over.wait(5)
+            self.network.over.wait(self.network.hangs_seconds)
             return self._reset()
         if fault == "late":
             self.network.over.wait(0.2)

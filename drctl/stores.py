@@ -74,12 +74,13 @@ class Stores:
 
     def storage(self, name: str) -> Storage:
         """A repository's storage with its wrappers."""
-        return Retry(limited(self.part(name), self.bare_storage(name), self.clock), self.clock)
+        bare = limited(self.part(name), self.bare_storage(name), self.clock)
+        return Retry(bare, self.clock, tell=self.warn)
 
     def replicated(self, name: str) -> Storage:
         """A repository's storage, to be copied from. A restore is never held back."""
         bare = limited(self.part(name), self.bare_storage(name), self.clock, reading=True)
-        return Retry(bare, self.clock)
+        return Retry(bare, self.clock, tell=self.warn)
 
     def bare_storage(self, name: str) -> Storage:
         """The same without wrappers."""

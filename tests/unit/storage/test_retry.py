@@ -96,3 +96,41 @@ def test_a_listing_that_breaks_off_is_whole_and_tells_nothing_twice() -> None:
     listed = [info.name for info in Retry(inner, Waiting()).list("x/")]
     assert inner.broken
     assert len(listed) == len(set(listed)) == 3000
+
+
+def test_a_storage_that_is_dead_is_told_once_and_others_do_not_try_for_as_long() -> None:
+    clock, inner, told = Waiting(), Down(8 + 2 + 1), []
+    inner.put("name", b"data")
+    storage = Retry(inner, clock, tell=told.append)
+    for calls in (8, 9, 10):
+        with pytest.raises(StorageFault):
+            storage.get("name")
+        assert inner.calls == calls
+    assert len(told) == 1
+    assert "does not answer" in told[0]
+    assert "503" in told[0]
+    with pytest.raises(StorageFault):
+        storage.get("name")
+    assert storage.get("name") == b"data"
+    inner.faults = inner.calls + 3
+    assert storage.get("name") == b"data", "it lives again, and has its patience"
+
+
+def test_one_call_that_is_given_up_takes_no_patience_from_a_storage_that_answers() -> None:
+    class Partly(Down):
+        """One object never comes; others do meanwhile."""
+
+        def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+            if name == "never":
+                clock.sleep(1)
+                storage.get("name")
+                raise StorageFault("the server said 503")
+            return super().get(name, offset, length)
+
+    clock, inner = Waiting(), Partly(0)
+    inner.put("name", b"data")
+    storage = Retry(inner, clock)
+    with pytest.raises(StorageFault):
+        storage.get("never")
+    inner.faults = inner.calls + 3
+    assert storage.get("name") == b"data"

@@ -38,7 +38,8 @@ def command(context: Context, assets: tuple[str, ...], accept: bool, reread: boo
     The assets of a GROUP are captured together, as one recovery point: all of them, or none.
     One asset's failure does not keep the others from being saved; the exit code is that of the
     first failure, or 11 when something is not whole. A snapshot that is far from what the asset's
-    earlier ones were like is stored as SUSPECT, with a warning, until one is accepted.
+    earlier ones were like is stored as SUSPECT, with a warning and exit code 11, until one is
+    accepted.
     """
     wiring, pool = context.wiring(), context.pool(behind=True)
     groups = wiring.loaded.plan.groups
@@ -190,7 +191,7 @@ def _conclude(
                 click.echo(f"  {name}: {error.hint}", err=True)
     if failed:
         return next(iter(failed.values())).exit_code
-    is_partial = lagging or any(result.problems for result in done)
+    is_partial = lagging or any(r.problems or r.snapshot.suspect for r in done)
     return ExitCode.PARTIAL if is_partial else ExitCode.DONE
 
 

@@ -100,6 +100,7 @@ def _of_snapshots(wiring: Wiring, document: Document) -> Iterator[Sample]:
         yield sample("drctl_snapshot_size_bytes", s["size_bytes"], **of_asset)
         yield sample("drctl_snapshot_added_bytes", s["added_bytes"], **of_asset)
         yield sample("drctl_snapshot_duration_seconds", s["seconds"], **of_asset)
+        yield sample("drctl_snapshot_suspect", bool(s["suspect"]), **of_asset)
 
 
 def _of_standing(plan: Plan, document: Document) -> Iterator[Sample]:

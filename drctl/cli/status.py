@@ -51,8 +51,8 @@ def command(context: Context) -> int:
 
     Needs the writer credential only. Exit code 10 when an objective is missed or nobody can tell, a
     log has a gap, an asset has no snapshot or the last drill failed, 11 when a repository cannot be
-    asked or the plan lost its lock, 5 when none can, 6 when a snapshot does not read, or one or a
-    key is lost.
+    asked, the plan lost its lock or a newest snapshot is SUSPECT, 5 when none can, 6 when one does
+    not read, or one or a key is lost.
     """
     wiring, pool = context.wiring(), context.pool()
     found = _look(wiring, pool)
@@ -102,7 +102,8 @@ def _code(found: _Found) -> int:
     missed = any(s.verdict in {"missed", "unknown"} or s.gap for s in told)
     if missed or _never_saved(found) or _drills_missed(found):
         return ExitCode.OBJECTIVE_MISSED
-    return ExitCode.PARTIAL if unreached or found.lapsed else ExitCode.DONE
+    suspect = any(s.newest and s.newest.suspect for s in told)
+    return ExitCode.PARTIAL if unreached or found.lapsed or suspect else ExitCode.DONE
 
 
 def _drills_missed(found: _Found) -> list[Gate]:

@@ -26,6 +26,7 @@ HELP = {
     "drctl_snapshot_size_bytes": "What the last snapshot holds.",
     "drctl_snapshot_added_bytes": "What it added to the repository.",
     "drctl_snapshot_duration_seconds": "How long it took.",
+    "drctl_snapshot_suspect": "Whether it is suspect: far from what earlier ones were like.",
     "drctl_drill_end_timestamp_seconds": "When the drill ended last.",
     "drctl_drill_passed": "Whether the last drill passed.",
     "drctl_drill_rta_seconds": "Measured: from the declaration to the last required step or check.",

@@ -1,5 +1,6 @@
 """Ransomware and a mass deletion, on a real tree with the real command."""
 
+import json
 import os
 
 PLAN = """\
@@ -18,12 +19,17 @@ assets:
 recovery: {steps: {tree: {restore: tree}}}
 checks: [{asset: tree, compare: manifest}]
 drills: {try: {from: local}}
+metrics: {textfile: node/drctl.prom}
+notify: {to: [{run: [./tell]}]}
 """
 
 
 def with_history(site):
     """Forty documents of text; a new one, and a changed one, between one backup and the next."""
     site.plan(PLAN)
+    (site.top / "tell").write_text("#!/bin/sh\ncat > told\n")
+    (site.top / "tell").chmod(0o755)
+    (site.top / "node").mkdir()
     docs = site.top / "live" / "docs"
     docs.mkdir()
     for n in range(40):
@@ -46,18 +52,22 @@ def encrypt(docs) -> None:
 def test_what_ransomware_encrypted_is_suspect_and_pushes_no_good_snapshot_out(site) -> None:
     docs, good = with_history(site)
     encrypt(docs)
-    done = site.run("backup")
+    done = site.run("backup", code=11)
+    told = json.loads((site.top / "told").read_text())
+    assert "tree is SUSPECT: " in " ".join(told["reasons"])
+    metrics = (site.top / "node/drctl.prom").read_text()
+    assert 'drctl_snapshot_suspect{plan="test",asset="tree"} 1.0' in metrics
     assert "is SUSPECT" in done.stderr
     assert "no longer compresses" in done.stderr
     assert "entries are gone" in done.stderr
     assert "drctl backup --accept" in done.stderr
     for _ in range(3):
-        assert "SUSPECT" in site.run("backup").stdout
+        assert "SUSPECT" in site.run("backup", code=11).stdout
     site.run("prune", "--grace", "1ms")
     left = {s["id"]: s["suspect"] for s in site.snapshots()}
     assert set(good[-3:]) <= left.keys()
     assert sum(bool(why) for why in left.values()) == 3
-    told = site.json("status", code=0)
+    told = site.json("status", code=11)
     assert told["assets"][0]["verdict"] == "met"
     assert len(told["assets"][0]["suspect_snapshots"]) == 3
     assert "drctl backup --accept tree" in told["to_do"][0]["command"]
@@ -101,8 +111,8 @@ def test_a_mass_deletion_is_suspect_until_somebody_accepts_it(site) -> None:
     docs, _ = with_history(site)
     for n in range(30):
         (docs / f"{n:02d}.txt").unlink()
-    assert "entries are gone" in site.run("backup").stderr
-    assert "nobody has accepted" in site.run("backup").stderr
+    assert "entries are gone" in site.run("backup", code=11).stderr
+    assert "nobody has accepted" in site.run("backup", code=11).stderr
     made = site.json("backup", "--accept")["snapshots"][0]
     assert made["suspect"] == ""
     assert "entries are gone" in made["facts"]["anomaly_accepted"]

@@ -56,10 +56,10 @@ def test_an_empty_mount_point_pushes_no_good_snapshot_out(site) -> None:
     os.rename(site.top / "live/tree", site.top / "live/away")
     (site.top / "live/tree").mkdir()
     for _ in range(3):
-        assert "SUSPECT: it holds nothing; " in site.run("backup").stderr
+        assert "SUSPECT: it holds nothing; " in site.run("backup", code=11).stderr
         site.run("prune")
     assert good in {s["id"] for s in site.snapshots()}
-    assert "tree is suspect" in site.run("status").stdout
+    assert "tree is suspect" in site.run("status", code=11).stdout
     os.rmdir(site.top / "live/tree")
     os.rename(site.top / "live/away", site.top / "live/tree")
     assert "SUSPECT" not in site.run("backup").stdout
@@ -68,6 +68,6 @@ def test_an_empty_mount_point_pushes_no_good_snapshot_out(site) -> None:
 
 def test_an_exclude_that_hides_all_is_suspect_until_it_is_accepted(site) -> None:
     site.plan(PLAN.format(path="live/tree", more=', exclude: ["*"]'))
-    assert "an exclude hides all" in site.run("backup").stderr
+    assert "an exclude hides all" in site.run("backup", code=11).stderr
     assert "SUSPECT" not in site.run("backup", "--accept").stdout
     assert "SUSPECT" not in site.run("backup").stdout

@@ -21,6 +21,7 @@ from drctl.engines.patterns import Patterns, compile_patterns
 from drctl.engines.tree_look import Directory, reason
 from drctl.engines.tree_read import TreeItem, Walk, things_in
 from drctl.engines.tree_write import TreeTarget
+from drctl.engines.unfinished import refuse_to_save
 from drctl.engines.values import Flag, Period, PlanPath
 from drctl.errors import SourceError, TargetRefused, UsageError
 from drctl.model import sort_key
@@ -77,6 +78,8 @@ class _Capture:
         self.consistent_at_ns = around.clock.now_ns()
         self._asset = asset
         self._roots = [_root(path, around.base) for path in settings.paths]
+        for root in self._roots:
+            refuse_to_save(asset, root)
         self._mounted = frozenset(root for root in self._roots if _is_mounted(root))
         self._name = os.path.basename(os.fsencode(os.path.normpath(settings.paths[0]))) or b"."
         self._walk = Walk(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from drctl.engines.base import Surroundings
 from drctl.engines.mariadb_client import ask, identity_of, program, program_version, series
+from drctl.engines.unfinished import refuse_to_save
 from drctl.errors import SourceError
 from drctl.events import Notice
 
@@ -63,6 +64,7 @@ class Looked:
                 hint="run drctl on the server's host as root or as the server's user, "
                 "or say 'dump: true'",
             )
+        refuse_to_save(self._asset, os.fsencode(self.datadir))
         if not self.has_binlog:
             what = f"{self._asset}: log_bin is off: it can be restored to its snapshots only"
             around.report.emit(Notice("warning", what))

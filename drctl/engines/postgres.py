@@ -23,6 +23,7 @@ from drctl.engines.postgres_remote import RemoteCapture
 from drctl.engines.postgres_seek import choose
 from drctl.engines.postgres_stream import Follower
 from drctl.engines.postgres_target import target
+from drctl.engines.unfinished import refuse_to_save
 from drctl.errors import SourceError
 from drctl.events import Notice
 
@@ -104,6 +105,7 @@ class Source:
         ).fetchone()
         top = os.fsencode(row[0]) if row and row[0] else b""
         if top and not cluster.in_recovery and _is_it(top, int(row[1] if row else 0), cluster):
+            refuse_to_save(self._asset, top)
             return top
         if mode == "auto":
             return b""

@@ -21,6 +21,7 @@ from drctl.engines import sqlite_mark
 from drctl.engines.base import Engine, Health, PlainItem, Surroundings
 from drctl.engines.single import SingleTarget
 from drctl.engines.tree_look import reason
+from drctl.engines.unfinished import refuse_to_save
 from drctl.engines.values import Flag, PlanPath
 from drctl.errors import IntegrityError, SourceError, TargetRefused
 from drctl.events import Notice
@@ -73,6 +74,7 @@ class Source:
     def _look(self, copy: str) -> os.stat_result:
         """Is there a database, and room for its copy? Also clears what a killed run left."""
         remove_database(copy)
+        refuse_to_save(self._asset, os.fsencode(self._path))
         try:
             found = os.stat(self._path)
             with open(self._path, "rb"):

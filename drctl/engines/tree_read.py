@@ -36,6 +36,7 @@ from drctl.engines.tree_look import (
     reopen,
     to_entry,
 )
+from drctl.engines.unfinished import MARK
 from drctl.model import Entry, Kind
 
 _LOOK_AHEAD = 1024  # names of a directory that are looked at in one go
@@ -101,6 +102,7 @@ class _Listing(Struct):
     device: int
     items: Iterator[Item] = field(default_factory=lambda: iter(()))
     is_empty: bool = False
+    is_marked: bool = False  # a restore to it was interrupted, or is running
 
 
 class Walk(Struct):
@@ -213,6 +215,9 @@ class Walk(Struct):
             names = self._list(listing, descriptor)
             listing.items = self._items(listing, names, _look(descriptor, names))
             listing.is_empty = not names
+            if listing.is_marked:
+                item.problem = "a restore to it was interrupted: it is not whole"
+                item.signature = b""
         except OSError as error:
             item.problem = f"the directory cannot be listed: {reason(error)}"
             item.signature = b""
@@ -222,6 +227,9 @@ class Walk(Struct):
         """The names in an open directory that are not left out, in order."""
         names = [n.encode(_ENCODING, "surrogateescape") for n in os.listdir(descriptor)]
         names.sort()
+        if MARK in names:
+            names.remove(MARK)
+            listing.is_marked = True
         if self.exclude_caches and _is_cache(names, descriptor):
             names = [_CACHE_TAG]
         test = self.excluded.anything

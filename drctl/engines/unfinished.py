@@ -10,7 +10,8 @@ import os
 import shlex
 from contextlib import suppress
 
-from drctl.errors import Busy, TargetRefused
+from drctl.errors import Busy, SourceError, TargetRefused
+from drctl.units import show_path
 
 MARK = b".drctl-restore-unfinished"
 _MAKE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -81,6 +82,43 @@ def _refuse_unfinished(root: int, shown: str) -> None:
         f"{shown} holds what a restore left that was interrupted: nothing was restored",
         hint=f"it is not whole and can go: rm -r {shlex.quote(shown)}, then restore again",
     )
+
+
+def refuse_to_save(asset: str, path: bytes) -> None:
+    """What bears the mark, or lies below what does, is half of what it was: saved, it would pass
+    for all of it. Raises SourceError, Busy."""
+    place = os.path.realpath(path)
+    while not os.path.lexists(os.path.join(place, MARK)):
+        above = os.path.dirname(place)
+        if above == place:
+            return
+        place = above
+    shown = show_path(place)
+    if _is_under_way(place):
+        raise Busy(
+            f"{asset}: a restore to {shown} is running: nothing was saved",
+            hint="back up when it has ended",
+        )
+    mark = shlex.quote(os.fsdecode(os.path.join(place, MARK)))
+    raise SourceError(
+        f"{asset}: {shown} holds what a restore left that was interrupted: nothing was saved",
+        hint="it is not whole: move it away, and restore again; where all is as it should be all "
+        f"the same: rm {mark}",
+    )
+
+
+def _is_under_way(place: bytes) -> bool:
+    try:
+        descriptor = os.open(os.path.join(place, MARK), _LOOK)
+    except OSError:
+        return False  # nobody can tell
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def sync_file_system(descriptor: int) -> None:

@@ -1,7 +1,10 @@
 """What the times and sizes of files do not show."""
 
+import fcntl
 import os
 from pathlib import Path
+
+from drctl.engines.unfinished import MARK
 
 PLAN = """\
 version: 1
@@ -64,6 +67,31 @@ def test_an_empty_mount_point_pushes_no_good_snapshot_out(site) -> None:
     os.rename(site.top / "live/away", site.top / "live/tree")
     assert "SUSPECT" not in site.run("backup").stdout
     assert "all is well" in site.run("status").stdout
+
+
+def test_what_an_interrupted_restore_left_is_no_snapshot(site) -> None:
+    """Nor what lies below it; deeper in a tree it is a part that is not whole."""
+    site.plan(PLAN.format(path="live/tree", more=""))
+    site.run("backup")
+    good = site.snapshots()
+    tree = site.top / "live/tree"
+    mark = tree / MARK.decode()
+    mark.touch()
+    for path in ("live/tree", "live/tree/sub"):
+        site.plan(PLAN.format(path=path, more=""))
+        said = site.run("backup", code=4).stderr
+        assert "live/tree holds what a restore left that was interrupted: nothing was saved" in said
+        assert f"rm {mark}" in said
+    with mark.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert "live/tree is running: nothing was saved" in site.run("backup", code=8).stderr
+    assert site.snapshots() == good
+    mark.rename(tree / "sub" / mark.name)
+    site.plan(PLAN.format(path="live/tree", more=""))
+    assert "sub: a restore to it was interrupted" in site.run("backup", code=11).stderr
+    listed = site.run("ls", "tree").stdout
+    assert "sub/b.txt" in listed
+    assert mark.name not in listed
 
 
 def test_an_exclude_that_hides_all_is_suspect_until_it_is_accepted(site) -> None:

@@ -13,6 +13,7 @@ where that is in the next segment.
 
 import mmap
 import os
+import re
 import struct
 import sys
 from collections import defaultdict
@@ -27,9 +28,10 @@ from drctl.engines.postgres_wal import number_of
 ALLOWING = "allow_in_place_tablespaces = on\n"
 _RECORD = struct.Struct("=IIQBBHI")  # length, transaction, previous, info, manager, 0, checksum
 _CHECKSUM_AT = 20  # in it
-# The four bytes at 16 of a record, but for four flags. It begins at a multiple of eight, and so do
-# these.
-_TABLESPACE_CREATE = 5 << 8
+# Behind the byte at 16 of a record: its manager and two zeros. That byte has four flags, and which
+# of its records it is: 0, CREATE. It lies at a multiple of eight, as the begin of a record does.
+_TABLESPACE = re.compile(rb"\x05\x00\x00")
+_MOST_FLAGS = 0x0F
 _MOST_BYTES = 2048  # of such a record: a path has fewer than 1024
 # What may stand before the number and the path: blocks' origin, a transaction; the data's length.
 _BEFORE = {0xFD: 3, 0xFC: 5, 0xFF: 2, 0xFE: 5}
@@ -134,13 +136,13 @@ class _Chain:
 
     def starts(self) -> Iterator[int]:
         """Where a record may begin that makes a tablespace."""
-        import numpy
-
         for begin in range(0, self._bytes if self._page else 0, _WINDOW_BYTES):
             window = self.part(begin, begin + _WINDOW_BYTES)
-            words = numpy.frombuffer(window, "<u4", len(window) // 8 * 2)[::2]
-            for word in numpy.flatnonzero((words & 0xFFFFFFF0) == _TABLESPACE_CREATE).tolist():
-                start = self._back(self._back(begin + word * 8))
+            for found in _TABLESPACE.finditer(window):
+                at = found.start() - 1
+                if at % 8 or window[at] > _MOST_FLAGS:
+                    continue
+                start = self._back(self._back(begin + at))
                 if 0 <= start < self._own:
                     yield start
 

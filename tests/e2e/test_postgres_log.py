@@ -140,6 +140,7 @@ def test_a_group_names_its_instant_in_the_log_and_a_restore_to_the_name_meets_it
     """From an earlier snapshot: the group's own ends after its instant."""
     stage = stage_of()
     (stage.site.top / "uploads").mkdir()
+    (stage.site.top / "uploads/one").write_text("what is empty is suspect", "utf-8")
     grants = (
         "create role saver login replication",
         "grant pg_read_all_settings to saver",

@@ -136,11 +136,11 @@ class Context:
 
     def close(self, *, hurried: bool = False) -> None:
         """Take the progress bar away and end the pool. `hurried`: see workers.end."""
-        from drctl.workers import end
-
         if close := getattr(self._report, "close", None):
             close()
         while self._pools:
+            from drctl.workers import end  # `--help` has no pool, and need not load it
+
             end(self._pools.pop(), hurried=hurried)
 
     # -- keys ---------------------------------------------------------------------------------

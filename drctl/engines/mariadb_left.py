@@ -6,16 +6,14 @@ later ever comes back. Where that one's second was ahead, what was committed beh
 and a person must hear of it.
 """
 
-import mmap
 import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 
 from msgspec import Struct
 
 from drctl.engines import mariadb_binlog as binlog
 from drctl.engines.mariadb_binlog import Group
-from drctl.errors import IntegrityError, StorageError
+from drctl.engines.mariadb_series import mapped
 from drctl.logpieces import LogFile
 from drctl.units import count, show_instant
 
@@ -46,15 +44,13 @@ def left_out(
     path: str, end: int, until_second: int, stored: dict[str, LogFile], fetch: Fetch, begun: Begun
 ) -> LeftOut | None:
     """`path`: the file in which the restore stops, at `end`. Later files are read as long as they
-    were begun, or first stored, before the time. What cannot be read is left: nothing is to come
-    back of it."""
+    were begun, or first stored, before the time. Raises StorageError, IntegrityError."""
     found: list[Group] = []
     ahead: Group | None = None
-    with suppress(StorageError, IntegrityError, ValueError):
-        for place, at in _places(path, end, until_second, stored, fetch, begun):
-            for group in _groups(place, at):
-                ahead = ahead or group
-                found += [group] if group.second < until_second else []
+    for place, at in _places(path, end, until_second, stored, fetch, begun):
+        for group in _groups(place, at):
+            ahead = ahead or group
+            found += [group] if group.second < until_second else []
     return LeftOut(ahead, len(found), found[-1]) if ahead and found else None
 
 
@@ -76,11 +72,5 @@ def _places(
 
 
 def _groups(path: str, begin: int) -> Iterator[Group]:
-    with (
-        open(path, "rb") as file,
-        mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data,
-        memoryview(data) as view,
-    ):
-        for group in binlog.groups(view):
-            if group.begin >= begin:
-                yield group
+    with mapped(path) as view:
+        yield from (group for group in binlog.groups(view) if group.begin >= begin)

@@ -3,7 +3,6 @@ goes into a private server (mariadb_pour).
 """
 
 import json
-import mmap
 import os
 from collections.abc import Iterable
 
@@ -16,7 +15,7 @@ from drctl.engines.mariadb_beside import beside
 from drctl.engines.mariadb_binlog import Group, State
 from drctl.engines.mariadb_left import left_out
 from drctl.engines.mariadb_pour import Lacking, Way, pour
-from drctl.engines.mariadb_series import HEAD_BYTES, head_of, is_more
+from drctl.engines.mariadb_series import HEAD_BYTES, head_of, is_more, mapped
 from drctl.errors import IntegrityError, StorageError, TargetRefused, UsageError
 from drctl.events import Notice, Phase
 from drctl.logpieces import LogFile
@@ -95,9 +94,13 @@ def _warn_of_left_out(way: Way, log: Log, around: Surroundings, folder: str) -> 
         return binlog.begun_second(head)
 
     until_second = _until_second(around.goal)
-    found = left_out(way.files[-1], way.end, until_second, files_of(log), fetch, begun)
-    if found:
-        around.report.emit(Notice("warning", found.words))
+    try:
+        found = left_out(way.files[-1], way.end, until_second, files_of(log), fetch, begun)
+        told = found.words if found else ""
+    except (StorageError, IntegrityError) as error:
+        told = f"whether a clock was ahead, and more is left out, is not known: {error.what}"
+    if told:
+        around.report.emit(Notice("warning", told))
 
 
 def _until_second(goal: Goal) -> int:
@@ -182,15 +185,14 @@ def find_way(position: Position, log: Log, goal: Goal, folder: str, *, keep: boo
 def _check_where_it_begins(path: str, position: Position) -> None:
     """Nothing is replayed but from the very file in which the base stands. Snapshots of an older
     drctl tell its transactions alone. Raises StorageError, IntegrityError."""
-    with open(path, "rb") as file:
+    with mapped(path) as view:
         if position.head:
-            if head_of(file.read(HEAD_BYTES), position.at) != position.head:
+            if head_of(bytes(view[:HEAD_BYTES]), position.at) != position.head:
                 raise _another_series(position)
             return
-        with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data, memoryview(data) as view:
-            state = binlog.state_before(view)
-            for group in binlog.groups(view[: position.at]):
-                state[group.domain] = (group.server, group.sequence)
+        state = binlog.state_before(view)
+        for group in binlog.groups(view[: position.at]):
+            state[group.domain] = (group.server, group.sequence)
     both = state.keys() & position.state.keys()
     if any(state[domain][1] != position.state[domain][1] for domain in both):
         raise _another_series(position)
@@ -269,8 +271,7 @@ def _one_gtid(text: str, position: Position) -> tuple[int, int]:
 
 def _follow(path: str, begin: int, state: State, way: Way, wanted: _Wanted) -> None:
     """The transactions of one file that are on the way."""
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
-        view = memoryview(data)
+    with mapped(path) as view:
         try:
             if begin == 4:
                 _refuse_another(path, binlog.state_before(view), state)
@@ -290,8 +291,6 @@ def _follow(path: str, begin: int, state: State, way: Way, wanted: _Wanted) -> N
                     return
         except IntegrityError as error:
             raise IntegrityError(f"{os.path.basename(path)} {error.what}") from error
-        finally:
-            view.release()
 
 
 def _refuse_another(path: str, before: State, state: State) -> None:

@@ -7,8 +7,10 @@ begins a new series. A base keeps a digest of the beginning of the file that it 
 restore never goes from a base into another series.
 """
 
+import mmap
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +52,17 @@ def files_of(server: "Connection[Any]", asset: str) -> dict[str, int]:
             hint="set log_bin and restart the server, or leave out 'stream'",
         )
     return {str(row[0]): int(row[1]) for row in ask(server, "show binary logs")}
+
+
+@contextmanager
+def mapped(path: str) -> Iterator[memoryview]:
+    """A file, of which only what is looked at is read."""
+    with (
+        open(path, "rb") as file,
+        mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data,
+        memoryview(data) as view,
+    ):
+        yield view
 
 
 class Binlogs:

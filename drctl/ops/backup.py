@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 from msgspec import Struct, field
 from msgspec.structs import replace
-from msgspec.structs import replace as with_facts
 
 from drctl import __version__
 from drctl.clock import Clock
@@ -85,9 +84,9 @@ def backup(asset: Asset, around: Around) -> BackupResult:
     with signed(around) as (run, shown):
         start = begin(around)
         around.report.emit(Phase(f"backing up {asset.name}"))
-        writer = _open_writer(asset, shown)
+        opened = _open(asset, shown)
         with shown.state.replace() as state, asset.source.open() as capture:
-            return settle(take_in(asset, shown, capture, state, start, writer=writer), run)
+            return settle(take_in(asset, shown, capture, state, start, opened=opened), run)
 
 
 @contextmanager
@@ -111,6 +110,13 @@ def begin(around: Around) -> Start:
     return Start(around.clock.monotonic_seconds(), around.clock.now_ns())
 
 
+class Opened(Struct, frozen=True):
+    """A repository that is open for one asset, and the packs that were found to be lost then."""
+
+    writer: Writer
+    lost_packs: tuple[str, ...]
+
+
 class Taken(Struct, frozen=True):
     """An asset that was read whole and stored: all but its commit."""
 
@@ -129,10 +135,11 @@ def take_in(
     state: StateWriter,
     start: Start,
     facts: dict[str, str] | None = None,
-    writer: Writer | None = None,
+    opened: Opened | None = None,
 ) -> Taken:
     """Read what was opened, and store it. `facts` are told beside the capture's own."""
-    writer = writer or _open_writer(asset, around)
+    opened = opened or _open(asset, around)
+    writer = opened.writer
     store = ContentStore(writer, Chunker(around.repository.secrets.chunker_seed), around.pool)
     before = around.state.read()
     _tell_if_clock_went_back(around, start.at_ns)
@@ -145,7 +152,7 @@ def take_in(
         refs = writer.finish()
     made = _manifest(asset, around, capture, intake.tally, facts or {})
     manifest = _judged(made(start.at_ns, root, refs, writer), around, intake.tally)
-    return Taken(around, state, start, intake.tally, manifest, writer.lost_packs)
+    return Taken(around, state, start, intake.tally, manifest, opened.lost_packs)
 
 
 def _due(asset: Asset, around: Around, start: Start) -> Again | None:
@@ -161,7 +168,7 @@ def settle(taken: Taken, run: Run) -> BackupResult:
     if state.trouble:
         around.report.emit(Notice("warning", f"{state.trouble}: the next run reads all anew"))
     seconds = around.clock.monotonic_seconds() - taken.start.monotonic_seconds
-    return replace(_result(snapshot, taken.tally, seconds), lost_packs=taken.lost_packs)
+    return _result(snapshot, taken, seconds)
 
 
 def _tell_if_clock_went_back(around: Around, now_ns: int) -> None:
@@ -173,7 +180,7 @@ def _tell_if_clock_went_back(around: Around, now_ns: int) -> None:
         around.report.emit(Notice("warning", f"{text} one counts as the newest; see to the clock"))
 
 
-def _open_writer(asset: Asset, around: Around) -> Writer:
+def _open(asset: Asset, around: Around) -> Opened:
     """Marks are looked at before packs: what goes between the two is known to be marked."""
 
     def damaged(what: str) -> None:
@@ -184,8 +191,7 @@ def _open_writer(asset: Asset, around: Around) -> Writer:
         damaged, around.pool, only_present=True, condemned=going.ids
     )
     writer = Writer(around.repository, index, around.pool, asset.level)
-    writer.lost_packs = lost_packs(around.repository, index, around.pool)
-    return writer
+    return Opened(writer, lost_packs(around.repository, index, around.pool))
 
 
 @contextmanager
@@ -244,15 +250,15 @@ def _judged(manifest: Manifest, around: Around, tally: Tally) -> Manifest:
         return manifest
     _tell_if_first_of_host(manifest, found.of(manifest.asset), around.report)
     newest = past.snapshots[-1] if past.snapshots else None
-    told = with_facts(manifest, facts={**manifest.facts, **measured(tally, newest)})
+    told = replace(manifest, facts={**manifest.facts, **measured(tally, newest)})
     made = catalog.snapshot("", told)
     odd = judge(made, past)
     if not odd:
         return told
     if around.accepting:
-        return with_facts(told, facts={**told.facts, ACCEPTED: odd})
+        return replace(told, facts={**told.facts, ACCEPTED: odd})
     around.report.emit(Notice("warning", f"{manifest.asset} is SUSPECT: {odd}{_SUSPECT_HINT}"))
-    return with_facts(told, facts={**told.facts, ANOMALY: odd, **carried(made, past)})
+    return replace(told, facts={**told.facts, ANOMALY: odd, **carried(made, past)})
 
 
 def _past(manifest: Manifest, found: Catalog, around: Around) -> Past:
@@ -285,7 +291,8 @@ def _tell_if_first_of_host(
         report.emit(Notice("warning", text))
 
 
-def _result(snapshot: Snapshot, tally: Tally, seconds: float) -> BackupResult:
+def _result(snapshot: Snapshot, taken: Taken, seconds: float) -> BackupResult:
+    tally = taken.tally
     return BackupResult(
         snapshot,
         tally.new,
@@ -294,4 +301,5 @@ def _result(snapshot: Snapshot, tally: Tally, seconds: float) -> BackupResult:
         tally.read_bytes,
         tuple(tally.problems),
         seconds,
+        taken.lost_packs,
     )

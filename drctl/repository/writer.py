@@ -71,7 +71,6 @@ class Writer:
         self._unindexed_blobs = 0
         self.stored_bytes = 0
         self.new_blobs = 0
-        self.lost_packs: tuple[str, ...] = ()  # see lostpacks.py
 
     # -- what a walk calls --------------------------------------------------------------------
 

@@ -12,6 +12,18 @@ repositories: {here: {site: a, path: repository}}
 keys: {credential: file:writer.key, identity: file:identity.key}
 assets: {data: {files: {paths: [data]}, schedule: daily}}
 """
+HELP = """\
+import sys
+from drctl.cli.context import Context
+from drctl.cli.main import cli
+context = Context()
+sys.argv[1:] = ["--help"]
+try:
+    cli.main(standalone_mode=False, obj=context)
+finally:
+    context.close()
+print(*sys.modules)
+"""
 LISTING = """\
 import sys
 import drctl.cli.backup, drctl.cli.snapshots, drctl.cli.verify, drctl.plan
@@ -26,9 +38,9 @@ def loaded(*argv: str) -> set[str]:
 
 
 def test_help_loads_no_command() -> None:
-    found = loaded("import sys, drctl.cli.main; print(*sys.modules)")
+    found = loaded(HELP)
     assert "click" in found
-    assert not {"pydantic", "cryptography", "drctl.wiring"} & found
+    assert not {"pydantic", "cryptography", "drctl.wiring", "drctl.workers"} & found
 
 
 def test_a_plan_loads_its_own_engines_and_no_sdk(tmp_path: Path) -> None:

@@ -101,6 +101,16 @@ def remove_mark(storage: Storage, digest: str) -> None:
         storage.delete(info.name)
 
 
+def forget_gone(storage: Storage) -> None:
+    """What is about marks that are gone: whoever removed one was killed, or another swept it too.
+    Listed before the marks, each of which is put before anything about it and never comes back."""
+    about = [*storage.list(names.SINCE), *storage.list(names.SWEEPING)]
+    marks = listed(storage, names.MARKS)
+    for info in about:
+        if info.name.split("/")[2] not in marks:
+            storage.delete(info.name)
+
+
 def note_swept(repository: Repository, refs: tuple[str, ...]) -> None:
     """A sweep is about to delete refs. Whoever finds a snapshot without them knows then that its
     run came too late and was killed, and that nothing was lost."""

@@ -337,6 +337,11 @@ class Flipping:
                     threading.Thread(target=self._carry, args=way, daemon=True).start()
 
     def _carry(self, source: socket.socket, to: socket.socket, is_answer: bool) -> None:
+        with contextlib.suppress(OSError):  # the other way has ended, and closed this one
+            self._carry_all(source, to, is_answer)
+        to.close()
+
+    def _carry_all(self, source: socket.socket, to: socket.socket, is_answer: bool) -> None:
         carried = 0
         while data := source.recv(4096):
             if is_answer and carried < 60_000 <= carried + len(data):
@@ -346,7 +351,6 @@ class Flipping:
                 )
             carried += len(data)
             to.sendall(data)
-        to.close()
 
 
 def test_a_probe_of_a_damaged_dump_says_so(carts) -> None:

@@ -221,7 +221,8 @@ class CollectMachine(RuleBasedStateMachine):
         for _ in range(2):
             prune(repository, None, Effort(0, 1, 1 << 30), AtOnce(), Time(), Silent())
             self.storage_time.seconds += 10
-        for folder in (names.PACKS, names.INDEX, names.REFS, names.TRASHED, names.MARKS):
+        about_marks = (names.MARKS, names.SINCE, names.SWEEPING)
+        for folder in (names.PACKS, names.INDEX, names.REFS, names.TRASHED, *about_marks):
             assert not list(self.storage.list(folder)), folder
 
 

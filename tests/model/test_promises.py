@@ -10,6 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from promises import (
+    collected,
     found,
     hold,
     until,
@@ -192,4 +193,21 @@ def test_a_removed_snapshot_of_which_something_is_gone_is_not_brought_back(world
     for digest in seen.mark.snapshots:
         with pytest.raises(StorageError):
             undelete(here.open(), digest, Time())
+    here.must_read_back()
+
+
+@pytest.mark.parametrize("later", range(3))
+def test_nothing_about_a_mark_outlives_a_prune_that_was_killed_as_it_removed_it(
+    world: World, later: int
+) -> None:
+    here = marked(world)
+    here.time.seconds += 3 * DAY
+    sweeping = begin(here, prunes(0, 0))
+    until(sweeping, lambda: not found(here, names.MARKS))
+    sweeping.step(later)
+    sweeping.kill()
+    assert found(here, names.SWEEPING)
+    collected(here)
+    for folder in (names.MARKS, names.SINCE, names.SWEEPING):
+        assert not found(here, folder)
     here.must_read_back()

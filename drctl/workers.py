@@ -3,8 +3,12 @@
 import ctypes
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
+from typing import Any
 
 _M_ARENA_MAX, _ARENAS = -8, 2  # of glibc's malloc.h
 _GRACE_SECONDS = 2.0
@@ -20,6 +24,45 @@ def pool(*, behind: bool = False) -> ThreadPoolExecutor:
     _share_memory()
     threads = max(4, (os.cpu_count() or 1) + 2)
     return ThreadPoolExecutor(threads, "drctl", _step_back if behind else None)
+
+
+class Turns(Executor):
+    """Tasks that compute, in a pool that has more threads than there are processors, for those
+    that wait: as many at a time as there are processors. More of them take each other's caches and
+    hand the interpreter around: of a restore of small files that was a sixth of the time."""
+
+    def __init__(self, pool: Executor) -> None:
+        self._pool = pool
+        self._free = len(os.sched_getaffinity(0))
+        self._lock = threading.Lock()
+        self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        with self._lock:
+            self._waiting.append((future, partial(fn, *args, **kwargs)))
+            is_free = self._free > 0
+            self._free -= is_free
+        if is_free:
+            self._pool.submit(self._work)
+        return future
+
+    def _work(self) -> None:
+        while task := self._next():
+            future, work = task
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(work())
+            except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+                future.set_exception(error)
+
+    def _next(self) -> tuple[Future[Any], Callable[[], Any]] | None:
+        with self._lock:
+            if self._waiting:
+                return self._waiting.popleft()
+            self._free += 1
+            return None
 
 
 def end(pool: ThreadPoolExecutor, *, hurried: bool = False) -> None:

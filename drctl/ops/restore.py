@@ -21,6 +21,7 @@ from drctl.model import Entry, Kind, Problem, Snapshot
 from drctl.ops.restore_steps import Large, Step, fetched_ahead, steps
 from drctl.repository.reader import Reader, is_wanted
 from drctl.units import show_path
+from drctl.workers import Turns
 
 _AHEAD = 8  # steps in the pool, of about 2 MiB each
 _TELL_EVERY_SECONDS = 0.1
@@ -97,7 +98,7 @@ def restore(
     root = reader.root(snapshot.root)
     target.prepare()
     totals = (0, 0) if wanted else (snapshot.size_bytes, snapshot.entries)
-    run = _Run(reader, target, pool, report, clock, *totals)
+    run = _Run(reader, target, Turns(pool), report, clock, *totals)
     _put_entries(run, _chosen(run, root, wanted))
     for problem in target.finish():
         run.lost_entries += problem.absent  # a hard link, which has no bytes of its own

@@ -21,10 +21,11 @@ from drctl.errors import StorageError
 from drctl.repository import names
 from drctl.repository.index import Index
 from drctl.repository.repository import Repository
+from drctl.workers import Turns
 
 Blob = bytes | memoryview
 
-_SEGMENTS_AHEAD = 6  # being compressed; each about 1 MiB, at most 5
+_SEGMENTS_AHEAD = 12  # being compressed; each about 1 MiB, at most 5
 _PACKS_AHEAD = 4  # being stored; each about 16 MiB
 _PACK_MOST_BLOBS = 1 << 15  # of a few bytes each: their names take more room than they do
 _INDEX_EVERY_PACKS = 64  # so that a killed run loses at most 1 GiB of reuse
@@ -58,6 +59,7 @@ class Writer:
         self._repository = repository
         self._index = index
         self._pool = pool
+        self._sealers = Turns(pool)
         self._level = level
         self._session: tuple[bytes, DataSeal] | None = None
         self._next_number = 0
@@ -178,7 +180,7 @@ class Writer:
         _, seal = self._open_session()
         blobs = [memoryview(whole)[start:end] for whole, start, end in gathering.spans]
         gathering.spans = []
-        work = self._pool.submit(segment.encode, seal, gathering.number, blobs, self._level)
+        work = self._sealers.submit(segment.encode, seal, gathering.number, blobs, self._level)
         self._sealing.append((gathering, work))
         self._drain_sealing(_SEGMENTS_AHEAD)
 

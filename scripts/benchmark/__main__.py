@@ -123,7 +123,9 @@ def bench(
     for i in range(options.runs):
         print(f"bench: {data.name}, round {i + 1} of {options.runs}", file=sys.stderr, flush=True)
         now = [kind for kind in kinds if i < kind.rounds]
-        one_round(now, options.work / f"round-{i}", data, s3, samples, sizes)
+        first = i % len(now)
+        turns = now[first:] + now[:first]
+        one_round(turns, options.work / f"round-{i}", data, s3, samples, sizes)
         found = {"sizes": sizes, "mib": measure.tree_mib(data.path), "title": data.name}
         result[name] = report.document(samples, sizes, found["mib"])
         if options.json:
@@ -149,16 +151,16 @@ def online(name: str, options: argparse.Namespace, result: dict[str, object]) ->
 
 
 def one_round(kinds, work, data, s3, samples, sizes) -> None:
-    """The tools take turns at every step. Who begins changes nothing: the data is warm."""
+    """The tools take turns at every step, and the next round another begins. The data is warm."""
     shutil.rmtree(work, ignore_errors=True)
     tools = [kind(work / f"{kind.name.split()[0]}-work", data.path, s3) for kind in kinds]
     for tool in tools:
         tool.prepare()
     subprocess.run(["sh", "-c", 'tar -C "$0" -cf - . | cat >/dev/null', str(data.path)], check=True)
 
-    def measured(step: str, tool: Tool, argv: list[str]) -> None:
+    def measured(step: str, tool: Tool, argv: list[str], touched_mib: float = 1024) -> None:
         before = s3.requests() if s3 else 0
-        sample = measure.run(argv, tool.environment, tool.work / "log")
+        sample = measure.run(argv, tool.environment, tool.work / "log", touched_mib)
         requests = s3.requests() - before if s3 else 0
         samples[tool.name][step].append(replace(sample, requests=requests))
 
@@ -171,8 +173,9 @@ def one_round(kinds, work, data, s3, samples, sizes) -> None:
     data.change()
     for tool in full:
         measured("changed", tool, tool.backup())
+    touched_mib = 1024 + measure.tree_mib(data.path)
     for tool in tools:
-        measured("restore", tool, tool.restore(work / "back"))
+        measured("restore", tool, tool.restore(work / "back"), touched_mib)
         if isinstance(tool, Drctl) and work.name == "round-0":
             prove(data.path, work / "back")
         shutil.rmtree(work / "back")

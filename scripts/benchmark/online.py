@@ -65,8 +65,10 @@ class Contest:
         line = 'tar -C "$0" -cf - . 2>/dev/null | cat >/dev/null'
         subprocess.run(["sh", "-c", line, str(self.data.path)], check=True)
 
-    def _measured(self, step: str, tool: Online, argv: list[str]) -> None:
-        sample = measure.run(argv, tool.environment, tool.work / "log")
+    def _measured(
+        self, step: str, tool: Online, argv: list[str], touched_mib: float = 1024
+    ) -> None:
+        sample = measure.run(argv, tool.environment, tool.work / "log", touched_mib)
         self.samples[tool.name][step].append(sample)
 
     def _backup(self, tool: Online, step: str, argv: list[str]) -> float:
@@ -74,7 +76,8 @@ class Contest:
         return measure.tree_mib(tool.repository())
 
     def _restore(self, tool: Online, back: Path, state: str) -> None:
-        self._measured("restore", tool, tool.restore(back))
+        touched_mib = 1024 + measure.tree_mib(self.data.path)
+        self._measured("restore", tool, tool.restore(back), touched_mib)
         if state:
             tool.complete(back)
             self._prove(tool, back, state)

@@ -4,8 +4,11 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
-from drctl.workers import pool
+import pytest
+
+from drctl.workers import Turns, pool
 
 
 def _niceness() -> int:
@@ -26,7 +29,9 @@ def test_threads_of_a_restore_keep_their_place():
 
 ARENAS = """\
 import ctypes, threading
-from drctl.workers import pool
+import pytest
+
+from drctl.workers import Turns, pool
 libc = ctypes.CDLL(None)
 libc.fopen.restype = libc.malloc.restype = ctypes.c_void_p
 together = threading.Barrier(4)
@@ -44,3 +49,39 @@ libc.fclose(stream)
 def test_threads_do_not_have_memory_of_their_own_each() -> None:
     done = subprocess.run([sys.executable, "-c", ARENAS], capture_output=True, check=True)
     assert 1 <= done.stdout.count(b"<heap nr=") <= 2
+
+
+def test_of_what_computes_no_more_is_done_at_a_time_than_there_are_processors():
+    at_once, most, lock = 0, 0, threading.Lock()
+
+    def compute(number: int) -> int:
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        time.sleep(0.005)
+        with lock:
+            at_once -= 1
+        return number * number
+
+    with pool() as threads:
+        turns = Turns(threads)
+        works = [turns.submit(compute, number) for number in range(40)]
+        assert [work.result(20) for work in works] == [n * n for n in range(40)]
+        assert turns.submit(compute, 7).result(20) == 49  # after they had all ended
+    assert most == min(len(os.sched_getaffinity(0)), threads._max_workers)
+
+
+def test_who_waits_for_a_turn_can_be_cancelled_and_an_error_comes_where_it_is_waited_for():
+    go_on, begun = threading.Event(), []
+    with pool() as threads:
+        turns = Turns(threads)
+        held = [turns.submit(go_on.wait, 20) for _ in os.sched_getaffinity(0)]
+        late = [turns.submit(begun.append, number) for number in range(3)]
+        wrong = turns.submit(int, "no number")
+        assert late[1].cancel()
+        go_on.set()
+        with pytest.raises(ValueError, match="no number"):
+            wrong.result(20)
+        assert all(work.result(20) for work in held)
+    assert begun == [0, 2]

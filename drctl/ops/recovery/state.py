@@ -10,7 +10,9 @@ person ends it, and a resume asks for it again only when nobody has answered.
 Whoever resumes a run gives each step all its retries again, and nobody waits before the first.
 
 A run that failed goes on, too, when a resume says so: what failed or was undone is to be done then,
-and a refused approval is asked for again.
+and a refused approval is asked for again. What stands behind a step that was undone rests on it, so
+it is done again as well: a check that passed says nothing of an application that was stopped since.
+Only what was restored stays, with its proof: somebody may have worked with it.
 """
 
 from collections.abc import Mapping
@@ -30,7 +32,8 @@ Event = dict[str, Any]
 class StepState(Struct, frozen=True):
     """`attempts` that were begun in all, and `tries`, those of them since the run began or was
     resumed; `what` the last one said; `by` who answered an approval. `asked_ns` is when it first
-    could begin, `ended_ns` when it was over, 0 before."""
+    could begin, `ended_ns` when it was over, 0 before. Of two steps the one with the greater `turn`
+    was over later, whatever the clock said."""
 
     status: Status = "waiting"
     attempts: int = 0
@@ -42,6 +45,7 @@ class StepState(Struct, frozen=True):
     is_approved: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
     tries: int = 0
+    turn: int = 0
 
 
 class State(Struct, frozen=True):
@@ -74,11 +78,11 @@ def replay(graph: Graph, events: list[Event]) -> State:
     a step that this version of the plan does not have."""
     state = fresh(graph)
     for event in events:
-        state = apply(state, event)
+        state = apply(graph, state, event)
     return state
 
 
-def apply(state: State, event: Event) -> State:
+def apply(graph: Graph, state: State, event: Event) -> State:
     """The state after one more event."""
     kind = event["event"]
     if kind == "declared":
@@ -88,11 +92,13 @@ def apply(state: State, event: Event) -> State:
     if kind == "ended":
         return replace(state, ending=event["ending"], ended_ns=event["at_ns"])
     if kind == "resumed":
-        return _go_on(state)
+        return _go_on(graph, state)
     step = state.steps.get(event.get("step", ""))
     change = _CHANGES.get(kind)
     if step is None or change is None:
         return state
+    if kind == "over":
+        step = replace(step, turn=1 + max(other.turn for other in state.steps.values()))
     return _steps(state, {**state.steps, event["step"]: change(step, event)})
 
 
@@ -108,17 +114,27 @@ def why_final(state: State) -> str:
     return f"what {stuck[0]} did could not be undone" if stuck and state.ending else ""
 
 
-def _go_on(state: State) -> State:
+def _go_on(graph: Graph, state: State) -> State:
     if not state.ending:
         return _steps(state, {name: _resumed(step) for name, step in state.steps.items()})
     if why_final(state):
         return state
-    again = _steps(state, {name: _again(step) for name, step in state.steps.items()})
-    return replace(again, ending="", ended_ns=0)
+    behind = _behind_undone(graph, state)
+    steps = {name: _again(step, name in behind) for name, step in state.steps.items()}
+    return replace(_steps(state, steps), ending="", ended_ns=0)
 
 
-def _again(step: StepState) -> StepState:
-    if step.status not in {"failed", "undone"}:
+def _behind_undone(graph: Graph, state: State) -> set[str]:
+    """What was done on the strength of a step that was undone since."""
+    fallen: set[str] = set()
+    for step in graph.steps:
+        if state[step.name].status == "undone" or not fallen.isdisjoint(step.after):
+            fallen.add(step.name)
+    return {name for name in fallen if graph[name].kind not in {"restore", "prove"}}
+
+
+def _again(step: StepState, is_behind_undone: bool) -> StepState:
+    if step.status not in {"failed", "undone"} and not is_behind_undone:
         return _resumed(step)
     return replace(step, status="waiting", tries=0, ended_ns=0, by="", is_approved=False)
 
@@ -238,7 +254,7 @@ def _next_undo(graph: Graph, state: State) -> str:
     if is_stuck or not (wants or state.cancelled_by):
         return ""
     left = [s.name for s in graph.steps if s.undo and state[s.name].status == "done"]
-    return max(left, key=lambda name: state[name].ended_ns, default="")
+    return max(left, key=lambda name: state[name].turn, default="")
 
 
 def _ending(state: State) -> Ending:

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -189,3 +190,28 @@ def test_a_cancelled_run_starts_nothing_more_and_is_undone(run, acts, tmp_path) 
     assert state.ending == "cancelled"
     assert state["c"].attempts == 0
     assert acts.undone == ["a"]
+
+
+def _approved(journal: Journal, _: Control) -> Outcome:
+    journal.append("approved", step="ask", by="Ada")
+    return Outcome(True)
+
+
+def test_what_rests_on_what_was_undone_is_done_again_and_in_order(run, acts, tmp_path) -> None:
+    steps = (
+        step("tree", kind="restore"),
+        step("app", "tree", undo=("x",)),
+        step("ask", "app", kind="approval", words=("oncall",)),
+        step("well", "ask", kind="check"),
+        step("dns", "well", on_failure="undo"),
+    )
+    acts.acts["app"] = partial(_approved, Journal(str(tmp_path / "run"), SystemClock()))
+    acts.acts["dns"] = lambda _: Outcome(False, "no")
+    assert run(*steps).ending == "failed"
+    assert acts.undone == ["app"]
+    del acts.acts["dns"]
+    acts.order.clear()
+    state = run(*steps, resume=True)
+    assert state.ending == "done"
+    assert acts.order == ["app", "well", "dns"]  # and the tree stays as it is
+    assert (state["ask"].attempts, state["tree"].attempts) == (2, 1)

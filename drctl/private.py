@@ -49,13 +49,20 @@ def make_above(path: AnyStr) -> None:
 
 
 def write_new(path: str, text: str) -> None:
-    """Write a file that is not there yet; it is on the disk when this returns. Raises OSError."""
-    make_directory(os.path.dirname(os.path.abspath(path)))
+    """Write a file that is not there yet; it is on the disk when this returns. One that cannot be
+    written whole is not there afterwards. Raises OSError."""
+    above = os.path.dirname(os.path.abspath(path))
+    make_directory(above)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        os.unlink(path)
+        raise
+    sync_directory(above)
 
 
 def replace(path: str, text: str) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from drctl.errors import AlreadyExists, IntegrityError, KeyUnavailable, NotFound, StorageError
 from drctl.homes import state_home
 from drctl.plan.secrets import path_of, resolve
-from drctl.private import make_directory, write_new
+from drctl.private import make_directory, replace
 from drctl.report import evidence
 from drctl.report.evidence import Proof
 from drctl.repository import names
@@ -43,7 +43,7 @@ class Proofs:
         made = evidence.make(document, before, self.key())
         try:
             make_directory(self.directory)
-            write_new(self.path_of(made), made.data.decode())
+            replace(self.path_of(made), made.data.decode())  # half a piece would read as forged
         except OSError as error:
             raise StorageError(
                 f"{self.directory}: the evidence cannot be kept: {error.strerror}",

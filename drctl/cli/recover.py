@@ -100,7 +100,7 @@ def _resume(context: Context, home: str, given: dict[str, Any]) -> int:
 
 def _begin(context: Context, home: str, given: dict[str, Any]) -> int:
     wiring = context.wiring()
-    before = runs.unfinished(home, wiring.clock)
+    before, last = runs.unfinished(home, wiring.clock), runs.last(home, wiring.clock)
     if before and not given["anew"]:
         raise UsageError(
             f"{told(before)} has not ended",
@@ -113,17 +113,15 @@ def _begin(context: Context, home: str, given: dict[str, Any]) -> int:
     wiring.part(source)
     opened = open_with(context, wiring, source, identity)
     order = _order(opened, given, source, declared_ns)
-    _refuse_occupied(wiring, order, runs.last(home, wiring.clock))
+    _refuse_occupied(wiring, order, last)
     announcement = _announcement(wiring, order)
     if given["yes"]:
         wiring.report.emit(Notice("info", announcement))
     context.confirm(announcement, given["yes"])
-    name = f"{declared_ns // 10**9}-{wiring.randomness(3).hex()}"
+    name = runs.name_of(declared_ns, last, wiring.randomness(3).hex())
     if before:
         runs.end_what_was_left(before)
-    run = runs.begin(home, name, order, wiring.clock)
-    run.journal.append("declared", at_ns=declared_ns, mode=order["mode"])
-    return _go_on(context, opened, run)
+    return _go_on(context, opened, runs.begin(home, name, order, wiring.clock))
 
 
 # -- what is decided ------------------------------------------------------------------------------
@@ -267,9 +265,7 @@ def _go_on(context: Context, opened: Opened, run: Run) -> int:
         )
     context.interrupted_hint = "nothing is lost: 'drctl recover --resume' goes on"
     with run.journal.running():
-        if run.journal.events()[-1]["event"] != "declared":
-            runs.end_what_was_left(run)
-            run.journal.append("resumed", host=socket.gethostname())
+        _declare(run)
         assets = {  # from the snapshots that were decided on, whatever is newer by now
             name: returning(opened, name, asset["to"], order["at_ns"], asset["snapshot"])
             for name, asset in order["assets"].items()
@@ -283,6 +279,16 @@ def _go_on(context: Context, opened: Opened, run: Run) -> int:
             acting.close()
     keep_recovery(wiring, run, graph, state, assets)
     return _show(context, wiring, run, graph)
+
+
+def _declare(run: Run) -> None:
+    """Or resume what was declared before."""
+    before = run.journal.events()
+    if not before:
+        run.journal.append("declared", at_ns=run.order["declared_ns"], mode=run.order["mode"])
+    elif before[-1]["event"] != "declared":
+        runs.end_what_was_left(run)
+        run.journal.append("resumed", host=socket.gethostname())
 
 
 def _place_of(opened: Opened, run: Run, assets: dict[str, Returning]) -> Place:

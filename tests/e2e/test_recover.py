@@ -105,6 +105,12 @@ def test_nothing_that_stands_there_is_overwritten(bare) -> None:
     lose(bare.top / "live/base.db")
     change(bare, "{restore: tree, ", "{restore: tree, existing: set_aside, ")
     assert bare.json("recover", "--yes", "--mode", "planned")["ending"] == "done"
+    (run,) = (bare.top / "state/recoveries/shop").glob("*-*")
+    (run / "journal").unlink()  # as of one that was killed before its first word
+    found = bare.json("recover", "--resume", code=10)
+    base = next(s for s in found["steps"] if s["step"] == "base")
+    assert "base.db is there already, and nothing is overwritten" in base["what"]
+    assert found["machine_seconds"] < 600
 
 
 def backup_as_a_user(bare) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 from msgspec import Struct
 
 from drctl.clock import Clock
-from drctl.errors import UsageError
+from drctl.errors import IntegrityError, StorageError, UsageError
 from drctl.ops.recovery.journal import Event, Journal
-from drctl.private import make_directory, write_new
+from drctl.private import make_directory, replace
 from drctl.repository.state import exclusive
 from drctl.started import born
 
@@ -58,11 +58,25 @@ def unfinished(home: str, clock: Clock) -> Run | None:
 
 
 def begin(home: str, name: str, order: Order, clock: Clock) -> Run:
-    """A new run. Its order is on the disk before anything is done."""
+    """A new run. Its order is on the disk before anything is done, whole or not at all: one that
+    does not read would keep everybody from recovering. Raises StorageError."""
     directory = os.path.join(home, name)
-    make_directory(directory)
-    write_new(os.path.join(directory, _ORDER), json.dumps(order, indent=1) + "\n")
+    try:
+        make_directory(directory)
+        replace(os.path.join(directory, _ORDER), json.dumps(order, indent=1) + "\n")
+    except OSError as error:
+        raise StorageError(
+            f"{directory}: the recovery cannot be written down: {error.strerror}",
+            hint="make room or rights there, and begin again: nothing was done yet",
+        ) from error
     return Run(name, order, Journal(directory, clock))
+
+
+def name_of(declared_ns: int, before: Run | None, mark: str) -> str:
+    """Of a run that is to be the last, also where the clock was set back since the one before."""
+    seconds = declared_ns // 10**9
+    told = before.name.partition("-")[0] if before else ""
+    return f"{max(seconds, int(told) + 1 if told.isdigit() else 0)}-{mark}"
 
 
 def newest(home: str, clock: Clock) -> Run:
@@ -98,5 +112,16 @@ def _all(home: str, clock: Clock) -> Iterator[Run]:
             directory = os.path.join(home, name)
             path = os.path.join(directory, _ORDER)
             if os.path.exists(path):
-                with open(path, encoding="utf-8") as file:
-                    yield Run(name, json.load(file), Journal(directory, clock))
+                yield Run(name, _order(path), Journal(directory, clock))
+
+
+def _order(path: str) -> Order:
+    try:
+        with open(path, encoding="utf-8") as file:
+            found: Order = json.load(file)
+    except ValueError as error:
+        raise IntegrityError(
+            f"{path}: what that recovery was to do does not read any more",
+            hint="see in the journal beside it what was done; move that directory away to go on",
+        ) from error
+    return found

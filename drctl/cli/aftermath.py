@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+from collections.abc import Callable, Mapping
 from functools import partial
 from hashlib import sha256
 from typing import Any
@@ -19,6 +20,7 @@ from drctl.homes import state_home
 from drctl.ops.telling import Event, Recipient, Told, event_of, hand, is_news, post, tell
 from drctl.plan import secrets
 from drctl.plan.telling import Notify
+from drctl.plan.telling import Recipient as To
 from drctl.private import replace
 from drctl.units import iso_instant, parse_duration
 from drctl.wiring import Wiring
@@ -48,40 +50,55 @@ def conclude(context: Context, exit_code: int) -> None:
 
 
 def _notify(run: Ended, notify: Notify) -> None:
-    """Remember what was told, so that the same is not told every ten minutes."""
+    """Remember what each of them was told, so that the same is not told every ten minutes, and that
+    whoever did not hear it is told by the next run."""
     path = _memory(run)
-    before = _remembered(path)
+    heard = _remembered(path)
+    due = {
+        number: event
+        for number, to in enumerate(notify.to)
+        if (event := _due(run, notify, heard.get(_key(to))))
+    }
+    bodies = {n: json.dumps(_message(run, e)).encode() for n, e in due.items() if e in notify.on}
+    troubles = tell_recipients(run.wiring, notify, bodies)
+    told = {n: event for n, event in due.items() if n not in troubles}
+    if told:
+        known = {key: heard[key] for key in map(_key, notify.to) if key in heard}
+        new = {_key(notify.to[n]): Told(e, run.exit_code, run.at_ns) for n, e in told.items()}
+        _remember(run, path, {**known, **new})
+
+
+def _due(run: Ended, notify: Notify, before: Told | None) -> Event | None:
+    """What somebody who was told this last is to know; None: nothing new."""
     event = event_of(run.exit_code, before)
-    again_seconds = parse_duration(notify.again)
-    if not is_news(event, run.exit_code, before, run.at_ns, again_seconds):
-        return
-    if event == "recovered" and event not in notify.on:
-        event = "success"
-    if event in notify.on:
-        body = json.dumps(_message(run, event)).encode()
-        troubles = tell_recipients(run.wiring, notify, body)
-        if len(troubles) == len(notify.to):
-            return  # nobody heard it: the next run tries again
-    _remember(run, path, Told(event, run.exit_code, run.at_ns))
+    if not is_news(event, run.exit_code, before, run.at_ns, parse_duration(notify.again)):
+        return None
+    return "success" if event == "recovered" and event not in notify.on else event
 
 
-def tell_recipients(wiring: Wiring, notify: Notify, body: bytes) -> list[str]:
-    """Gives what went wrong, which is warned of here. Secrets are looked up as late as this: one
-    that is missing keeps no other recipient from being told."""
+def tell_recipients(wiring: Wiring, notify: Notify, bodies: Mapping[int, bytes]) -> dict[int, str]:
+    """Tell each, by its number, something. Gives who was not told and why, which is warned of here.
+    Secrets are looked up as late as this: one that is missing keeps no other from being told."""
     seconds = parse_duration(notify.timeout)
-    recipients = []
-    for number, to in enumerate(notify.to):
-        name = f"notify.to[{number}]"
-        if to.webhook:
-            send = partial(_post, to.webhook, wiring.loaded.base, seconds)
-        else:
-            assert to.run  # noqa: S101 - the plan's checks saw to it
-            send = partial(_hand, to.run, wiring.loaded.base, seconds)
-        recipients.append(Recipient(name, send))
-    troubles = tell(recipients, body, seconds, wiring.clock)
-    for trouble in troubles:
-        wiring.report.emit(Notice("warning", f"not told: {trouble}"))
-    return troubles
+    ways = {number: _way(wiring, notify.to[number], seconds) for number in bodies}
+    recipients = [
+        Recipient(_name(number), partial(way, bodies[number])) for number, way in ways.items()
+    ]
+    found = tell(recipients, seconds, wiring.clock)
+    for name, why in found.items():
+        wiring.report.emit(Notice("warning", f"not told: {name}: {why}"))
+    return {number: found[_name(number)] for number in bodies if _name(number) in found}
+
+
+def _name(number: int) -> str:
+    return f"notify.to[{number}]"
+
+
+def _way(wiring: Wiring, to: To, seconds: float) -> Callable[[bytes], None]:
+    if to.webhook:
+        return partial(_post, to.webhook, wiring.loaded.base, seconds)
+    assert to.run  # noqa: S101 - the plan's checks saw to it
+    return partial(_hand, to.run, wiring.loaded.base, seconds)
 
 
 def tell_step(wiring: Wiring, mode: str, step: str, words: str) -> list[str]:
@@ -97,7 +114,9 @@ def tell_step(wiring: Wiring, mode: str, step: str, words: str) -> list[str]:
         **_about(wiring),
         "at": iso_instant(wiring.clock.now_ns()),
     }
-    return tell_recipients(wiring, plan.notify, json.dumps(message).encode())
+    body = json.dumps(message).encode()
+    found = tell_recipients(wiring, plan.notify, dict.fromkeys(range(len(plan.notify.to)), body))
+    return [f"{_name(number)}: {why}" for number, why in found.items()]
 
 
 def _post(reference: str, base: str, seconds: float, body: bytes) -> None:
@@ -151,16 +170,22 @@ def _memory(run: Ended) -> str:
     return os.path.join(state_home(), "told", plan, sha256(of_run).hexdigest()[:16])
 
 
-def _remembered(path: str) -> Told | None:
+def _key(to: To) -> str:
+    """Of a recipient, whatever its place in the list."""
+    return sha256(to.model_dump_json().encode()).hexdigest()[:16]
+
+
+def _remembered(path: str) -> dict[str, Told]:
     try:
         with open(path, encoding="utf-8") as file:
-            return Told(**json.load(file))
-    except (OSError, ValueError, TypeError):
-        return None  # then it is told once too often
+            return {key: Told(**told) for key, told in json.load(file).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}  # then it is told once too often
 
 
-def _remember(run: Ended, path: str, told: Told) -> None:
+def _remember(run: Ended, path: str, heard: dict[str, Told]) -> None:
+    known = {key: {**asdict(told), "exit_code": int(told.exit_code)} for key, told in heard.items()}
     try:
-        replace(path, json.dumps({**asdict(told), "exit_code": int(told.exit_code)}))
+        replace(path, json.dumps(known))
     except OSError as error:
         run.wiring.warn(f"{path}: {error.strerror}: the same will be told again")

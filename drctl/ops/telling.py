@@ -51,16 +51,16 @@ class Recipient(Struct, frozen=True):
     """`name` is for people; `send` raises DrctlError, and may take its time."""
 
     name: str
-    send: Callable[[bytes], None]
+    send: Callable[[], None]
 
 
-def tell(recipients: Sequence[Recipient], body: bytes, seconds: float, clock: Clock) -> list[str]:
-    """Send to all of them. Gives a sentence for each that was not told."""
+def tell(recipients: Sequence[Recipient], seconds: float, clock: Clock) -> dict[str, str]:
+    """Send to all of them. Gives for each that was not told why."""
     troubles: dict[str, str] = {r.name: "it did not answer in time" for r in recipients}
 
     def send(recipient: Recipient) -> None:
         try:
-            recipient.send(body)
+            recipient.send()
         except DrctlError as error:
             troubles[recipient.name] = error.what
         else:
@@ -72,7 +72,7 @@ def tell(recipients: Sequence[Recipient], body: bytes, seconds: float, clock: Cl
     end_seconds = clock.monotonic_seconds() + seconds + _ENDING_SECONDS
     for thread in threads:
         thread.join(max(end_seconds - clock.monotonic_seconds(), 0.0))
-    return [f"{name}: {what}" for name, what in list(troubles.items())]
+    return dict(troubles)
 
 
 # -- webhooks -------------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ class _Stay(urllib.request.HTTPRedirectHandler):
 
 def post(url: str, body: bytes, seconds: float) -> None:
     """A JSON document by POST; a status of 200 to 299 is right. Raises DrctlError."""
-    address = urllib.parse.urlsplit(url)
+    address = _parts(url)
     if address.scheme not in {"http", "https"}:
         raise DrctlError("its address does not begin with https:// or http://")
     if "@" in address.netloc:
@@ -105,6 +105,13 @@ def post(url: str, body: bytes, seconds: float) -> None:
         reason = getattr(error, "reason", None)
         why = getattr(reason, "strerror", None) or type(reason or error).__name__
         raise DrctlError(f"it cannot be reached: {why}") from error
+
+
+def _parts(url: str) -> urllib.parse.SplitResult:
+    try:
+        return urllib.parse.urlsplit(url)
+    except ValueError as error:
+        raise DrctlError("it is no address") from error  # what is wrong with it would show it
 
 
 # -- programs -------------------------------------------------------------------------------------

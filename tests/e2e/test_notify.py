@@ -122,6 +122,29 @@ def test_nobody_to_be_reached_is_a_warning_and_the_others_are_told(site, hook) -
     assert "correct horse" not in (site.top / "page.env").read_text()
 
 
+def test_who_did_not_hear_is_told_by_the_next_run_and_nobody_else(site, hook) -> None:
+    told(site, hook)
+    pages = "#!/bin/sh\ntest -e hears || exit 1\ncat >> pages\necho >> pages\n"
+    program(site.top / "page", pages)
+    text = (site.top / "plan.yaml").read_text()
+    site.plan(text.replace("to: [env:HOOK]", "to: [env:HOOK, {run: [./page]}]"))
+    base = site.top / "live/base.db"
+    base.rename(site.top / "away.db")
+    for _ in range(2):
+        assert "not told: notify.to[1]" in site.run("backup", "base", code=4).stderr
+    (site.top / "hears").touch()
+    site.run("backup", "base", code=4)
+    (site.top / "away.db").rename(base)
+    hook.status = 500
+    site.run("backup", "base")
+    hook.status = 204
+    for _ in range(2):
+        site.run("backup", "base")
+    paged = [json.loads(line)["event"] for line in (site.top / "pages").read_text().splitlines()]
+    assert paged == ["failure", "recovered"]
+    assert [m["event"] for m in hook.got] == ["failure", "recovered", "recovered"]
+
+
 def test_a_user_in_an_address_is_said_not_to_be_sent(site, hook) -> None:
     told(site, hook)
     site.variables["HOOK"] = hook.url.replace("//", "//somebody:s3cret@")

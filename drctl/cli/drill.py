@@ -22,6 +22,7 @@ from drctl.cli.steps import steps_of
 from drctl.errors import ExitCode, StorageError, UsageError
 from drctl.ops.drill import DrillResult, Order, conclude, drill
 from drctl.ops.recovery.box import Box, must_be_apart
+from drctl.ops.recovery.graph import runs_programs
 from drctl.ops.recovery.isolation import Isolation, isolated
 from drctl.ops.recovery.journal import Journal
 from drctl.ops.recovery.performer import Place
@@ -139,7 +140,6 @@ def _carry_out(
     }
     counted = {n: bool(a.counts_due) for n, a in assets.items()}
     graph = steps_of(plan, part.steps, counted, {}, asks=False)
-    runs = any(step.kind == "run" or step.undo for step in graph.steps)
     order = Order(
         name,
         source,
@@ -151,7 +151,7 @@ def _carry_out(
         point.incident_ns,
         graph,
         tolerated(plan, part.objectives),
-        bool(part.deny_sites) or runs,
+        bool(part.deny_sites) or runs_programs(graph),
         part.undo,
         part.steps,
     )
@@ -172,12 +172,13 @@ def _place(opened: Opened, assets: dict[str, Returning], box: Box, isolation: Is
     wiring = opened.wiring
     base = wiring.loaded.base
     variables = {"DRCTL_MODE": "drill", "DRCTL_DRILL": box.path}
+    doubt = isolation.doubt and f"isolation was not proven: {isolation.doubt}"
     return Place(
         run_id=os.path.basename(box.path),
         reader=opened.reader,
         pool=opened.pool,
         assets=assets,
-        programs=Programs(base, variables, isolation.words),
+        programs=Programs(base, variables, isolation.words, barred=doubt),
         journal=Journal(box.at("run"), wiring.clock, "carry the drill out again"),
         clock=wiring.clock,
         report=wiring.report,

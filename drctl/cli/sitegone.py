@@ -19,6 +19,7 @@ from drctl.errors import ExitCode, UsageError
 from drctl.homes import STATE_DIRECTORY
 from drctl.ops.recovery.box import Box, must_be_apart
 from drctl.ops.recovery.clean import Clean
+from drctl.ops.recovery.judge import told_left
 from drctl.plan.recovery import DrillPart
 from drctl.repository.state import exclusive
 from drctl.wiring import Wiring, drill_home
@@ -54,9 +55,17 @@ def site_gone(context: Context, wiring: Wiring, gone: Gone, junit: str | None) -
         if output:
             say(output.decode())
         return code
-    document["left_behind"] += left
+    speak_against(document, left)
     context.result(*keep_document(wiring, document, junit))
     return ExitCode.DONE if document["verdict"] == "passed" else ExitCode.OBJECTIVE_MISSED
+
+
+def speak_against(document: dict[str, Any], left: tuple[str, ...]) -> None:
+    """What is left on this side of the wall is left of the drill."""
+    document["left_behind"] += left
+    document["reasons"] += told_left(left)
+    if left and document["verdict"] != "invalid":
+        document["verdict"] = "failed"
 
 
 def _carry_out(

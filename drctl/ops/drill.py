@@ -88,7 +88,7 @@ def drill(order: Order, place: Place, box: Box, isolation: Isolation) -> DrillRe
             undone = _undo(order.graph, state, acting, place)
         _end_programs(box, acting)
         if state.ending == "done":
-            controlled = _controls(order, place, box, acting)
+            controlled = _controls(order, place, box, acting, state)
     finally:
         acting.close()
     return _result(order, place, state, isolation, controlled, undone)
@@ -98,7 +98,7 @@ def _undo(graph: Graph, state: State, acting: Acting, place: Place) -> dict[str,
     """Every step that was done, from the last to the first. Empty text: it went well."""
     done = [s for s in graph.steps if s.undo and state[s.name].status == "done"]
     found = {}
-    for step in sorted(done, key=lambda s: -state[s.name].ended_ns):
+    for step in sorted(done, key=lambda s: -state[s.name].turn):
         control = _control(place.clock, step.timeout_seconds)
         outcome = acting.undo(step, control)
         found[step.name] = "" if outcome.ok else outcome.what
@@ -113,9 +113,13 @@ def _end_programs(box: Box, acting: Acting) -> None:
     end_all(box.path)
 
 
-def _controls(order: Order, place: Place, box: Box, acting: Acting) -> tuple[Controlled, ...]:
+def _controls(
+    order: Order, place: Place, box: Box, acting: Acting, state: State
+) -> tuple[Controlled, ...]:
     place.report.emit(Notice("info", "negative controls: the same checks where they must fail"))
-    control = _control(place.clock, _CONTROL_SECONDS)
+    done = (look for at in state.steps.values() for look in at.facts.get("looks", ()))
+    took_seconds = sum(look["seconds"] for look in done)
+    control = _control(place.clock, _CONTROL_SECONDS + 2 * took_seconds)
     bench = Bench(acting.eyes, control, box.at("empty"), order.seed)
     try:
         return controls(order.graph, place.assets, bench)

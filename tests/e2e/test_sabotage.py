@@ -34,6 +34,37 @@ def test_a_check_that_is_always_true_makes_the_drill_invalid(ready) -> None:
     assert "it cannot fail and proves nothing" in told
 
 
+def test_a_link_that_is_another_file_and_rubbish_in_a_hole_are_told(ready) -> None:
+    with (ready.top / "live/tree/holes").open("wb") as file:
+        file.write(b"data")
+        file.truncate(4 << 20)
+    ready.run("backup", "tree")
+    same = "    same: {check: {asset: tree, compare: manifest}, after: [app]}\n"
+    change(ready, "    well: {", f"{same}    well: {{")
+    spoils = """#!/bin/sh
+    set -eu
+    cd "$DRCTL_AT_TREE"
+    for at in . sub holes; do touch -r $at "$DRCTL_DRILL/time-$(basename $at)"; done
+    cp -p a.txt sub/same && mv sub/same sub/same-as-a
+    printf rubbish | dd of=holes bs=1 seek=3000000 conv=notrunc 2>/dev/null
+    for at in . sub holes; do touch -r "$DRCTL_DRILL/time-$(basename $at)" $at; done
+    echo up
+    """
+    program(ready.top / "app", spoils)
+    told = reasons(drill(ready, "failed"))
+    assert "2 differ: holes: its content is another" in told
+    assert "sub/same-as-a: it is not the same file as a.txt" in told
+
+
+def test_no_program_is_run_where_production_may_be_in_reach(ready) -> None:
+    (ready.top / "programs").mkdir()
+    ready.variables["PATH"] = str(ready.top / "programs")  # unshare is not there
+    program(ready.top / "app", "#!/bin/sh\n: > done\necho up\n")
+    told = reasons(drill(ready, "failed"))
+    assert "app: ./app: not run: isolation was not proven: unshare cannot be run" in told
+    assert not (ready.top / "done").exists()
+
+
 def test_a_stale_copy_misses_its_objective(ready) -> None:
     change(ready, "rpo: 1h", "rpo: 1ms")
     told = reasons(drill(ready, "missed"))

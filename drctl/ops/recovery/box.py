@@ -145,7 +145,7 @@ def _is_in(pid: str, mark: bytes) -> bool:
         with open(f"/proc/{pid}/stat", "rb") as file:
             if file.read().rpartition(b")")[2].split()[0] == b"Z":
                 return False  # it has ended, and waits for its parent to notice
-        if os.readlink(f"/proc/{pid}/cwd").encode().startswith(mark):
+        if os.readlink(b"/proc/%s/cwd" % pid.encode()).startswith(mark):
             return True
         for part in ("cmdline", "environ"):
             with open(f"/proc/{pid}/{part}", "rb") as file:

@@ -32,12 +32,14 @@ class Door:
         """`leads_to`: whether a host and port are those of the repository."""
         self._leads_to = leads_to
         self._listening: socket.socket | None = None
+        self._is_closed = False
         self._ours, self.theirs = socket.socketpair()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Nobody is let through any more."""
+        self._is_closed = True
         self.theirs.close()
         for end in (self._ours, self._listening):
             if end:
@@ -53,7 +55,7 @@ class Door:
                 return  # there is nobody inside
             with socket.socket(fileno=found[0]) as listening:
                 self._listening = listening
-                while True:
+                while not self._is_closed:  # it may have been before there was anything to close
                     asking = listening.accept()[0]
                     threading.Thread(target=self._answer, args=(asking,), daemon=True).start()
 

@@ -49,6 +49,15 @@ class Graph(Struct, frozen=True):
         return tuple(step.name for step in self.steps)
 
 
+def runs_programs(graph: Graph) -> bool:
+    """Whether anything but drctl itself works in it."""
+    asking = {"command", "http"}  # an address is asked by a program, too
+    return any(
+        step.kind == "run" or step.undo or any(look.kind in asking for look in step.looks)
+        for step in graph.steps
+    )
+
+
 def graph(steps: Iterable[Step], mode: Mode) -> Graph:
     """The steps that apply in a mode. What waits for one that does not apply waits for whatever
     that one would have waited for. Raises ValueError naming a circle."""

@@ -69,7 +69,13 @@ class Isolation(Struct, frozen=True):
 
     @property
     def proven(self) -> bool:
-        return bool(self.front) and not self.reached and not self.why_not
+        return not self.doubt
+
+    @property
+    def doubt(self) -> str:
+        """Why it is not proven; empty: it is."""
+        reached = "; ".join(self.reached)
+        return self.why_not or reached or ("" if self.front else "nobody tried")
 
     def words(self, base: str) -> tuple[str, ...]:
         """What stands before an argv to run it inside, in the directory `base`."""

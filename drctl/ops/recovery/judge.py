@@ -90,7 +90,7 @@ def rta(graph: Graph, state: State, timing: Timing, due: Tolerated) -> list[Judg
         objective = due.rto.get(step.asset)
         if step.kind == "prove" and objective is not None:
             at = state[step.name]
-            is_back = at.status == "done"
+            is_back = at.status == "done" and at.ended_ns >= state.began_ns
             seconds = (at.ended_ns - state.began_ns) / 1e9 if is_back else None
             own: Basis = "journal" if is_back else "none"
             found.append(Judgement("rta", step.asset, seconds, objective, own))
@@ -135,10 +135,13 @@ def _tell(j: Judgement) -> str:
     return f"{name} is {j.measured_seconds:.1f}s, {j.objective_seconds:g}s is tolerated"
 
 
+def told_left(left: Iterable[str]) -> list[str]:
+    return [f"not torn down: {text}" for text in left]
+
+
 def against(isolation: Isolation, is_needed: bool, left: Iterable[str]) -> list[str]:
     """What the surroundings of a drill say against it."""
-    found = [f"not torn down: {text}" for text in left]
+    found = told_left(left)
     if is_needed and not isolation.proven:
-        why = isolation.why_not or "; ".join(isolation.reached)
-        found.append(f"isolation was not proven: {why}")
+        found.append(f"isolation was not proven: {isolation.doubt}")
     return found

@@ -4,6 +4,7 @@ Content is compared with the names of its blobs, which are keyed digests, so not
 the repository but the entries themselves.
 """
 
+import errno
 import os
 import stat
 from contextlib import nullcontext
@@ -19,6 +20,7 @@ from drctl.repository.reader import Reader
 from drctl.units import count, show_path
 
 _MOST_TOLD = 3
+_PIECE_BYTES = 1 << 20
 _FORMATS = {
     Kind.FILE: stat.S_IFREG,
     Kind.HARDLINK: stat.S_IFREG,
@@ -123,9 +125,18 @@ def _difference(reader: Reader, entry: Entry, top: bytes, path: bytes) -> str:
     """How one entry differs; empty: not at all."""
     try:
         with address_below(top, path) if path else nullcontext(top) as address:
+            if entry.kind == Kind.HARDLINK:
+                return _link_difference(top, entry, address)
             return _difference_at(reader, entry, address)
     except OSError as error:
         return f"it is not there ({error.strerror})"
+
+
+def _link_difference(top: bytes, entry: Entry, path: bytes) -> str:
+    """A further name of a file is that very file. Raises OSError when one of both is not there."""
+    with address_below(top, entry.link) as first:
+        is_same = os.path.samestat(os.lstat(path), os.lstat(first))
+    return "" if is_same else f"it is not the same file as {show_path(entry.link)}"
 
 
 def _difference_at(reader: Reader, entry: Entry, path: bytes) -> str:
@@ -138,7 +149,7 @@ def _difference_at(reader: Reader, entry: Entry, path: bytes) -> str:
         return "" if os.readlink(path) == entry.link else "it leads elsewhere"
     if kind == Kind.FILE:
         return _metadata(entry, there) or _content(reader, entry, path, there.st_size)
-    return "" if kind == Kind.HARDLINK else _metadata(entry, there)
+    return _metadata(entry, there)
 
 
 def _metadata(entry: Entry, there: os.stat_result) -> str:
@@ -168,7 +179,7 @@ def _is_same(reader: Reader, entry: Entry, descriptor: int) -> bool:
     data = _Data(descriptor, entry)
     return all(
         blob_id_of(data.read(reader.blob_bytes(leaf))) == leaf for leaf in reader.leaves(entry)
-    ) and not data.read(1)
+    ) and not (data.read(1) or data.is_anything_beside())
 
 
 class _Data:
@@ -176,8 +187,10 @@ class _Data:
 
     def __init__(self, descriptor: int, entry: Entry) -> None:
         ranges = entry.extents or (0, entry.size)
-        self._left = list(zip(ranges[::2], ranges[1::2], strict=True))
+        self._ranges = list(zip(ranges[::2], ranges[1::2], strict=True))
+        self._left = list(self._ranges)
         self._descriptor = descriptor
+        self._size = entry.size
 
     def read(self, size: int) -> bytes:
         """So many bytes, or what is left."""
@@ -190,3 +203,24 @@ class _Data:
             rest = (offset + len(piece), length - len(piece))
             self._left[:1] = [rest] if rest[1] and piece else []
         return b"".join(pieces)
+
+    def is_anything_beside(self) -> bool:
+        """Whether there is more than zeros where the stored file had holes."""
+        ends = [0, *(offset + length for offset, length in self._ranges)]
+        begins = [*(offset for offset, _ in self._ranges), self._size]
+        return any(map(self._holds_anything, ends, begins))
+
+    def _holds_anything(self, at: int, end: int) -> bool:
+        """What the file system keeps as a hole is not read."""
+        while at < end:
+            try:
+                at = os.lseek(self._descriptor, at, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno == errno.ENXIO:
+                    return False  # nothing but a hole up to its end
+                raise
+            piece = os.pread(self._descriptor, max(min(end - at, _PIECE_BYTES), 0), at)
+            if piece.count(0) != len(piece):
+                return True
+            at = at + len(piece) if piece else end
+        return False

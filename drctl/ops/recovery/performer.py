@@ -59,7 +59,9 @@ class Acting:
         if step.kind == "check":
             return self._check(step, control)
         if step.kind == "run":
-            return self._programs(step).run(step.words, self.variables(step), control)
+            return self._programs(step).run(
+                step.words, variables(step, self._place.assets), control
+            )
         if step.kind == "wait":
             self._sleep(float(step.words[0]), control)
             return Outcome(not control.over(), control.over() or f"waited {step.words[0]}s")
@@ -70,14 +72,9 @@ class Acting:
         self.views.close()
 
     def undo(self, step: Step, control: Control) -> Outcome:
-        return self._programs(step).run(step.undo, self.variables(step), control)
+        return self._programs(step).run(step.undo, variables(step, self._place.assets), control)
 
     # -- programs -----------------------------------------------------------------------------
-
-    def variables(self, step: Step) -> dict[str, str]:
-        """What a step's programs learn: where each asset stands, and what the plan lets them."""
-        also = {name: os.environ[name] for name in step.env if name in os.environ}
-        return {**also, **places({name: a.to for name, a in self._place.assets.items()})}
 
     def _programs(self, step: Step) -> Programs:
         """So that what a killed drctl left running can be ended by the next one."""
@@ -136,7 +133,7 @@ class Acting:
     def _prove(self, step: Step, control: Control) -> Outcome:
         asset = self._place.assets[step.asset]
         view = self.views.open(asset)
-        also = self.variables(step)
+        also = variables(step, self._place.assets)
         looked = [self.eyes.look(look, view, also, control) for look in step.looks]
         mark = None
         if view.standing is not None and not view.is_busy:
@@ -153,7 +150,7 @@ class Acting:
     def _check(self, step: Step, control: Control) -> Outcome:
         (look,) = step.looks
         with self._view(look) as view:
-            looked = self.eyes.look(look, view, self.variables(step), control)
+            looked = self.eyes.look(look, view, variables(step, self._place.assets), control)
         return Outcome(looked.ok, looked.what, {"looks": [looked.document()]})
 
     @contextmanager
@@ -165,6 +162,12 @@ class Acting:
         asset = self._place.assets[look.asset]
         with looking(asset, asset.to) as view:
             yield view
+
+
+def variables(step: Step, assets: Mapping[str, Returning]) -> dict[str, str]:
+    """What a step's programs learn: where each asset stands, and what the plan lets them."""
+    also = {name: os.environ[name] for name in step.env if name in os.environ}
+    return {**also, **places({name: a.to for name, a in assets.items()})}
 
 
 def places(at: Mapping[str, str]) -> dict[str, str]:

@@ -32,17 +32,21 @@ _GATE = ("/bin/sh", "-c", 'read -r _ && exec "$@" </dev/null', "sh")
 
 
 class Programs(Struct, frozen=True):
-    """How programs are run: `front` are words before each argv, `told` learns each process."""
+    """How programs are run: `front` are words before each argv, `told` learns each process.
+    `barred`: why none may be run at all."""
 
     base: str
     variables: Mapping[str, str]
     front: Callable[[str], tuple[str, ...]] = lambda _: ()
     told: Callable[[int], None] = lambda _: None
+    barred: str = ""
 
     __repr__ = object.__repr__  # no error shows the variables
 
     def run(self, words: tuple[str, ...], also: Mapping[str, str], control: Control) -> Outcome:
         """Exit status 0 is right. What it said last is told."""
+        if self.barred:
+            return Outcome(ok=False, what=f"{words[0]}: not run: {self.barred}", final=True)
         front, program = self.front(self.base), _program(words[0], self.base)
         why = "" if front else _why_not(program)
         if why:

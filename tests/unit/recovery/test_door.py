@@ -121,3 +121,11 @@ def test_a_server_of_ones_own_is_asked_at_its_address_alone() -> None:
     assert is_server_of(place, "s3.example.com", 9000)
     assert not is_server_of(place, "s3.example.com", 443)
     assert not is_server_of(place, "mine.s3.example.com", 9000)
+
+
+def test_a_door_that_is_closed_as_soon_as_there_is_one_keeps_nobody_waiting() -> None:
+    for _ in range(200):
+        door = Door(lambda *_: False)
+        with socket.create_server(("127.0.0.1", 0)) as inside, door.theirs as out:
+            socket.send_fds(out, [b"."], [inside.fileno()])
+            door.close()

@@ -117,3 +117,22 @@ def test_what_cannot_be_run_is_told_by_its_reason(tmp_path):
         "./text: cannot be run: Permission denied",
         "no-such: cannot be run: No such file or directory",
     ]
+
+
+def test_a_process_in_a_directory_whose_name_is_no_text_is_seen_and_hinders_nobody(tmp_path):
+    odd = os.path.join(os.fsencode(tmp_path), b"odd-\xff")
+    os.mkdir(odd)
+    with subprocess.Popen(["sleep", "60"], cwd=odd) as sleeping:
+        try:
+            assert list(processes_in(str(tmp_path))) == [sleeping.pid]
+            assert list(processes_in(str(tmp_path / "else"))) == []
+        finally:
+            sleeping.kill()
+
+
+def test_nothing_is_run_where_it_is_barred(tmp_path):
+    control = Control(SystemClock(), 1e9, threading.Event(), 1e9)
+    programs = Programs(str(tmp_path), {}, barred="production is in reach")
+    outcome = programs.run(("sh", "-c", "touch began"), {}, control)
+    assert outcome == Outcome(False, "sh: not run: production is in reach", final=True)
+    assert not (tmp_path / "began").exists()

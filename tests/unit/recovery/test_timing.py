@@ -3,8 +3,10 @@
 from types import MappingProxyType
 
 import pytest
+from msgspec.structs import replace
 
 from drctl.ops.recovery.graph import Step, graph
+from drctl.ops.recovery.judge import Tolerated, rta
 from drctl.ops.recovery.state import State, StepState
 from drctl.ops.recovery.timing import merged, timing
 
@@ -85,3 +87,14 @@ def test_a_program_behind_the_last_proof_that_failed_leaves_the_time_unknown() -
 )
 def test_stretches_of_time_are_counted_once(given, due) -> None:
     assert merged(given) == due
+
+
+def test_a_clock_that_was_set_back_leaves_the_time_unknown() -> None:
+    at = state(ok=(2, 10), b=(2, 4), a=(10, 13), p=(13, 14), tail=(14, 15))
+    at = replace(at, began_ns=20 * S)
+    found = timing(STEPS, at)
+    assert found.rta_seconds is None
+    due = Tolerated(60.0, {}, {"x": 60.0})
+    made = graph([Step("p", "prove", asset="x")], "drill")
+    judged = rta(made, replace(state(p=(13, 14)), began_ns=20 * S), found, due)
+    assert [j.answer for j in judged] == ["unknown", "unknown"]

@@ -180,8 +180,9 @@ class Marker:
     def write(self, at_ns: int) -> None:
         """The schema is made where it is missing and the role may make it."""
         with self._client.connect() as connection:
-            # It must not wait for the very stream that writes it.
+            # It must not wait for the very stream that writes it, nor long for anybody else.
             connection.execute("set synchronous_commit = local")
+            connection.execute("set lock_timeout = '2s'")
             if not _one(connection, "select to_regclass('drctl.marker') is not null"):
                 if not _one(connection, "select to_regnamespace('drctl') is not null"):
                     connection.execute("create schema drctl")

@@ -15,6 +15,7 @@ from drctl.codec.limits import LOG_PIECE_MAX_BYTES
 from drctl.engines import postgres_layout as layout
 from drctl.engines.base import LogSink, Surroundings
 from drctl.engines.postgres_client import Client, Cluster, Settings, lsn_of, show_lsn, told
+from drctl.engines.postgres_marks import Marks
 from drctl.engines.postgres_probe import Marker
 from drctl.engines.postgres_received import Received, diverged
 from drctl.engines.postgres_wal import Forks, begin, number_of, parse_history, resume
@@ -58,7 +59,8 @@ class Follower:
             about = (self._settings, self._asset, self._around, self._client)
             run = _Run(*about, cluster, log, wire)
             try:
-                run.run(restart, self._marker, ended, after_gap=self._after_gap)
+                with Marks(self._settings, self._asset, self._around, self._marker) as marks:
+                    run.run(restart, marks, ended, after_gap=self._after_gap)
             finally:
                 self._after_gap = run.met_gap
 
@@ -116,13 +118,12 @@ class _Run:
         self._slot = settings.slot
         self._synchronous = settings.synchronous
         self._interval = parse_duration(settings.store_every)
-        self._mark_every = parse_duration(settings.mark_every)
         self._timeline = cluster.timeline
-        self._answered_at = self._marked_at = 0.0
+        self._answered_at = 0.0
         self._received = Received(asset, cluster, log)
         self.met_gap = False
 
-    def run(self, restart: int, marker: Marker, ended: Ended, *, after_gap: bool) -> None:
+    def run(self, restart: int, marks: Marks, ended: Ended, *, after_gap: bool) -> None:
         """Until it is ended, or something fails. What came in is stored in either case."""
         self._start(*self._resume(restart, after_gap=after_gap))
         try:
@@ -130,7 +131,7 @@ class _Run:
                 if not self._receive():
                     self._follow_timeline()
                 self._settle()
-                self._mark(marker)
+                marks.keep()
         finally:
             self._received.store()
             self._answer()
@@ -284,19 +285,6 @@ class _Run:
         except psycopg.Error:
             return  # it is gone, which the next look tells
         self._answered_at = time.monotonic()
-
-    def _mark(self, marker: Marker) -> None:
-        """Leave a mark in the live cluster, by which a restored one tells how fresh it is."""
-        now = time.monotonic()
-        if not self._mark_every or now - self._marked_at < self._mark_every:
-            return
-        self._marked_at = now
-        try:
-            marker.write(self._around.clock.now_ns())
-        except SourceError as error:
-            what = f"{self._asset}: no marker is written: {error.what}"
-            self._around.report.emit(Notice("warning", what))
-            self._mark_every = 0.0
 
     # -- errors -------------------------------------------------------------------------------
 

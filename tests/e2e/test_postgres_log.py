@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -37,18 +38,43 @@ def test_after_kill_9_of_the_primary_the_repository_alone_gives_back_what_was_co
 
 
 def test_the_marker_tells_how_fresh_the_restored_copy_is(stage_of) -> None:
+    """Whoever locks or breaks its table stops no stream, and marks go on once that has ended."""
     stage = stage_of()
     stage.follow()
     stage.site.run("backup")
+    marked_anew(stage)
+    with stage.cluster.connect() as other, other.transaction():
+        other.execute("lock table drctl.marker")
+        until(lambda: stage.cluster.sql("select 1 from pg_locks where not granted"))
+        stage.cluster.sql("create table seen ()")
+        stage.stored_to(stage.now_lsn())
+    marked_anew(stage)
+    stage.cluster.sql("alter table drctl.marker add constraint no check (false) not valid")
+    until(lambda: 'constraint "no"' in (stage.cluster.top / "log").read_text())
+    stage.cluster.sql("alter table drctl.marker drop constraint no")
+    marked_anew(stage)
     time.sleep(1)
     before = time.time_ns()
     time.sleep(1)
     stage.cluster.kill()
-    stage.unfollow()
+    assert "no marker is written: " in stage.unfollow()
     stage.site.run("restore", "orders", "--to", stage.site.top / "back")
     with standing(stage.site.top / "back", stage.site.top / "up") as back:
         ((newest,),) = back.sql("select max(at_ns) from drctl.marker")
     assert before - 10**9 < newest
+
+
+def marked_anew(stage) -> None:
+    """Wait for a mark of after now."""
+    newer = "select 1 from drctl.marker where at_ns > %s limit 1", time.time_ns()
+    until(lambda: stage.cluster.sql(*newer))
+
+
+def until(is_so: Callable[[], object]) -> None:
+    end = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 # -- any instant ----------------------------------------------------------------------------------

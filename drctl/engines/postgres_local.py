@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from drctl.descriptors import at_once, hint
@@ -249,15 +249,28 @@ class LocalCapture(Capture):
             path = layout.WAL + b"/" + name.encode()
             with self._opened(self._real(path)) as descriptor:
                 if descriptor < 0:
-                    raise SourceError(
-                        f"{self.asset}: {name} is gone from pg_wal before it was saved",
-                        hint="raise wal_keep_size, or let the role replicate: a slot keeps it",
-                    )
+                    raise self._gone(name)
                 yield FileItem(path, descriptor, self._reading, 0, 0)
+                if not _leads_to(self._real(path), descriptor):
+                    raise self._gone(name)
         name = f"{self.cluster.timeline:08X}.history"
         with self._opened(self._real(b"pg_wal/" + name.encode())) as descriptor:
             if descriptor >= 0:
                 yield FileItem(b"pg_wal/" + name.encode(), descriptor, self._reading, 0, 0)
+
+    def _gone(self, name: str) -> SourceError:
+        return SourceError(
+            f"{self.asset}: {name} is gone from pg_wal before it was saved",
+            hint="raise wal_keep_size, or let the role replicate: a slot keeps it",
+        )
+
+
+def _leads_to(path: bytes, descriptor: int) -> bool:
+    """Whether a segment kept its name while it was read: one that is not needed any more becomes a
+    later one, which is written over it in place."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    return False
 
 
 def _mode(path: bytes) -> int:

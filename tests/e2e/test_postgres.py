@@ -11,6 +11,13 @@ from typing import Any
 import pytest
 from clusters import PLAN, Cluster, give, place, standing
 
+from drctl.clock import SystemClock
+from drctl.engines.base import Surroundings
+from drctl.engines.postgres import Source
+from drctl.engines.postgres_client import Settings
+from drctl.errors import SourceError
+from drctl.events import Silent
+
 
 class Load:
     """Commits one row after the other until it is told to end."""
@@ -270,6 +277,19 @@ def test_a_corrupt_page_is_told_and_never_displaces_a_good_snapshot(
     assert bad["suspect"] == f"pages whose checksum is wrong: {pages}"
     done = site.json("restore", "orders", "--to", site.top / "back")
     assert done["snapshot"]["id"] == good["id"]
+
+
+def test_wal_that_the_server_takes_for_later_while_it_is_read_is_not_kept(cluster) -> None:
+    """It renames a segment and writes over it: what was read may be either."""
+    settings = Settings(host=str(cluster.top), database_role="drctl", mode="local")
+    around = Surroundings(SystemClock(), Silent(), "/", "/")
+    wal = cluster.data / "pg_wal"
+    with Source(settings, "orders", around).open() as capture:
+        items = capture.items()
+        first = next(i for i in items if i.content and i.path.startswith(b"pg_wal/0"))
+        (cluster.data / os.fsdecode(first.path)).rename(wal / "0000000100000000000000AA")
+        with pytest.raises(SourceError, match="is gone from pg_wal before it was saved"):
+            next(items)
 
 
 def test_a_restore_never_touches_what_is_there_or_runs(cluster, site_of) -> None:

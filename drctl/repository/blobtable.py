@@ -1,4 +1,5 @@
-"""A hash table of blobs in flat arrays: 52 bytes a blob, no object for each.
+"""A hash table of blobs in flat arrays: 52 bytes a blob, no object for each. Threads may read it
+while one adds to it.
 
 Open addressing with linear probing over 32-bit slots; a slot names a row, a row is an id and three
 numbers. Ids are keyed BLAKE3, so their first bytes are as good a hash as any. Why it is our own:
@@ -24,14 +25,14 @@ class BlobTable:
         self._offsets = array("I")
         self._lengths = array("I")
         self._slots = _empty(_FIRST_SLOTS)
-        self._mask = _FIRST_SLOTS - 1
 
     def __len__(self) -> int:
         return len(self._ordinals)
 
     def row(self, blob_id: bytes) -> int:
         """The blob's row, or -1."""
-        ids, slots, mask = self._ids, self._slots, self._mask
+        ids, slots = self._ids, self._slots
+        mask = len(slots) - 1
         at = int.from_bytes(blob_id[:4], "little") & mask
         while (row := slots[at]) != _EMPTY:
             start = row * ID_SIZE
@@ -49,7 +50,8 @@ class BlobTable:
 
     def find_or_add(self, blob_id: bytes, ordinal: int, offset: int, length: int) -> int:
         """The segment's ordinal of a blob that is there; or -1: it was not, and now is."""
-        ids, slots, mask = self._ids, self._slots, self._mask
+        ids, slots = self._ids, self._slots
+        mask = len(slots) - 1
         at = int.from_bytes(blob_id[:4], "little") & mask
         while (row := slots[at]) != _EMPTY:
             start = row * ID_SIZE
@@ -79,28 +81,29 @@ class BlobTable:
         if len(self._ordinals) * 8 > len(self._slots) * 5:
             self._grow()
         else:
-            self._place(first)
+            self._place(first, self._slots)
 
     def expect(self, blobs: int) -> None:
         """About so many more will come: there are slots for them from the start."""
         rows = len(self._ordinals) + min(blobs, _MOST_EXPECTED)
         self._make_slots(rows * 4 // 5)  # as full as they may become
-        self._place(0)
 
     def _grow(self) -> None:
         """At most half of the slots are used then; five in eight before this is called again."""
         self._make_slots(len(self._ordinals))
-        self._place(0)
 
     def _make_slots(self, rows: int) -> None:
+        """Whoever reads meanwhile goes on with the old ones, which hold all that was there."""
         size = len(self._slots)
         while rows * 2 > size:
             size *= 2
-        self._slots, self._mask = _empty(size), size - 1
+        slots = _empty(size)
+        self._place(0, slots)
+        self._slots = slots
 
-    def _place(self, first: int) -> None:
+    def _place(self, first: int, slots: "array[int]") -> None:
         """Give every row from `first` a slot, a bounded number of them at a time."""
-        slots, mask = self._slots, self._mask
+        mask = len(slots) - 1
         for begin in range(first, len(self._ordinals), _AT_ONCE):
             part = self._ids[begin * ID_SIZE : (begin + _AT_ONCE) * ID_SIZE]
             heads = memoryview(part).cast("I")[:: ID_SIZE // 4].tolist()

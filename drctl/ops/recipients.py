@@ -115,7 +115,7 @@ def _pass(
     result: Aligned,
 ) -> bool:
     """One look at all sessions. True when it changed any: another look is due."""
-    found = list(repository.storage.list(names.SESSIONS))
+    found = _sessions(repository.storage)
     result.sessions, result.closed, result.damaged = len(found), [], []
     changed = False
 
@@ -130,6 +130,11 @@ def _pass(
             (result.closed if state == "closed" else result.damaged).append(info.name)
         report.emit(Progress(0, 0, number, len(found)))
     return changed
+
+
+def _sessions(storage: Storage) -> list[ObjectInfo]:
+    """What else lies there is somebody's own."""
+    return [info for info in storage.list(names.SESSIONS) if names.is_id(info.name)]
 
 
 def _mapped(
@@ -197,5 +202,5 @@ def _count_sessions(
             return "damaged"
         return "counts" if counts(set(sealed.to)) else ""
 
-    found = list(storage.list(names.SESSIONS))
+    found = _sessions(storage)
     return sum(1 for _, state in _mapped(found, one, pool) if state), len(found)

@@ -150,8 +150,8 @@ def copy_logs(source: Storage, copy: Storage, pool: Executor) -> int:
     Parts that a whole piece covers by now go from the copy, too. Gives how many pieces were
     copied. Raises StorageError, IntegrityError."""
     refuse_another(source, copy)
-    listed, sessions = list(source.list(names.LOG)), list(source.list(names.SESSIONS))
-    there = list(copy.list(names.LOG))
+    listed, sessions = _pieces(source), list(source.list(names.SESSIONS))
+    there = _pieces(copy)
     missing = _not_collected(copy, _lacking(listed, there), there)
     needed = {names.SESSIONS + log.session_of(source.where, i.name) for i in missing}
     opening = [i for i in sessions if i.name in needed]
@@ -160,7 +160,7 @@ def copy_logs(source: Storage, copy: Storage, pool: Executor) -> int:
     damaged = []
     for wanted in (opening, missing):  # a piece is of no use without its session
         damaged += [damage for _, damage in copied(source, copy, wanted, pool) if damage]
-    present = copy.list(names.LOG) if missing else there  # what was damaged did not come
+    present = _pieces(copy) if missing else there  # what was damaged did not come
     for piece in superseded(log.piece(copy.where, i.name, 0) for i in present):
         with suppress(StorageError):  # it may not delete there: what stays does no harm
             copy.delete(piece.name)
@@ -171,6 +171,11 @@ def copy_logs(source: Storage, copy: Storage, pool: Executor) -> int:
 def _lacking(wanted: Iterable[ObjectInfo], there: Iterable[ObjectInfo]) -> list[ObjectInfo]:
     sizes = {info.name: info.size_bytes for info in there}
     return [info for info in wanted if sizes.get(info.name) != info.size_bytes]
+def _pieces(storage: Storage) -> list[ObjectInfo]:
+    """What others left among them is nobody's log."""
+    return [info for info in storage.list(names.LOG) if log.is_piece(info.name)]
+
+
 
 
 def _not_collected(

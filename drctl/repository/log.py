@@ -199,11 +199,30 @@ def _parts(offset: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def listed(storage: Storage, stream: str, file: str = "") -> tuple[LogPiece, ...]:
-    """The pieces of a stream, or of one file of it, by file and offset, from one listing."""
+    """The pieces of a stream, or of one file of it, by file and offset, from one listing. What else
+    lies there is passed over: a verification tells of it."""
     prefix = f"{names.LOG}{stream}/{f'{file}.' if file else ''}"
-    found = [piece(storage.where, i.name, i.modified_ns) for i in storage.list(prefix)]
+    there = (info for info in storage.list(prefix) if is_piece(info.name))
+    found = [piece(storage.where, i.name, i.modified_ns) for i in there]
     wanted = [piece for piece in found if file in ("", piece.file)]
     return tuple(sorted(wanted, key=lambda p: (in_order(p.file), p.offset, p.name)))
+
+
+def needed(storage: Storage, stream: str, first: str) -> set[str]:
+    """What a snapshot needs of a log that goes on from the file `first`: its pieces, and what opens
+    them."""
+    begin = in_order(first)
+    pieces = [
+        piece.name
+        for piece in listed(storage, stream)
+        if in_order(piece.file) >= begin or piece.file.endswith(".history")
+    ]
+    return {*pieces, *(names.SESSIONS + session_of(storage.where, name) for name in pieces)}
+
+
+def is_piece(name: str) -> bool:
+    """Whether it is named as one. A disk may hold other files, too: see names.is_id."""
+    return bool(_NAME.fullmatch(name))
 
 
 def piece(where: str, name: str, stored_at_ns: int) -> LogPiece:

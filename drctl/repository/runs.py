@@ -108,7 +108,8 @@ class Sign(Struct, frozen=True):
 def signs(storage: Storage, folder: str) -> list[Sign]:
     """The runs of one kind that have a sign."""
     alive = {names.digest_of(i.name): i.modified_ns for i in storage.list(names.ALIVE)}
-    found = [(info, names.digest_of(info.name)) for info in storage.list(folder)]
+    listed = [info for info in storage.list(folder) if names.is_id(info.name)]
+    found = [(info, names.digest_of(info.name)) for info in listed]
     return [Sign(i.name, own, max(i.modified_ns, alive.get(own, 0))) for i, own in found]
 
 

@@ -16,7 +16,7 @@ from drctl.codec.table import PackTable, decode
 from drctl.errors import IntegrityError, NotFound
 from drctl.logpieces import LogPiece
 from drctl.repository import catalog, holds, names, standins, trash
-from drctl.repository.log import piece
+from drctl.repository.log import is_piece, piece
 from drctl.repository.reader import split
 from drctl.repository.repository import Repository
 from drctl.repository.standins import Lost, SegmentId
@@ -128,7 +128,7 @@ def look(repository: Repository, pool: Executor, *, probe: bool = True) -> Surve
     packs = {digest: PackUse(info) for digest, info in _infos(repository, names.PACKS).items()}
     listed_packs = len(packs)
     sessions = _infos(repository, names.SESSIONS)
-    log = [info for info in storage.list(names.LOG) if names.is_id(info.name)]
+    log = [info for info in storage.list(names.LOG) if is_piece(info.name)]
     lost = Lost({digest: use.info for digest, use in packs.items()}, sessions)
     index = _read_index(repository, packs, lost)
     snapshots = _manifests(repository, names.SNAPSHOTS, pool)

@@ -164,7 +164,7 @@ class Local:
             return
         for tail, entry in sorted(entries, key=lambda pair: os.fsencode(pair[0])):
             name = folder + tail
-            if name in _NOT_OURS:
+            if name in _NOT_OURS or not name.isascii():  # no object is called so
                 continue
             if tail.endswith("/"):
                 if name.startswith(prefix) or prefix.startswith(name):

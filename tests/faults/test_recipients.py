@@ -158,6 +158,7 @@ def test_a_damaged_session_is_told_and_hinders_nothing_else(tiny: History, pool:
     storage = tiny.storage()
     first = next(i.name for i in storage.list(names.SESSIONS))
     storage.put(first, b"x" + storage.get(first)[1:], replace=True)
+    storage.put(f"{names.SESSIONS}.rsync-tmp", b"somebody's own")
     done = carry_out(storage, [IDENTITY], [IDENTITY], pool)
     assert (done.damaged, done.resealed) == ([first], 1)
     assert isinstance(storage, Memory)

@@ -16,9 +16,10 @@ from drctl.logpieces import LogPiece, by_file, outlived, superseded
 from drctl.ops.replicate import copy_logs, replicate
 from drctl.ops.transfer import check_object
 from drctl.ops.verify import Effort, verify
-from drctl.repository import lifecycle, names, trash
+from drctl.repository import lifecycle, names, survey, trash
 from drctl.repository.log import LogReader, LogWriter, session_of
 from drctl.repository.repository import Repository
+from drctl.storage.local import Local
 from drctl.storage.memory import Memory
 
 SEGMENT = "000000010000000000000003"
@@ -108,6 +109,29 @@ def test_names_of_one_file_never_bring_those_of_another(writer) -> None:
         writer.append(file, 0, file.encode(), whole=True)
     assert [p.file for p in writer.pieces("a")] == ["a"]
     assert [p.file for p in writer.pieces("a.1")] == ["a.1"]
+
+
+def test_what_others_leave_among_the_pieces_keeps_nobody_from_the_log(tmp_path) -> None:
+    """A file server's, a copying tool's and a person's own files."""
+    source, copy = Local(str(tmp_path / "source")), Local(str(tmp_path / "copy"))
+    for storage in (source, copy):
+        storage.create()
+    credential = WriterCredential(new_secrets(os.urandom), (IDENTITY.recipient(),))
+    opened = lifecycle.create(source, credential, os.urandom)
+    log = LogWriter(opened, stream_id(opened.secrets, "orders", "7"))
+    log.append(SEGMENT, 0, b"wal", whole=True)
+    with ThreadPoolExecutor(2) as pool:
+        replicate(source, copy, pool, Silent())
+        log.append(SEGMENT, 0, b"wal", whole=True)
+        (*_, piece) = (info.name for info in source.list(names.LOG))
+        for storage in (source, copy):
+            for beside in ("log/.DS_Store", f"log/{log.stream}/.nfs0001", f"{piece}.partial"):
+                storage.put(beside, b"not ours")
+        assert copy_logs(source, copy, pool) == 1
+        survey.look(opened, pool)
+        wrong = verify(source, opened, None, Effort(100, 0), pool, Silent()).wrong
+    assert sum("not the name of a piece" in what for what in wrong) == 3
+    assert read_file(reader(log, opened), SEGMENT) == b"wal"
 
 
 @pytest.mark.parametrize("file", ["", "../x", "a/b", ".hidden", "x" * 121, "a\0b"])

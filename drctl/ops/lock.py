@@ -1,14 +1,15 @@
 """Every locked snapshot is whole until its own date: whatever it needs is locked as long, also the
-packs that earlier runs wrote."""
+packs that earlier runs wrote, and the session of a log that began long before it."""
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 
 from drctl.codec import documents
 from drctl.errors import IntegrityError, NotFound
 from drctl.events import Notice, Phase, Reporter
 from drctl.model import Snapshot
-from drctl.repository import catalog, names
+from drctl.repository import catalog, log, names
 from drctl.repository.index import Index
 from drctl.repository.locks import LockBook
 from drctl.repository.repository import Repository
@@ -44,8 +45,11 @@ def keep_locked(
 
 
 def tell_lost(repository: Repository, lost: Iterable[str], report: Reporter) -> None:
-    """What is not there cannot be locked: a look with `verify` is due."""
+    """What is not there cannot be locked: a look with `verify` is due. Only a part of a log goes
+    when a whole piece covers it."""
     for name in lost:
+        if name.startswith(names.LOG):
+            continue
         text = f"{repository.where}: {name} is not there to be locked: see 'drctl verify'"
         report.emit(Notice("warning", text))
 
@@ -57,20 +61,28 @@ def always_needed(repository: Repository) -> list[str]:
     return [names.CONFIG, *listed]
 
 
-def _packs(index: Index) -> dict[tuple[bytes, int], str]:
-    """Which pack each segment lies in."""
-    places = (index.place(ordinal) for ordinal in range(index.segments))
-    return {(p.session, p.number): names.named(names.PACKS, p.pack.hex()) for p in places}
+def _packs(index: Index) -> dict[bytes, Sequence[tuple[int, str]]]:
+    """In which pack each segment lies: the numbers of each session, ascending."""
+    found: dict[bytes, dict[int, str]] = {}
+    for place in (index.place(ordinal) for ordinal in range(index.segments)):
+        pack = names.named(names.PACKS, place.pack.hex())
+        found.setdefault(place.session, {})[place.number] = pack
+    return {session: sorted(packs.items()) for session, packs in found.items()}
 
 
 def _needs(
-    repository: Repository, snapshot: Snapshot, packs: dict[tuple[bytes, int], str]
+    repository: Repository, snapshot: Snapshot, packs: Mapping[bytes, Sequence[tuple[int, str]]]
 ) -> set[str]:
+    """Refs may claim more segments than there could ever be: only those that are there are looked
+    at."""
     plain = repository.get_meta(names.REFS, documents.REFS_MAGIC, snapshot.refs)
     needed = {names.SNAPSHOTS + snapshot.name, names.REFS + snapshot.refs}
     for session, runs in documents.decode_refs(plain).segments.items():
         needed.add(names.SESSIONS + session.hex())
+        there = packs.get(session, ())
         for first, many in zip(runs[::2], runs[1::2], strict=True):
-            numbers = range(first, first + many)
-            needed.update(pack for n in numbers if (pack := packs.get((session, n))))
+            begin, end = (bisect_left(there, (number, "")) for number in (first, first + many))
+            needed.update(pack for _, pack in there[begin:end])
+    if stream := snapshot.facts.get("log_stream"):
+        needed |= log.needed(repository.storage, stream, snapshot.facts.get("log_first", ""))
     return needed

@@ -36,6 +36,9 @@ def commit(repository: Repository, run: Run, manifest: Manifest) -> Snapshot:
     """Write the manifest, whose refs are there. Raises StorageError when the run was taken for dead
     meanwhile and something that it needs was removed: then there is no snapshot."""
     need = need_of(manifest)
+    if repository.hold and need.log_stream:
+        # What opens the log may be months old, and its own lock about to run out.
+        repository.hold(log.needed(repository.storage, need.log_stream, need.log_first))
     require(repository, run, need)
     snapshot = catalog.commit(repository, manifest)
     take_back_unless_whole(repository, run, {snapshot.name: need})

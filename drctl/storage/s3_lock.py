@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 _MOST_SLACK_SECONDS = 7 * 86_400
+_MOST_WRITTEN = 1 << 17  # a stream of a log writes for months; what is forgotten costs a request
 _NS = 10**9
 _HINT = "object lock is switched on when a bucket is made; make one with it, and versioning"
 
@@ -113,6 +114,8 @@ class LockedS3(S3):
             if "InvalidRequest" in error.what:
                 raise StorageError(f"{error.what}: it takes no lock", hint=_HINT) from error
             raise
+        if len(self.written) >= _MOST_WRITTEN:
+            self.written.clear()
         self.written[name] = until_ns
 
     def retain(self, name: str, until_ns: int) -> None:

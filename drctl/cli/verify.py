@@ -139,6 +139,7 @@ def _lines(mended: RepairResult) -> list[str]:
         *(f"mended: {name}, from {where}" for name, where in mended.fetched.items()),
         *(f"saved: {name}: {what}; the rest is gone" for name, what in mended.saved.items()),
         *(f"made again: {name}, for {who}" for name, who in mended.made.items()),
+        *(f"taken away: {name}: {told}" for name, told in mended.dropped.items()),
         *(f"as it was: {name}: {why}" for name, why in mended.left.items()),
     ]
 
@@ -158,6 +159,7 @@ def _document(name: str, done: VerifyResult, mended: RepairResult) -> dict[str, 
             "fetched": mended.fetched,
             "saved": mended.saved,
             "made": mended.made,
+            "dropped": mended.dropped,
             "left": mended.left,
         },
     }

@@ -2,8 +2,9 @@
 
 A sound one from another repository takes its place. Where there is none, what is sound in a
 damaged pack is saved to a new one and the pack goes to the trash: a later backup would lean on it
-as long as it lies there, and now stores anew what its source still has. No sweep runs meanwhile,
-since it might count on what is being taken away.
+as long as it lies there, and now stores anew what its source still has. No sweep begins meanwhile,
+since it might count on what is being taken away; where one has begun, packs stay as they are. What
+is damaged in the trash itself no copy has: it only tells what is to go, which a prune finds anew.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,22 +21,32 @@ from drctl.events import Notice, Phase, Reporter
 from drctl.ops.replicate import refuse_another
 from drctl.ops.transfer import damage_of, proven, put_proven
 from drctl.ops.verify import rebuild_index
-from drctl.repository import keyring, names, rewrite, runs, standins
+from drctl.repository import holds, keyring, names, rewrite, runs, standins
+from drctl.repository.index import Index
 from drctl.repository.reader import Reader
 from drctl.repository.repository import Repository
 from drctl.repository.runs import Run
 from drctl.storage.base import Storage
 
 _NO_COPY = "no other repository of the plan has it sound"
+_FOREIGN = "no object is called so: it hinders nothing, and may be removed by hand"
+_SWEPT = "a prune is deleting there, or was killed while it did"
+_TOLD = {
+    names.MARKS: "what it said is to go, the next prune finds anew",
+    names.SWEPT: "it told which refs a prune took of late",
+    names.TRASHED: "the snapshot had been removed; nobody can bring it back any more",
+}
 
 
 class RepairResult(Struct):
     """By names of objects: where a sound one came from; how much of a pack was saved before it went
-    to the trash; for whom a key was made again; why one is as it was."""
+    to the trash; for whom a key was made again; what was taken away, and what it had told; why one
+    is as it was."""
 
     fetched: dict[str, str] = field(default_factory=dict)
     saved: dict[str, str] = field(default_factory=dict)
     made: dict[str, str] = field(default_factory=dict)
+    dropped: dict[str, str] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
 
 
@@ -53,21 +64,21 @@ class Hands(Struct, frozen=True):
 def repair(
     hands: Hands, damaged: Iterable[str], clock: Clock, randomness: Randomness
 ) -> RepairResult:
-    """Raises StorageError when the repository itself fails, or a sweep is under way there."""
+    """Raises StorageError when the repository itself fails."""
     storage, result = hands.storage, RepairResult()
     hands.report.emit(Phase(f"mending {storage.where}"))
     sources = [copy for copy in hands.copies if _answers(copy, hands)]
     with runs.running(storage, randomness, clock, reviving=True) as run:
-        if any(storage.list(names.SWEEPING)):
-            raise StorageError(
-                f"{storage.where}: a prune is deleting there, or was killed while it did",
-                hint="run 'drctl prune' to its end, then this again",
-            )
         indexes = []
+        # A prune that was killed may need refs or an index to come to its end, never a pack.
+        waiting = (names.PACKS, names.SESSIONS) if any(storage.list(names.SWEEPING)) else ()
         for name in sorted(damaged, key=_rank):
-            where = _fetch(sources, storage, name)
-            if where:
+            if name.startswith(waiting):
+                result.left[name] = f"{_SWEPT}: run 'drctl prune' to its end, then this again"
+            elif where := _fetch(sources, storage, name):
                 result.fetched[name] = where
+            elif name.startswith((*names.HASHED, names.SESSIONS)) and not names.is_id(name):
+                result.left[name] = _FOREIGN
             elif name.startswith(names.INDEX) and hands.repository:
                 indexes.append(name)
             else:
@@ -94,15 +105,22 @@ def _answers(copy: Storage, hands: Hands) -> bool:
 
 def _fetch(sources: Iterable[Storage], storage: Storage, name: str) -> str:
     """Where a sound one was found, which is in its place now; empty: nowhere."""
-    for source in sources:
+    for source, alike in ((source, alike) for source in sources for alike in _alike(name)):
         try:
-            data = proven(source, name)
+            data = proven(source, alike)
         except (StorageError, IntegrityError):
             continue  # another one may have it
         put_proven(storage, name, data)
         if not damage_of(storage, name):
             return source.where
     return ""
+
+
+def _alike(name: str) -> Iterator[str]:
+    """What holds the same bytes: another repository may not have removed the snapshot."""
+    yield name
+    if name.startswith(names.TRASHED):
+        yield names.SNAPSHOTS + names.digest_of(name)
 
 
 # -- packs ----------------------------------------------------------------------------------------
@@ -112,8 +130,11 @@ def _save(hands: Hands, run: Run, name: str, result: RepairResult) -> None:
     """What is sound in a pack that nobody else has; a key, which can be made again."""
     if name.startswith(names.KEYS) and hands.repository:
         _make_key(hands.repository, name, result)
+    elif name.startswith(tuple(_TOLD)):
+        _drop(hands.storage, run, name, result)
     elif not name.startswith(names.PACKS):
-        result.left[name] = _NO_COPY
+        is_hold = name.startswith(names.HOLDS)
+        result.left[name] = f"{_NO_COPY}; {holds.CURE}" if is_hold else _NO_COPY
     elif hands.repository is None or hands.identity is None:
         result.left[name] = f"{_NO_COPY}; with an identity what is sound in it would be saved"
     else:
@@ -132,9 +153,19 @@ def _make_key(repository: Repository, name: str, result: RepairResult) -> None:
     result.made[name] = recipient.name
 
 
+def _drop(storage: Storage, run: Run, name: str, result: RepairResult) -> None:
+    """As with a pack, no sweep begins meanwhile; one that has begun goes by what it read before."""
+    sweeps = f"{names.SWEEPING}{names.digest_of(name)}/"
+    if any(storage.list(sweeps)):
+        result.left[name] = f"{_SWEPT}: when none is running, remove it and {sweeps} by hand"
+        return
+    _set_aside(storage, run, name)
+    result.dropped[name] = next(told for folder, told in _TOLD.items() if name.startswith(folder))
+
+
 def _save_pack(repository: Repository, identity: Identity, run: Run, name: str) -> str:
     table = _table_of(repository, name)
-    reader = Reader(repository, repository.load_index(_unsaid), identity)
+    reader = Reader(repository, Index(), identity)  # it is told where each segment lies
     for session in {segment.session for segment in table.segments}:
         reader.must_open(session)  # what does not open for want of a key is not damaged
     sound = _sound(repository, reader, table, name)
@@ -146,20 +177,17 @@ def _save_pack(repository: Repository, identity: Identity, run: Run, name: str) 
     return f"{len(counted)} of its {len(table.segments)} segments"
 
 
-def _unsaid(what: str) -> None:
-    """What else is damaged was told by the verification."""
-    del what
-
-
 def _table_of(repository: Repository, name: str) -> PackTable:
     """What lies where in a pack: an index knows it, too, if the pack's own table is damaged."""
+    with suppress(IntegrityError, NotFound):
+        return repository.read_toc(repository.storage.head(name))
     digest = bytes.fromhex(names.digest_of(name))
     for info in repository.storage.list(names.INDEX):
         with suppress(IntegrityError, NotFound):
             for table in standins.tables_of(repository, [names.digest_of(info.name)]):
                 if table.name == digest:
                     return table
-    return repository.read_toc(repository.storage.head(name))
+    raise IntegrityError(f"{repository.where}: nothing tells any more what lies where in {name}")
 
 
 def _sound(

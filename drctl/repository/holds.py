@@ -12,6 +12,10 @@ from drctl.repository import names
 from drctl.repository.repository import Repository
 
 HOLD_MAGIC = b"DRCTLH01"
+CURE = (
+    "it may hold anything, so nothing is removed: 'drctl verify --repair' takes it from another "
+    "repository; where none has it, hold anew what is to stay, then remove that object by hand"
+)
 
 
 class _Hold(msgspec.Struct, frozen=True):
@@ -64,9 +68,11 @@ def found(repository: Repository, pool: Executor | None = None) -> list[Held]:
             hold = msgspec.msgpack.decode(plain, type=_Hold)
         except NotFound:
             return None
+        except IntegrityError as error:
+            raise IntegrityError(error.what, hint=CURE) from error
         except UNREADABLE as error:
             what = f"{repository.where}: {names.HOLDS}{digest} does not decode: {error}"
-            raise IntegrityError(what) from error
+            raise IntegrityError(what, hint=CURE) from error
         return Held(digest, hold.snapshot, hold.reason)
 
     return [held for held in (pool.map if pool else map)(read, digests) if held]

@@ -22,9 +22,9 @@ from drctl.repository.repository import Repository
 from drctl.repository.standins import Lost, SegmentId
 from drctl.storage.base import ObjectInfo, is_there
 
-_CURE = (
-    "nothing is removed while nobody can tell what is needed: run 'drctl verify --repair'; where "
-    "no other repository has it sound, 'drctl forget {}' gives that snapshot up"
+_MEND = "nothing is removed while nobody can tell what is needed: run 'drctl verify --repair'"
+_CURE = _MEND + (
+    "; where no other repository has it sound, 'drctl forget {}' gives that snapshot up"
 )
 
 
@@ -212,7 +212,8 @@ def _manifests(repository: Repository, folder: str, pool: Executor) -> dict[str,
         except NotFound:
             return None
         except IntegrityError as error:
-            raise IntegrityError(error.what, hint=_CURE.format(digest[:8])) from error
+            cure = _MEND if folder == names.TRASHED else _CURE.format(digest[:8])
+            raise IntegrityError(error.what, hint=cure) from error
 
     found = zip(digests, pool.map(read, digests), strict=True)
     return {digest: manifest for digest, manifest in found if manifest is not None}

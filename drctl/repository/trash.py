@@ -10,12 +10,13 @@ import msgspec
 from msgspec import Struct
 
 from drctl.codec import UNREADABLE
-from drctl.errors import AlreadyExists, IntegrityError, NotFound
+from drctl.errors import AlreadyExists, IntegrityError, NotFound, Unreadable
 from drctl.repository import names, runs
 from drctl.repository.repository import Repository
 from drctl.storage.base import Storage
 
 MARK_MAGIC = b"DRCTLG01"
+_CURE = "nobody can tell what is to go while it does not read: run 'drctl verify --repair'"
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -35,7 +36,7 @@ class Mark(msgspec.Struct, frozen=True):
 class _Since(msgspec.Struct, frozen=True):
     """Runs that had a sign when the mark was there: those that may not know it."""
 
-    runs: tuple[str, ...] = ()
+    runs: tuple[str, ...]
 
 
 class Seen(Struct, frozen=True):
@@ -128,13 +129,23 @@ def read_mark(repository: Repository, digest: str, folder: str = names.MARKS) ->
     """None: it is gone meanwhile. Raises IntegrityError."""
     try:
         plain = repository.get_meta(folder, MARK_MAGIC, digest)
-        return msgspec.msgpack.decode(plain, type=Mark)
+        with repository.naming(folder + digest):
+            return _decoded(plain)
     except NotFound:
         return None
-    except UNREADABLE as error:
-        raise IntegrityError(
-            f"{repository.where}: {folder}{digest} does not decode: {error}"
-        ) from error
+    except IntegrityError as error:
+        raise IntegrityError(error.what, hint=_CURE) from error
+
+
+def _decoded(plain: bytes) -> Mark:
+    """Whoever can write here can seal anything: what it names must be names."""
+    try:
+        mark = msgspec.msgpack.decode(plain, type=Mark)
+        for name in (*mark.packs, *mark.sessions):
+            bytes.fromhex(name)
+    except (*UNREADABLE, ValueError) as error:
+        raise IntegrityError(f"does not decode: {error}") from error
+    return mark
 
 
 def condemned(repository: Repository, *, reviving: bool = False) -> Condemned:
@@ -159,8 +170,9 @@ def seen(repository: Repository) -> list[Seen]:
     swept = {i.name.split("/")[2] for i in storage.list(names.SWEEPING)}
     found = []
     for digest, mark in _marks(repository).items():
-        witnesses = _witnesses(storage, digest) if digest in since else ()
-        found.append(Seen(digest, mark, since.get(digest), witnesses, digest in swept))
+        witnesses = _witnesses(storage, digest) if digest in since else None
+        since_ns = None if witnesses is None else since[digest]
+        found.append(Seen(digest, mark, since_ns, witnesses or (), digest in swept))
     return sorted(found, key=lambda s: s.since_ns or 0)
 
 
@@ -171,13 +183,15 @@ def _marks(repository: Repository, folder: str = names.MARKS) -> dict[str, Mark]
     return {digest: mark for digest, mark in read if mark is not None}
 
 
-def _witnesses(storage: Storage, digest: str) -> tuple[str, ...]:
+def _witnesses(storage: Storage, digest: str) -> tuple[str, ...] | None:
+    """None: it does not read, which is as if nobody had said so yet: it is said anew, and the grace
+    period begins then."""
     try:
         return msgspec.json.decode(storage.get(names.SINCE + digest), type=_Since).runs
     except NotFound:
         return ()
-    except UNREADABLE as error:
-        raise IntegrityError(f"{storage.where}: {names.SINCE}{digest} does not read") from error
+    except (Unreadable, *UNREADABLE):
+        return None
 
 
 # -- snapshots ------------------------------------------------------------------------------------

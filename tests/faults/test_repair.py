@@ -7,7 +7,7 @@ import pytest
 from small_site import IDENTITY, SECOND, History, memory_of, objects_of, write_tree
 
 from drctl.clock import SystemClock
-from drctl.errors import IntegrityError, KeyUnavailable, StorageError
+from drctl.errors import IntegrityError, KeyUnavailable
 from drctl.events import Silent
 from drctl.ops.recipients import align
 from drctl.ops.repair import Hands, RepairResult, repair
@@ -16,6 +16,7 @@ from drctl.ops.verify import Effort, verify
 from drctl.repository import keyring, lifecycle, names
 from drctl.storage.base import Storage
 from drctl.storage.memory import Memory
+from drctl.storage.meter import Meter
 
 
 def spoilt(data: bytes) -> bytes:
@@ -98,6 +99,14 @@ def test_a_lost_pack_and_one_cut_short_come_back_from_a_copy(tiny: History, pool
     assert objects_of(storage) == tiny.objects
 
 
+def test_lost_refs_come_back_from_a_copy(tiny: History, pool: Executor) -> None:
+    """Without them no prune can tell what is needed, and says that a repair is due."""
+    lost = {n for n in tiny.objects if n.startswith(names.REFS)}
+    storage = memory_of({n: data for n, data in tiny.objects.items() if n not in lost})
+    assert set(mended(tiny, storage, pool, tiny.storage()).fetched) == lost
+    assert objects_of(storage) == tiny.objects
+
+
 # -- keys -----------------------------------------------------------------------------------------
 
 
@@ -169,6 +178,21 @@ def readable(own: History, storage: Storage) -> dict[str, bytes]:
     return {name: kept.files.get(name, b"") for name in own.trees[own.newest]}
 
 
+def test_what_is_mended_of_many_packs_is_not_looked_for_in_all_indexes_each_time(
+    small: History, pool: Executor
+) -> None:
+    """A disk that fails damages thousands: to list and load all for each would take days."""
+    packs = [n for n in small.objects if n.startswith(names.PACKS)]
+    meter = Meter(memory_of({**small.objects, **{n: spoilt(small.objects[n]) for n in packs}}))
+    opened = lifecycle.open_as_writer(meter, small.site.credential, os.urandom)
+    before = meter.calls["list"]
+    done = repair(
+        Hands(meter, (), opened, IDENTITY, pool, Silent()), packs, SystemClock(), os.urandom
+    )
+    assert len(done.saved) == len(packs) > 1
+    assert meter.calls["list"] - before == 1
+
+
 def test_without_an_identity_a_damaged_pack_stays(small: History, pool: Executor) -> None:
     storage, name = damaged_in_one_segment(small)
     before = objects_of(storage)
@@ -196,8 +220,30 @@ def test_what_a_damaged_index_said_is_read_from_the_packs(tiny: History, pool: E
     tiny.must_be_whole(storage)
 
 
-def test_nothing_is_mended_while_a_prune_deletes(tiny: History, pool: Executor) -> None:
+def test_what_others_left_in_a_repository_is_theirs(tiny: History, pool: Executor) -> None:
     storage = tiny.storage()
+    beside = ["packs/.nfs0001", "index/.DS_Store", "sessions/x", "trash/marks/y", "log/z"]
+    for name in beside:
+        storage.put(name, b"not ours")
+    done = mended(tiny, storage, pool, tiny.storage())
+    assert sorted(done.left) == sorted(beside)
+    assert all("by hand" in why for why in done.left.values())
+    assert (done.fetched, done.saved, done.dropped) == ({}, {}, {})
+    assert set(objects_of(storage)) == {*tiny.objects, *beside}
+
+
+def test_while_a_prune_deletes_no_pack_is_taken_away_and_all_else_is_mended(
+    tiny: History, pool: Executor
+) -> None:
+    """A prune that was killed may need what is damaged to come to its end."""
+    index, pack = (next(n for n in tiny.objects if n.startswith(f)) for f in ("index/", "packs/"))
+    storage = memory_of({**tiny.objects, **{n: spoilt(tiny.objects[n]) for n in (index, pack)}})
     storage.put(f"{names.SWEEPING}{'0' * 64}/{'1' * 32}", b"")
-    with pytest.raises(StorageError, match="prune"):
-        mended(tiny, storage, pool)
+    done = mended(tiny, storage, pool)
+    assert (list(done.saved), list(done.left)) == ([index], [pack])
+    assert "drctl prune" in done.left[pack]
+    assert pack in objects_of(storage)
+    for info in list(storage.list(names.SWEEPING)):
+        storage.delete(info.name)  # it came to its end
+    assert list(mended(tiny, storage, pool, tiny.storage()).fetched) == [pack]
+    tiny.must_be_whole(storage)

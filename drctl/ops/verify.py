@@ -22,17 +22,20 @@ from drctl.events import Notice, Phase, Progress, Reporter
 from drctl.model import Snapshot
 from drctl.ops.logway import behind, gap_words
 from drctl.ops.transfer import check_object, spread
+from drctl.ops.verify_content import check_content
+from drctl.ops.verify_gone import is_missed
 from drctl.ops.verify_places import Needers, Wrong, check_places
-from drctl.repository import catalog, keyring, lifecycle, lines, names
+from drctl.repository import catalog, keyring, lifecycle, lines, names, trash
 from drctl.repository.index import Index
 from drctl.repository.log import LogReader, session_of
 from drctl.repository.reader import Reader
 from drctl.repository.repository import Repository
 from drctl.storage.base import ObjectInfo, Storage
-from drctl.units import count, show_path
+from drctl.units import count
 
 Prove = Callable[[str, bytes], None]  # takes an object's name and bytes
 _TELL_EVERY = 16  # objects
+_GOLDEN = (5**0.5 - 1) / 2
 
 
 class VerifyResult(Struct):
@@ -50,15 +53,20 @@ class VerifyResult(Struct):
 
 
 class Effort(Struct, frozen=True):
-    """`read_percent` of the packs and logs is read whole; `seed` makes the choice repeatable."""
+    """`read_percent` of the packs and logs is read whole; `seed`, a day's number, makes the choice
+    repeatable."""
 
     read_percent: float
     seed: int
 
     def takes(self, name: str) -> bool:
-        """Everything small, and a share of the rest: another share with another seed."""
-        share = crc32(f"{self.seed}:{name}".encode()) % 10_000
-        return not name.startswith((names.PACKS, names.LOG)) or share < self.read_percent * 100
+        """Everything small, and a share of the rest. Shares of days that follow each other, or are
+        a week apart, lie beside each other as the seeds of a sunflower do, so that soon nothing is
+        left that none of them took."""
+        begin = self.seed * _GOLDEN
+        place = crc32(name.encode()) / 2**32
+        is_mine = (place - begin) % 1 * 100 < self.read_percent
+        return is_mine or not name.startswith((names.PACKS, names.LOG))
 
 
 def verify(
@@ -77,15 +85,31 @@ def verify(
     _check_keys(storage, repository, wrong)
     if repository:
         index, snapshots, needers = _structure(repository, pool, report, result, wrong)
+        prove = _trash_reader(repository)
         if identity:
             reader = Reader(repository, index, identity)
-            _content(reader, snapshots, report, result, wrong)
-            prove = _opener(reader, LogReader(repository, identity, ""))
+            result.depth = "content"
+            result.entries = check_content(reader, snapshots, report, wrong)
+            prove = _opener(reader, LogReader(repository, identity, ""), prove)
     _scrub(storage, prove, effort, pool, report, result, wrong, needers)
     return result
 
 
-def _opener(reader: Reader, log: LogReader) -> Prove:
+def _trash_reader(repository: Repository) -> Prove:
+    """What tells what is to go: nobody deletes anything while it does not read, and while a mark
+    does not, no backup can tell what it may lean on."""
+
+    def prove(name: str, data: bytes) -> None:
+        del data
+        if name.startswith(names.MARKS):
+            trash.read_mark(repository, names.digest_of(name))
+        elif name.startswith(names.TRASHED):
+            catalog.manifest(repository, names.digest_of(name), names.TRASHED)
+
+    return prove
+
+
+def _opener(reader: Reader, log: LogReader, other: Prove) -> Prove:
     """With an identity, what holds data is opened too."""
 
     def prove(name: str, data: bytes) -> None:
@@ -93,6 +117,8 @@ def _opener(reader: Reader, log: LogReader) -> Prove:
             reader.check_pack(name, data)
         elif name.startswith(names.LOG):
             log.prove(name, data)
+        else:
+            other(name, data)
 
     return prove
 
@@ -148,8 +174,7 @@ def _scrub(
             if prove:
                 prove(info.name, data)
         except NotFound as error:
-            # A part of a log goes when a whole piece covers it.
-            return "" if info.name.startswith(names.LOG) else error.what
+            return error.what if is_missed(storage, needers, info.name) else ""
         except (IntegrityError, Unreadable, KeyUnavailable) as error:
             return error.what
         return ""
@@ -192,8 +217,11 @@ def _structure(
     for snapshot, needed in zip(found.snapshots, refs, strict=True):
         result.snapshots += 1
         result.assets.add(snapshot.asset)
-        if trouble := needed if isinstance(needed, str) else _lacking(needed, present):
-            wrong(f"{repository.where}: snapshot {snapshot.short} of {snapshot.asset}: {trouble}")
+        who = f"{repository.where}: snapshot {snapshot.short} of {snapshot.asset}"
+        if isinstance(needed, str):
+            wrong(f"{who}: {needed}", names.REFS + snapshot.refs)
+        elif trouble := _lacking(needed, present):
+            wrong(f"{who}: {trouble}")
     _check_sessions(repository, sessions, found.snapshots, refs, wrong)
     # Collection may leave an index behind that names packs which nothing needs any more.
     needers = Needers(index, found.snapshots, refs, len(found.damaged))
@@ -294,45 +322,7 @@ def _numbers_by_session(index: Index) -> dict[bytes, list[int]]:
     return numbers
 
 
-# -- content --------------------------------------------------------------------------------------
-
-
-def _content(
-    reader: Reader,
-    snapshots: tuple[Snapshot, ...],
-    report: Reporter,
-    result: VerifyResult,
-    wrong: Wrong,
-) -> None:
-    """Every entry of every snapshot has its blobs. A block of entries that snapshots share is
-    looked at once."""
-    result.depth = "content"
-    report.emit(Phase(f"checking the entries of {count(len(snapshots), 'snapshot', 'snapshots')}"))
-    seen: set[bytes] = set()
-    for number, snapshot in enumerate(snapshots, 1):
-        who = f"snapshot {snapshot.short} of {snapshot.asset}"
-        report.emit(Progress(0, 0, number, len(snapshots)))
-        try:
-            for block in reader.root(snapshot.root).blocks:
-                if block.blob not in seen:
-                    seen.add(block.blob)
-                    _check_block(reader, block.blob, who, result, wrong)
-        except (IntegrityError, KeyUnavailable, NotFound) as error:
-            wrong(f"{who}: {error.what}")
-
-
-def _check_block(
-    reader: Reader, blob_id: bytes, who: str, result: VerifyResult, wrong: Wrong
-) -> None:
-    for entry in reader.block(blob_id):
-        result.entries += 1
-        try:
-            lost = sum(1 for leaf in reader.leaves(entry) if not reader.has(leaf))
-        except IntegrityError as error:
-            wrong(f"{who}: {show_path(entry.path)}: {error.what}")
-            continue
-        if lost:
-            wrong(f"{who}: {show_path(entry.path)}: {lost} of its blobs are in no pack")
+# -- indexes -------------------------------------------------------------------------------------
 
 
 def rebuild_index(repository: Repository, report: Reporter) -> int:

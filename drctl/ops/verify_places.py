@@ -1,6 +1,7 @@
 """Every pack that a snapshot needs is there and long enough; of one that is not, who needs it."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Protocol
 
 from drctl.codec.documents import Refs
@@ -40,7 +41,7 @@ class Needers:
 
     def told(self, segments: Collection[SegmentId]) -> str:
         """Which snapshots need any of these, as the end of a sentence; empty: none."""
-        found = [s for s, refs in self._refs if _any_of(segments, Needs([refs]))]
+        found = self._needing(segments)
         if not found:
             return ""
         shown = ", ".join(f"{s.short} of {s.asset}" for s in found[:_NAMED])
@@ -50,9 +51,36 @@ class Needers:
 
     def of_pack(self, name: str) -> str:
         """The same for a pack, by its whole name."""
-        pack, index = bytes.fromhex(names.digest_of(name)), self._index
-        places = (index.place(ordinal) for ordinal in range(index.segments))
-        return self.told({(x.session, x.number) for x in places if x.pack == pack})
+        return self.told(self._segments(name))
+
+    def of(self, name: str) -> list[Snapshot]:
+        """The snapshots that need a pack, a session or refs, by its whole name."""
+        digest = names.digest_of(name)
+        if name.startswith(names.PACKS):
+            return self._needing(self._segments(name))
+        if name.startswith(names.REFS):
+            return [s for s, _ in self._refs if s.refs == digest]
+        return [s for s, refs in self._refs if bytes.fromhex(digest) in refs.segments]
+
+    def _needing(self, segments: Collection[SegmentId]) -> list[Snapshot]:
+        return [s for s, needs in self._needs if _any_of(segments, needs)]
+
+    def _segments(self, pack_name: str) -> list[SegmentId]:
+        """What the index tells of a pack."""
+        return self._by_pack.get(bytes.fromhex(names.digest_of(pack_name)), [])
+
+    # Made once it is asked for: a disk that fails may have damaged thousands of packs.
+
+    @cached_property
+    def _needs(self) -> list[tuple[Snapshot, Needs]]:
+        return [(s, Needs([refs])) for s, refs in self._refs]
+
+    @cached_property
+    def _by_pack(self) -> dict[bytes, list[SegmentId]]:
+        found: dict[bytes, list[SegmentId]] = {}
+        for place in (self._index.place(ordinal) for ordinal in range(self._index.segments)):
+            found.setdefault(place.pack, []).append((place.session, place.number))
+        return found
 
 
 def check_places(

@@ -2,15 +2,21 @@
 
 import os
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from small_site import History, Recorded, Site, make_history, memory_of, random_tree, write_tree
 
-from drctl.errors import IntegrityError, StorageError
+from drctl.clock import SystemClock
+from drctl.errors import IntegrityError, NotFound, StorageError
 from drctl.events import Event, Notice, Silent
+from drctl.ops.prune import Effort, prune
 from drctl.ops.replicate import replicate
 from drctl.repository import lifecycle, names
+from drctl.repository.retention import Rule
+from drctl.repository.runs import Run
 from drctl.repository.state import StateFile
 from drctl.storage.base import Storage
 from drctl.storage.local import Local
@@ -84,6 +90,60 @@ def test_a_verification_during_a_backup_raises_no_false_alarm(own, folder) -> No
     assert meanwhile.deed is None
 
 
+class Scrubbed(Recorded):
+    """Does something, once, when a verification has listed all that it will read; it reads nothing
+    before that is done."""
+
+    def __init__(self, inner: Storage, deed) -> None:
+        super().__init__(inner)
+        self.deed = deed
+        self.is_listed = False
+        self.doing = threading.Lock()
+
+    def noted(self, method: str, name: str) -> None:
+        self.is_listed |= (method, name) == ("list", "")
+        with self.doing:
+            if self.is_listed and method == "get" and self.deed:
+                deed, self.deed = self.deed, None
+                deed()
+
+
+def pruned(own: History, storage: Storage, keep: int, grace_seconds: float) -> None:
+    opened = lifecycle.open_as_writer(storage, own.site.credential, os.urandom)
+    effort = Effort(grace_seconds, 0, 1 << 30)
+    with ThreadPoolExecutor(2) as pool:
+        prune(opened, Rule(last=keep), effort, pool, SystemClock(), Silent())
+
+
+def test_what_ends_or_is_pruned_during_a_verification_is_no_damage(own) -> None:
+    storage = own.storage()
+    shutil.rmtree(own.site.live)
+    for seed in (27, 28):
+        write_tree(own.site.live, random_tree(seed, 4, 900))
+        own.site.backup(storage)
+    pruned(own, storage, 2, 3 * 86_400)
+    run = Run(storage, os.urandom, SystemClock(), reviving=False)
+
+    def all_that_may_go() -> None:
+        run.end()
+        pruned(own, storage, 2, 0)
+        pruned(own, storage, 1, 3 * 86_400)
+
+    before = set(memory_objects(storage))
+    assert own.site.verified(Scrubbed(storage, all_that_may_go)) == []
+    gone = {name.split("/")[0] for name in before - set(memory_objects(storage))}
+    assert gone >= {"runs", "trash", "snapshots", "refs", "packs", "index", "sessions"}
+    assert own.site.verified(storage) == []
+
+
+@pytest.mark.parametrize("kind", ["config", "keys/", "sessions/", "packs/", "refs/", "snapshots/"])
+def test_what_is_lost_during_a_verification_is_told(own, kind) -> None:
+    storage = own.storage()
+    needed = next(name for name in reversed(own.objects) if name.startswith(kind))
+    wrong = own.site.verified(Scrubbed(storage, lambda: storage.delete(needed)))
+    assert any(needed in what for what in wrong)
+
+
 @pytest.mark.parametrize("folder", ["index/", "packs/", "sessions/"])
 def test_backups_at_once_from_two_hosts_both_come_back(own, folder) -> None:
     storage = own.storage()
@@ -123,6 +183,25 @@ def test_one_damaged_object_keeps_no_other_from_being_copied(own) -> None:
         with pytest.raises(IntegrityError, match=name):
             replicate(source, copy, own.site.pool, Silent())
         assert set(memory_objects(copy)) == set(own.objects) - {name}
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_what_a_prune_takes_at_the_source_meanwhile_ends_no_replication(own, collects) -> None:
+    """Else a first copy over a slow line, beside a prune each night, would end each night. Where
+    nobody prunes it was lost."""
+    storage, copy, data = own.storage(), Memory(), b"of a run that was killed"
+    needless = names.hashed(names.PACKS, data)
+    storage.put(needless, data)
+    if collects:
+        storage.put(names.CLOCK, b"")
+    meanwhile = Meanwhile(storage, "get", needless, lambda: storage.delete(needless))
+    if not collects:
+        with pytest.raises(NotFound, match=needless):
+            replicate(meanwhile, copy, own.site.pool, Silent())
+        return
+    done = replicate(meanwhile, copy, own.site.pool, Silent())
+    assert done.objects == len(own.objects)
+    own.must_be_whole(copy)
 
 
 def test_a_config_is_never_made_over_the_keys_of_another_repository(own, tmp_path, pool) -> None:
@@ -175,6 +254,7 @@ def test_what_others_leave_in_a_repository_keeps_nobody_from_their_data(own, tmp
     pack = next(name for name in own.objects if name.startswith("packs/"))
     beside = ["lost+found/#1", "packs/.nfs0001", f"{pack}.partial", "snapshots/.DS_Store", "README"]
     beside += ["sessions/.rsync-tmp", "index/@eaDir/x", "packs/ab/@eaDir/thumb"]
+    beside += ["\udce4rger", "packs/\udcff/x", "snapshots/\udcff", "log/\udcff"]  # in no encoding
     for name in beside:
         (top / name).parent.mkdir(parents=True, exist_ok=True)
         (top / name).write_bytes(b"not ours")
@@ -187,6 +267,9 @@ def test_what_others_leave_in_a_repository_keeps_nobody_from_their_data(own, tmp
     with pytest.raises(IntegrityError):
         replicate(local, copy, own.site.pool, Silent())
     own.must_be_whole(copy)
+    wrong = own.site.verified(local)
+    assert len(wrong) > 6
+    assert "\n".join(wrong).isascii()
 
 
 def test_a_directory_that_takes_the_place_of_the_repository_is_not_written_to(

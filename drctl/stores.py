@@ -183,10 +183,10 @@ class Stores:
         storage = self.storage(name) if fresh else self.cached_storage(name)
         return lifecycle.open_as_reader(storage, identity, self.randomness)
 
-    def to_be_loaded(self, name: str, identity: Identity) -> Repository:
+    def to_be_loaded(self, name: str, identity: Identity, *, fresh: bool = False) -> Repository:
         """The same for who then loads its index and its snapshots: where it is far away, it was
         asked for what that takes all at once."""
-        storage = self.cached_storage(name)
+        storage = self.storage(name) if fresh else self.cached_storage(name)
         if self.part(name).path is None:
             key = names.KEYS + identity.recipient().fingerprint
             storage = Early(storage, (names.CONFIG, key), names.LOADED)
@@ -204,12 +204,12 @@ class Stores:
         *,
         proving: bool = False,
     ) -> ReplicateResult:
-        """Bring a copy up to date, from the primary or another source. Raises StorageError,
-        IntegrityError."""
+        """Bring a copy up to date, from the primary or another source; `proving`: what it holds is
+        read there, whatever is kept of it here. Raises StorageError, IntegrityError."""
         origin = source or self.replicated(self.primary())
         done = bring_up_to_date(
             origin,
-            self.cached_storage(name),
+            self.storage(name) if proving else self.cached_storage(name),
             lambda: lifecycle.open_as_writer(origin, self.credential(), self.randomness),
             self.rule(name),
             work,

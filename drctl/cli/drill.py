@@ -80,7 +80,8 @@ def command(
     declared_ns = wiring.clock.now_ns()
     context.interrupted_hint = "the drill was given up; what it made is removed"
     with exclusive(os.path.join(drill_home(wiring, part.directory), "drill.lock"), "a drill"):
-        opened = open_with(context, wiring, _source(wiring, part), identity)
+        # Whoever recovers has nothing of this host: neither what it proves nor the time it saves.
+        opened = open_with(context, wiring, _source(wiring, part), identity, fresh=True)
         result = _drill(opened, name, part, seed, declared_ns)
     if findings:
         write_text(findings, json.dumps(document_of(wiring, result)))

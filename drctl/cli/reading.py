@@ -213,9 +213,11 @@ def open_to_list(
     return wiring.as_writer(name)
 
 
-def open_with(context: Context, wiring: Wiring, name: str, identity: Identity) -> Opened:
-    """The same with an identity that is at hand."""
-    opened = wiring.to_be_loaded(name, identity)
+def open_with(
+    context: Context, wiring: Wiring, name: str, identity: Identity, *, fresh: bool = False
+) -> Opened:
+    """The same with an identity that is at hand; `fresh`: without what this host keeps of it."""
+    opened = wiring.to_be_loaded(name, identity, fresh=fresh)
     pool = context.pool()
 
     def damaged(what: str) -> None:

@@ -4,6 +4,8 @@ import json
 import random
 import shutil
 
+from servers import ACCESS_KEY, SECRET_KEY
+
 
 def empty(site, name: str) -> None:
     """As an unmounted disk leaves its mount point."""
@@ -128,3 +130,45 @@ def backed_up(site, number: int) -> str:
         data = random.Random(f"{name}{seed}").randbytes(size)
         (site.top / f"live/tree/{name}.bin").write_bytes(data)
     return site.json("backup", "tree")["snapshots"][0]["id"]
+
+
+PLAN_OF_BUCKET = """\
+version: 1
+name: test
+sites: {{here: {{failure_domain: a}}, there: {{failure_domain: b}}}}
+repositories:
+  local: {{site: here, path: local}}
+  offsite:
+    site: there
+    copy_of: local
+    s3: {{bucket: {bucket}, endpoint: "{endpoint}",
+         credentials: {{access_key: "env:DR_ACCESS", secret_key: "env:DR_SECRET"}}}}
+assets:
+  tree: {{files: {{paths: [live/tree]}}}}
+recovery:
+  steps:
+    tree: {{restore: tree}}
+checks:
+  - {{asset: tree, compare: manifest}}
+drills:
+  d: {{from: offsite}}
+evidence: {{key: "file:keys/evidence.key"}}
+"""
+
+
+def test_what_a_bucket_holds_is_proven_there_and_not_by_what_is_kept_here(bare, s3_server) -> None:
+    """Of what was just put there, this host keeps what is small."""
+    bucket, client = s3_server.new_bucket(), s3_server.client()
+    bare.variables |= {"DR_ACCESS": ACCESS_KEY, "DR_SECRET": SECRET_KEY}
+    bare.plan(PLAN_OF_BUCKET.format(bucket=bucket, endpoint=s3_server.endpoint))
+    bare.run("init")
+    bare.run("backup")
+    for key in [o["Key"] for o in client.list_objects_v2(Bucket=bucket)["Contents"]]:
+        if key.startswith(("index/", "snapshots/")):
+            size = client.head_object(Bucket=bucket, Key=key)["ContentLength"]
+            client.put_object(Bucket=bucket, Key=key, Body=bytes(size))
+    bare.run("drill", "d", code=5)
+    said = bare.run("replicate", "--verify").stdout
+    assert "2 of them damaged, and mended" in said
+    assert "all is well" in bare.run("verify", "offsite").stdout
+    bare.run("drill", "d")

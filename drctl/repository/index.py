@@ -152,6 +152,8 @@ class Index:
         names lost packs, which were left out. Raises IntegrityError."""
         columns = decode_columns(plain)
         names = _split(columns.packs, ID_SIZE)
+        if len(names) != len(numbers("I", columns.pack_segments)):
+            raise IntegrityError("its table names no packs")
         ends = zip(names, _ends(columns), strict=True)
         whole = not self._are_lost(ends, _split(columns.sessions, SESSION_ID_BYTES))
         if whole and not any(name in self._packs for name in names):

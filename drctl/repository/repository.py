@@ -123,9 +123,10 @@ class Repository:
         found = [names.digest_of(info.name) for info in listed]
         whole = True
         with_lost = []
-        for plain in (pool.map if pool else map)(self._index_or_error, found):
+        plains = (pool.map if pool else map)(self._index_or_error, found)
+        for digest, plain in zip(found, plains, strict=True):
             try:
-                if not index.add(_raise_or_give(plain)):
+                if not self._take_in(index, digest, plain):
                     with_lost.append(plain)
             except IntegrityError as error:
                 whole = False
@@ -137,6 +138,12 @@ class Repository:
             for plain in with_lost:
                 index.add(_raise_or_give(plain))
         return index
+
+    def _take_in(self, index: Index, digest: str, plain: bytes | IntegrityError) -> bool:
+        """As `Index.add`."""
+        read = _raise_or_give(plain)
+        with self.naming(names.INDEX + digest):
+            return index.add(read)
 
     def _index_or_error(self, digest: str) -> bytes | IntegrityError:
         try:

@@ -20,6 +20,7 @@ from drctl.model import Entry, Kind, Snapshot
 from drctl.report.results import snapshot_document
 from drctl.repository import catalog, lifecycle, names
 from drctl.repository.index import Index
+from drctl.repository.survey import Needs
 from drctl.repository.writer import Writer
 from drctl.storage.memory import Memory
 from drctl.units import show_instant
@@ -145,6 +146,38 @@ def test_an_index_of_segments_that_cannot_be_is_refused(is_known) -> None:
     with pytest.raises(IntegrityError):
         index.add(table.encode([PackTable(b"p" * 32, ()), PackTable(b"q" * 32, (one,))]))
     assert not index.knows_pack(b"q" * 32)
+
+
+@pytest.mark.parametrize("packs", [1, 2])
+def test_an_index_that_names_no_packs_ends_no_command(tiny, packs) -> None:
+    one = Segment(b"s" * 16, 0, 8, 100, 30, 1, ((b"i" * 32, 30),))
+    plain = table.encode([PackTable(b"", (one,))] * packs)
+    with pytest.raises(IntegrityError):
+        Index().add(plain)
+    storage, site = tiny.storage(), tiny.site
+    repository = lifecycle.open_as_writer(storage, site.credential, os.urandom)
+    name = repository.put_meta(names.INDEX, documents.INDEX_MAGIC, plain)
+    assert any(name in what for what in site.verified(storage))
+    for snapshot, tree in tiny.trees.items():
+        assert site.restored(storage, snapshot) == tree
+    site.backup(storage, "his-state")
+
+
+def test_a_block_that_snapshots_share_is_told_of_each(tiny) -> None:
+    """Only those that are named are not whole, says the command."""
+    storage, first = forged(tiny, [Entry(b"a", int(Kind.FILE), size=5, blobs=b"!" * 32)])
+    repository = lifecycle.open_as_writer(storage, tiny.site.credential, os.urandom)
+    second = Manifest("b", "files", "h", 9, 9, 9, 1, 5, 6, 0, first.root, first.refs)
+    made = catalog.commit(repository, second)
+    wrong = tiny.site.verified(storage)
+    for who in (first, made):
+        assert any(who.short in what and "1 of its blobs" in what for what in wrong)
+
+
+def test_needs_that_claim_everything_are_counted_at_once() -> None:
+    needs = Needs([Refs({b"s" * 16: [5, 2**62, 2**62, 2**62]})])
+    here = {(b"s" * 16, 4), (b"s" * 16, 5), (b"s" * 16, 2**62 + 9), (b"t" * 16, 5)}
+    assert needs.lost(here) == 2**63 - 5 - 2
 
 
 def test_a_target_is_where_it_was(tmp_path: Path, tiny) -> None:

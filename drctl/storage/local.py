@@ -65,13 +65,13 @@ class Local:
                     os.unlink(temporary)
 
     def _give_name(self, temporary: str, name: str, give: Callable[[str, str], None]) -> None:
-        """Again, when a delete took the empty folder away meanwhile."""
+        """Again, when a delete took the empty folder, or one above it, away meanwhile."""
         for _ in range(_FOLDER_TRIES):
-            folder = self._folder(name)
             try:
+                folder = self._folder(name)
                 give(temporary, self._file(name))
             except FileNotFoundError:
-                self._made.discard(folder)
+                self._made.discard(os.path.dirname(self._file(name)))
             else:
                 return sync_directory(folder)
         raise StorageError(f"{self._path}: the folder of {name} goes away again and again")
@@ -204,12 +204,19 @@ class Local:
         folder = os.path.dirname(self._file(name))
         if folder not in self._made:
             self._require_directory()
-            if folder != self._path and not os.path.isdir(folder):
+            missing = list(self._missing(folder))
+            if missing:
                 make_directory(folder)
-                sync_directory(os.path.dirname(folder))
-                sync_directory(self._path)
+            for made in missing:
+                sync_directory(os.path.dirname(made))
             self._made.add(folder)
         return folder
+
+    def _missing(self, folder: str) -> Iterator[str]:
+        """What is not there of a folder and those above it."""
+        while folder != self._path and not os.path.isdir(folder):
+            yield folder
+            folder = os.path.dirname(folder)
 
     def _require_directory(self) -> None:
         """It is there, and the same as ever. A disk that goes away in the middle of a run uncovers

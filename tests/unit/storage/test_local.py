@@ -24,6 +24,18 @@ for i in range(10_000):
     storage.put(f"packs/{i % 7}/{i}", data)
 """
 
+SYNCED = """
+import os, sys
+from drctl.storage.local import Local
+
+def told(event, args):  # a directory is opened to be synced
+    if event == "open" and isinstance(args[2], int) and args[2] & os.O_DIRECTORY:
+        print(args[0])
+
+sys.addaudithook(told)
+Local(sys.argv[1]).put(sys.argv[2], b"data")
+"""
+
 
 @pytest.fixture
 def local(tmp_path: Path) -> Local:
@@ -110,6 +122,29 @@ def test_deleting_in_a_folder_never_disturbs_a_put_into_it(local) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(churn, range(4)))
     assert len(list(local.list("packs/"))) == 400
+
+
+def test_a_delete_that_empties_folders_disturbs_no_put_of_another_process(local, tmp_path) -> None:
+    """Each run puts a sign, alone in its folder, and takes it away."""
+
+    def run(worker: int) -> None:
+        own = Local(str(tmp_path / "repository"))
+        for i in range(300):
+            own.put(f"runs/writing/{worker}-{i}", b"")
+            own.delete(f"runs/writing/{worker}-{i}")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(run, range(4)))
+    assert not (tmp_path / "repository" / "runs").exists()
+
+
+def test_the_name_of_every_new_folder_is_on_the_disk(local, tmp_path) -> None:
+    """Also of one in the middle: a first piece of a log lies three folders down."""
+    top = tmp_path / "repository"
+    for stream, above in (("first", ["", "log", "log/first"]), ("second", ["log", "log/second"])):
+        argv = [sys.executable, "-c", SYNCED, str(top), f"log/{stream}/piece/x"]
+        done = subprocess.run(argv, capture_output=True, text=True, check=True)
+        assert {str(top / folder) for folder in above} <= set(done.stdout.splitlines())
 
 
 def test_of_many_putting_one_name_exactly_one_wins(local) -> None:

@@ -81,8 +81,8 @@ def use_of(
     s: Survey, needs: Needs, going: frozenset[str], last: frozenset[str] = frozenset()
 ) -> Use:
     """Which packs are needed. Of a segment that several packs hold, the pack that is used most
-    counts, and those that are `last` only when no other has it; packs that are going count for
-    nothing."""
+    counts, and those that are `last`, or broken, only when no other has it; packs that are going
+    count for nothing."""
     stays = [use for digest, use in s.packs.items() if digest not in going]
     live = {use.name: _live_bytes(use, needs) for use in stays}
     counted: set[SegmentId] = set()
@@ -90,7 +90,8 @@ def use_of(
     dead = set()
 
     def rank(use: PackUse) -> tuple[bool, float, str]:
-        return use.name in last, -live[use.name] / (use.info.size_bytes or 1), use.name
+        is_last = use.name in last or use.name in s.broken
+        return is_last, -live[use.name] / (use.info.size_bytes or 1), use.name
 
     for use in sorted(stays, key=rank):
         mine = [
@@ -165,7 +166,7 @@ def abandoned_log(
 
 
 def _needless_packs(s: Survey, wanted: frozenset[str], needs: Needs) -> frozenset[str]:
-    """Packs whose needed segments all lie in packs that no mark names."""
+    """Packs whose needed segments all lie in packs that no mark names and that are whole."""
     marked = s.marked("packs")
     asked = {
         segment
@@ -175,7 +176,7 @@ def _needless_packs(s: Survey, wanted: frozenset[str], needs: Needs) -> frozense
     }
     if asked:
         for digest, use in s.packs.items():
-            if digest not in marked:
+            if digest not in marked and digest not in s.broken:
                 asked.difference_update(segment for segment, _ in use.segments)
     return frozenset(
         digest

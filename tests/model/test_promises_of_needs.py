@@ -277,6 +277,20 @@ def test_every_pack_that_stays_is_named_by_an_index_that_stays(world: World) -> 
 )
 def test_who_cannot_read_what_is_needed_deletes_nothing(world: World, folder: str) -> None:
     here = marked(world)
+def test_a_pack_that_is_cut_short_proves_no_whole_twin_needless(world: World) -> None:
+    """As a prune leaves them that was killed before it marked what it had copied."""
+    here = world.clone()
+    repository = here.open()
+    s = survey.look(repository, AtOnce())
+    made = rewrite.rewrite(repository, s.packs.values(), Needs(s.refs.values()))
+    rewrite.put_index(repository, made)
+    for use in s.packs.values():
+        data = here.storage.get(use.info.name)
+        here.storage.put(use.info.name, data[: len(data) // 2], replace=True)
+    collected(here, times=3)
+    here.must_read_back()
+
+
     hold(here, found(here, names.SNAPSHOTS)[0])
     for info in list(here.storage.list(folder)):
         here.storage.put(info.name, bytes(info.size_bytes), replace=True)

@@ -1,6 +1,6 @@
 """A replication that works beside backups, prunes and other replications at both ends."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
 from drctl.clock import Clock, Randomness
@@ -46,10 +46,12 @@ def bring_up_to_date(
                     hint="run it again; what was copied is there",
                 )
 
+        def look_back(snapshots: Sequence[str]) -> None:
+            if snapshots and not run.stands():
+                _take_back(copy, opened, run, snapshots, leaving)
+
         shown = runs.Showing(run, report)
-        done = replicate(source, copy, pool, shown, leaving, must_stand, proving=proving)
-        _look_back(copy, opened, run, done, leaving)
-    return done
+        return replicate(source, copy, pool, shown, leaving, must_stand, look_back, proving=proving)
 
 
 def prunes(copy: Storage, rule: Rule | None) -> bool:
@@ -77,14 +79,13 @@ def at_copy(original: Repository, copy: Storage) -> Repository:
     return Repository(copy, original.secrets, original.recipients, original.randomness)
 
 
-def _look_back(
-    copy: Storage, opened: Open, run: Run, done: ReplicateResult, leaving: Leaving
+def _take_back(
+    copy: Storage, opened: Open, run: Run, snapshots: Sequence[str], leaving: Leaving
 ) -> None:
     """Somebody took the run for dead while it wrote snapshots: those that are not whole go."""
-    if done.snapshots and not run.stands():
-        repository = at_copy(opened(), copy)
-        needs = {}
-        for digest in map(names.digest_of, done.snapshots):
-            manifest = (leaving.snapshots or {}).get(digest)
-            needs[digest] = need_of(manifest or catalog.manifest(repository, digest))
-        take_back_unless_whole(repository, run, needs)
+    repository = at_copy(opened(), copy)
+    needs = {}
+    for digest in map(names.digest_of, snapshots):
+        manifest = (leaving.snapshots or {}).get(digest)
+        needs[digest] = need_of(manifest or catalog.manifest(repository, digest))
+    take_back_unless_whole(repository, run, needs)

@@ -92,6 +92,7 @@ def prune(
         _mark(repository, s, chosen, needs, effort, result)
         _sweep(repository, effort, pool, report, result)
         trash.forget_gone(repository.storage)
+        runs.forget_gone(repository.storage)
         _drop_old(repository.storage, names.DAMAGED, s.now_ns - effort.grace_ns)
         _drop_old(repository.storage, names.SWEPT, s.now_ns - _SWEPT_NS)
     return result

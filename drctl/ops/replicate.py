@@ -5,7 +5,7 @@ its name before it is written, so damage here never becomes the only copy there.
 object is told at the end and keeps no other from being copied.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 
@@ -53,12 +53,14 @@ def replicate(
     report: Reporter,
     leaving: Leaving = ALL,
     before_commit: Callable[[], None] = lambda: None,
+    look_back: Callable[[Sequence[str]], None] = lambda _: None,
     *,
     proving: bool = False,
 ) -> ReplicateResult:
     """Make `copy` hold all that `source` holds, but for what it is not to be given. With `proving`
     what it holds already is read, and replaced where it is damaged. Raises StorageError,
-    IntegrityError, and what `before_commit` raises before snapshots are copied."""
+    IntegrityError, what `before_commit` raises before snapshots are copied, and what `look_back`
+    raises when it is given the names of those that came, whatever else was damaged."""
     report.emit(Phase(f"replicating {source.where} to {copy.where}"))
     refuse_another(source, copy)
     done = _Done()
@@ -78,6 +80,7 @@ def replicate(
             done.mended += info.name in damaged and not damage
         if folder == names.KEYS:
             done.keyless = _keyless(source, copy, listed[folder], there, report)
+    look_back(done.snapshots)
     _conclude(done.damaged)
     _refuse_keyless(done.keyless)
     return ReplicateResult(
@@ -168,14 +171,14 @@ def copy_logs(source: Storage, copy: Storage, pool: Executor) -> int:
     return len(missing)
 
 
-def _lacking(wanted: Iterable[ObjectInfo], there: Iterable[ObjectInfo]) -> list[ObjectInfo]:
-    sizes = {info.name: info.size_bytes for info in there}
-    return [info for info in wanted if sizes.get(info.name) != info.size_bytes]
 def _pieces(storage: Storage) -> list[ObjectInfo]:
     """What others left among them is nobody's log."""
     return [info for info in storage.list(names.LOG) if log.is_piece(info.name)]
 
 
+def _lacking(wanted: Iterable[ObjectInfo], there: Iterable[ObjectInfo]) -> list[ObjectInfo]:
+    sizes = {info.name: info.size_bytes for info in there}
+    return [info for info in wanted if sizes.get(info.name) != info.size_bytes]
 
 
 def _not_collected(

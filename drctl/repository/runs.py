@@ -113,6 +113,17 @@ def signs(storage: Storage, folder: str) -> list[Sign]:
     return [Sign(i.name, own, max(i.modified_ns, alive.get(own, 0))) for i, own in found]
 
 
+def forget_gone(storage: Storage) -> None:
+    """What shows that a run lives that has no sign: it was taken for dead, and showed itself once
+    more. Listed before the signs, each of which is put before it."""
+    alive = [info for info in storage.list(names.ALIVE) if names.is_id(info.name)]
+    folders = (names.WRITING, names.REVIVING) if alive else ()
+    there = {names.digest_of(info.name) for folder in folders for info in storage.list(folder)}
+    for info in alive:
+        if names.digest_of(info.name) not in there:
+            storage.delete(info.name)
+
+
 def put_out(storage: Storage, sign: Sign) -> None:
     """Take a run for dead. If it is not, it will see this before it commits."""
     storage.delete(sign.name)

@@ -32,7 +32,8 @@ from test_interleavings import (  # noqa: F401
 
 from drctl.errors import StorageError
 from drctl.ops.undelete import undelete
-from drctl.repository import catalog, names, trash
+from drctl.repository import catalog, names, runs, trash
+from drctl.repository.runs import Run
 from drctl.repository.trash import Mark
 
 # -- sessions -------------------------------------------------------------------------------------
@@ -211,3 +212,22 @@ def test_nothing_about_a_mark_outlives_a_prune_that_was_killed_as_it_removed_it(
     for folder in (names.MARKS, names.SINCE, names.SWEEPING):
         assert not found(here, folder)
     here.must_read_back()
+
+
+def test_a_run_that_shows_itself_after_it_was_taken_for_dead_leaves_nothing(world: World) -> None:
+    here, clock = world.clone(), Time()
+    here.storage.put(f"{names.WRITING}@eaDir/x", b"of a file server: no run's")
+    run = Run(here.storage, here.randomness, clock, reviving=False)
+    (sign,) = runs.signs(here.storage, names.WRITING)
+    runs.put_out(here.storage, sign)
+    clock.seconds += 700
+    run.keep_alive()
+    assert found(here, names.ALIVE)
+    assert not run.stands()
+    run.begin()
+    clock.seconds += 700
+    run.keep_alive()
+    prunes(DAY, DAY)(here, here.open())
+    assert len(found(here, names.ALIVE)) == 1, "what a living run shows stays"
+    run.end()
+    assert [names.digest_of(info.name) for info in here.storage.list(names.RUNS)] == ["x"]

@@ -150,12 +150,18 @@ def test_a_run_whose_refs_are_marked_does_not_commit(world: World) -> None:
     assert found(here, names.SNAPSHOTS) == found(world, names.SNAPSHOTS)
 
 
-def test_a_replication_takes_back_what_came_after_its_needs_were_gone(world: World) -> None:
-    start = world.clone()
+@pytest.mark.parametrize("is_damaged", [False, True], ids=["all sound", "one piece damaged"])
+def test_a_replication_takes_back_what_came_after_its_needs_were_gone(
+    world: World, is_damaged: bool
+) -> None:
+    """Also where it ends in words about something else, as it may each night."""
+    source, start = world.clone(), world.clone()
+    if is_damaged:
+        source.storage.put(names.EVIDENCE + "0" * 64, b"not what was written")
     for folder in (names.SNAPSHOTS, names.REFS):
         for info in list(start.storage.list(folder)):
             start.storage.delete(info.name)
-    start.before = world
+    start.before = source
     steps = steps_until(start, replicates, has_more(start, names.SNAPSHOTS))
     here = start.clone()
     run = begin(here, replicates)
@@ -271,12 +277,6 @@ def test_every_pack_that_stays_is_named_by_an_index_that_stays(world: World) -> 
     assert named == set(found(here, names.PACKS))
 
 
-@pytest.mark.parametrize(
-    "folder",
-    [names.SNAPSHOTS, names.REFS, names.INDEX, names.HOLDS, names.TRASHED, names.MARKS],
-)
-def test_who_cannot_read_what_is_needed_deletes_nothing(world: World, folder: str) -> None:
-    here = marked(world)
 def test_a_pack_that_is_cut_short_proves_no_whole_twin_needless(world: World) -> None:
     """As a prune leaves them that was killed before it marked what it had copied."""
     here = world.clone()
@@ -291,6 +291,12 @@ def test_a_pack_that_is_cut_short_proves_no_whole_twin_needless(world: World) ->
     here.must_read_back()
 
 
+@pytest.mark.parametrize(
+    "folder",
+    [names.SNAPSHOTS, names.REFS, names.INDEX, names.HOLDS, names.TRASHED, names.MARKS],
+)
+def test_who_cannot_read_what_is_needed_deletes_nothing(world: World, folder: str) -> None:
+    here = marked(world)
     hold(here, found(here, names.SNAPSHOTS)[0])
     for info in list(here.storage.list(folder)):
         here.storage.put(info.name, bytes(info.size_bytes), replace=True)

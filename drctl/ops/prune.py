@@ -15,7 +15,7 @@ from drctl.ops.undelete import undelete
 from drctl.repository import catalog, collect, holds, names, rewrite, runs, survey, trash
 from drctl.repository.collect import to_delete, to_mark
 from drctl.repository.repository import Repository
-from drctl.repository.retention import Rule, Verdict, judge
+from drctl.repository.retention import CLOCKS_DIFFER_NS, Rule, Verdict, judge
 from drctl.repository.survey import Needs, PackUse, Survey
 from drctl.repository.trash import Mark
 from drctl.storage.base import Storage
@@ -164,11 +164,20 @@ def _mark(
         s.packs[use.name] = use
     _note(s, effort, chosen, result)
     rewrite.merge_index(repository, s, result.marked.index, frozenset(result.marked.packs))
-    for seen in s.marks:
-        if seen.since_ns is None:  # its maker was killed
-            trash.note_since(repository.storage, seen.digest)
+    _say_since(repository.storage, s)
     if result.marked:
         trash.put_mark(repository, result.marked)
+
+
+def _say_since(storage: Storage, s: Survey) -> None:
+    """Of marks whose maker was killed. What bears a time to come was put while the storage's clock
+    was ahead: its grace period would not end before that, so it begins now."""
+    latest_ns = s.now_ns + CLOCKS_DIFFER_NS
+    for digest in [d for d, removed_ns in s.trashed_ns.items() if removed_ns > latest_ns]:
+        trash.keep_anew(storage, digest)
+    for seen in s.marks:
+        if seen.since_ns is None or seen.since_ns > latest_ns:
+            trash.note_since(storage, seen.digest)
 
 
 def _needs(s: Survey, effort: Effort) -> Needs:

@@ -5,7 +5,7 @@ them. Why no live data is ever deleted, whoever is killed or paused at whatever 
 docs/format.md; tests/model/test_collect.py tries it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 
 from msgspec import Struct, field
@@ -16,6 +16,7 @@ from drctl.logpieces import LogPiece, in_order, newest_file, outlived
 from drctl.repository import names, runs, survey, trash
 from drctl.repository.log import session_of
 from drctl.repository.repository import Repository
+from drctl.repository.retention import CLOCKS_DIFFER_NS
 from drctl.repository.standins import SegmentId
 from drctl.repository.survey import Needs, PackUse, Survey
 from drctl.repository.trash import Mark, Seen
@@ -256,7 +257,13 @@ def in_the_way(
     """The living runs that a sweep of a mark waits for."""
     writing = [x for x in runs.signs(storage, names.WRITING) if x.id in seen.witnesses]
     found = (*writing, *runs.signs(storage, names.REVIVING))
-    return tuple(sign for sign in found if sign.shown_ns > now_ns - patience_ns)
+    return tuple(sign for sign in found if _is_alive(sign, patience_ns, now_ns))
+
+
+def _is_alive(sign: runs.Sign, patience_ns: int, now_ns: int) -> bool:
+    """A time to come is of a clock that was wrong: it would never end. Whoever lives sees that he
+    was taken for dead."""
+    return now_ns - patience_ns < sign.shown_ns <= now_ns + CLOCKS_DIFFER_NS
 
 
 def sweep(repository: Repository, seen: Seen, patience_ns: int, pool: Executor) -> Swept | None:
@@ -282,21 +289,27 @@ def _nobody_is_at_it(repository: Repository, seen: Seen, patience_ns: int, own_i
     """The order matters: the signs of the runs that may not know the mark go before the sweep is
     announced, and it is announced before anybody who relies on marked objects is looked for."""
     storage = repository.storage
-    dead_ns = trash.storage_now_ns(storage) - patience_ns
+    now_ns = trash.storage_now_ns(storage)
+
+    def is_alive(sign: runs.Sign) -> bool:
+        return _is_alive(sign, patience_ns, now_ns)
+
     unknowing = [x for x in runs.signs(storage, names.WRITING) if x.id in seen.witnesses]
-    if not _put_out(repository, unknowing, dead_ns):
+    if not _put_out(repository, unknowing, is_alive):
         return False
     trash.begin_sweep(storage, seen.digest, own_id)
-    if _put_out(repository, runs.signs(storage, names.REVIVING), dead_ns):
+    if _put_out(repository, runs.signs(storage, names.REVIVING), is_alive):
         return True
     trash.end_sweep(storage, seen.digest, own_id)
     return False
 
 
-def _put_out(repository: Repository, signs: Iterable[runs.Sign], dead_ns: int) -> bool:
+def _put_out(
+    repository: Repository, signs: Iterable[runs.Sign], is_alive: Callable[[runs.Sign], bool]
+) -> bool:
     """Whether none of these runs is alive; the dead ones' signs are gone then."""
     found = list(signs)
-    if any(sign.shown_ns > dead_ns for sign in found):
+    if any(map(is_alive, found)):
         return False
     for sign in found:
         runs.put_out(repository.storage, sign)

@@ -203,6 +203,11 @@ def keep_copy(storage: Storage, digest: str) -> None:
     _copy(storage, names.SNAPSHOTS + digest, names.TRASHED + digest, replace=True)
 
 
+def keep_anew(storage: Storage, digest: str) -> None:
+    """As if it had been removed now."""
+    _copy(storage, names.TRASHED + digest, names.TRASHED + digest, replace=True)
+
+
 def put_back(storage: Storage, digest: str) -> None:
     """The reverse; see ops.undelete for when it may be done."""
     _copy(storage, names.TRASHED + digest, names.SNAPSHOTS + digest)

@@ -123,6 +123,22 @@ def test_a_hold_that_comes_before_a_sweep_looks_keeps_what_it_holds(world: World
 # -- time and signs -------------------------------------------------------------------------------
 
 
+def test_a_clock_that_was_years_ahead_keeps_nothing_for_years(world: World) -> None:
+    """The storage's, while a run was killed and a mark was put."""
+    here = world.clone()
+    here.time.seconds += 9_000 * DAY
+    begin(here, backs_up_old_data).step(12)
+    assert found(here, names.WRITING)
+    prunes(DAY, DAY)(here, here.open())
+    here.time.seconds -= 9_000 * DAY
+    for _ in range(3):
+        here.time.seconds += 3 * DAY
+        prunes(DAY, DAY)(here, here.open())
+    assert not found(here, names.WRITING)
+    assert not found(here, names.TRASHED)
+    here.must_read_back()
+
+
 @pytest.mark.parametrize("later", [3600, -30 * DAY], ids=["soon", "the clock went back"])
 def test_nothing_goes_before_its_grace_period_is_over(world: World, later: int) -> None:
     here = marked(world)

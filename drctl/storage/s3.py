@@ -165,8 +165,13 @@ class S3:
         self._must_be_s3(answer, "ETag")
 
     def delete(self, name: str) -> None:
-        with self._translated(name, "delete"):
-            self._client.delete_object(Bucket=self._bucket, Key=self._key(name))
+        try:
+            with self._translated(name, "delete"):
+                self._client.delete_object(Bucket=self._bucket, Key=self._key(name))
+        except NotFound as error:
+            # Some servers say so of what is gone already, as after an answer that was lost.
+            if code_of(error) != "NoSuchKey":
+                raise
 
     # -- reading ------------------------------------------------------------------------------
 
@@ -237,6 +242,7 @@ class S3:
             BotoCoreError,
             ClientError,
             HTTPClientError,
+            IncompleteReadError,
             NoCredentialsError,
             PartialCredentialsError,
         )
@@ -256,6 +262,7 @@ class S3:
         except (
             HTTPClientError,
             HTTPError,
+            IncompleteReadError,
             Unreachable,
             ConnectionError,
             TimeoutError,

@@ -1,5 +1,9 @@
 """S3 as it fails: on a real server, through a proxy that breaks connections."""
 
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
 import pytest
 from servers import S3Server, free_ports
 
@@ -74,6 +78,49 @@ def test_nothing_is_overwritten_and_missing_is_missing(s3_server, bucket) -> Non
     assert storage.get("name") == b"first"
     with pytest.raises(NotFound):
         storage.get("other")
+
+
+class Gone(BaseHTTPRequestHandler):
+    """What a server of another make answers to the second delete of the same."""
+
+    code = "NoSuchKey"
+
+    def do_DELETE(self) -> None:
+        body = f"<Error><Code>{self.code}</Code><Message>it is gone</Message></Error>".encode()
+        self.send_response(404)
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing is said."""
+
+
+class NoBucket(Gone):
+    code = "NoSuchBucket"
+
+
+@pytest.fixture
+def answering() -> Iterator[list[HTTPServer]]:
+    servers = [HTTPServer(("127.0.0.1", 0), answer) for answer in (Gone, NoBucket)]
+    for server in servers:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield servers
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_that_it_is_gone_already_is_success_whatever_the_server_says(answering) -> None:
+    keys = Credentials("tester", "not-a-secret", "", "")
+    gone, no_bucket = (
+        S3("bucket", endpoint=f"http://127.0.0.1:{server.server_port}", credentials=keys)
+        for server in answering
+    )
+    gone.delete("name")
+    with pytest.raises(StorageError, match="NoSuchBucket"):
+        no_bucket.delete("name")
 
 
 def test_two_prefixes_in_one_bucket_do_not_see_each_other(s3_server, bucket) -> None:

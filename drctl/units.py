@@ -129,8 +129,20 @@ def iso_instant(instant_ns: int) -> str:
 
 def show_path(path: bytes) -> str:
     """A path for people: what is not UTF-8, or would move the cursor, is escaped."""
-    text = path.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(map(_shown, path.decode("utf-8", "backslashreplace")))
+
+
+def show_text(text: str) -> str:
+    """Lines for people, of which others wrote some: names in a snapshot, or a config, must not move
+    the cursor over what else is told."""
+    return _ODD.sub(lambda found: _shown(found[0]), text)
+
+
+_ODD = re.compile(r"[^\n\t -~]")
+
+
+def _shown(letter: str) -> str:
+    return letter if letter.isprintable() else letter.encode("unicode_escape").decode()
 
 
 _ESCAPE = re.compile(

@@ -19,6 +19,7 @@ from drctl.cli.standard import leave, say, settle
 from drctl.descriptors import hint, widen
 from drctl.errors import DrctlError, ExitCode, Interrupted, PlanError, StorageError, UsageError
 from drctl.signals import ENDING
+from drctl.units import show_text
 
 COMMANDS = {
     "init": "Make a starter plan, the keys and the repositories.",
@@ -199,9 +200,9 @@ def _tell(context: Context, error: DrctlError) -> int:
         return error.exit_code
     for problem in problems:
         click.echo(problem, err=True)
-    click.echo(f"drctl: {error.what}", err=True)
+    click.echo(f"drctl: {show_text(error.what)}", err=True)
     if error.hint:
-        click.echo(f"  {error.hint}", err=True)
+        click.echo(f"  {show_text(error.hint)}", err=True)
     return error.exit_code
 
 

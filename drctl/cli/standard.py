@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any, NoReturn, TextIO
 
 from drctl.errors import StorageError
+from drctl.units import show_text
 
 # What they say is all that they do, and their exit code does not tell it.
 _SAYING = frozenset({"snapshots", "ls", "diff", "schema"})
@@ -66,7 +67,7 @@ def say(text: str, command: str = "") -> None:
             hint="give it a file, or a terminal",
         )
     try:
-        sys.stdout.write(f"{text}\n")
+        sys.stdout.write(f"{show_text(text)}\n")
         sys.stdout.flush()
     except OSError as error:
         _abandon()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 from msgspec.structs import asdict
 
 from drctl.events import EntryProblem, Event, Notice, Phase, Progress, Reporter
-from drctl.units import show_bytes, show_seconds
+from drctl.units import show_bytes, show_seconds, show_text
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -60,7 +60,7 @@ class Lines:
     def emit(self, event: Event) -> None:
         text = self._text(event)
         if text:
-            print(text, file=self._stream, flush=True)
+            print(show_text(text), file=self._stream, flush=True)
 
     def _text(self, event: Event) -> str:
         if isinstance(event, EntryProblem):

@@ -1,6 +1,7 @@
 """What people write is understood or refused with an example; what they read is short and true."""
 
 import re
+import sys
 import time
 from collections.abc import Iterator
 
@@ -8,6 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drctl.cli.standard import say
+from drctl.events import Notice
+from drctl.report.reporters import Lines
 from drctl.units import (
     DURATION_PATTERN,
     SIZE_PATTERN,
@@ -21,6 +25,7 @@ from drctl.units import (
     show_instant,
     show_path,
     show_seconds,
+    show_text,
 )
 
 SECOND_NS = 10**9
@@ -198,6 +203,23 @@ def test_a_path_never_moves_the_cursor(path) -> None:
 )
 def test_a_path_is_shown_as_it_is_where_it_can_be(path, shown) -> None:
     assert show_path(path) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("2 lines:\n\tall is well, Ärger: 日本", "2 lines:\n\tall is well, Ärger: 日本"),
+        ("tree\x1b[2K\rwell", "tree\\x1b[2K\\rwell"),
+        ("\x9b2J \u202egnp.exe \udcff", "\\x9b2J \\u202egnp.exe \\udcff"),
+    ],
+)
+def test_what_others_named_moves_no_cursor_wherever_it_is_told(text, shown, capsys) -> None:
+    """A thief of the writer credential could name an asset so that the word SUSPECT is not seen."""
+    assert show_text(text) == shown
+    Lines(sys.stderr).emit(Notice("warning", text))
+    say(text)
+    said = capsys.readouterr()
+    assert (said.out, said.err) == (f"{shown}\n", f"warning: {shown}\n")
 
 
 def test_one_is_one_and_others_are_many() -> None:

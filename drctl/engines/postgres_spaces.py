@@ -39,10 +39,11 @@ def moved(before: str, now: str) -> None:
     """See engines.base.Engine. A tablespace that lies elsewhere stays there, and is found there."""
     above = os.path.join(now, os.fsdecode(layout.TABLESPACES))
     old, new = os.path.realpath(before) + BESIDE, os.path.realpath(now) + BESIDE
-    for link in [os.path.join(above, name) for name in _listed(above)]:
-        if link.endswith(_PASSING):  # of one that was killed
-            os.unlink(link)
-        elif os.path.islink(link) and os.path.dirname(os.path.realpath(link)) == old:
+    links = [os.path.join(above, name) for name in _listed(above)]
+    for left in (link for link in links if link.endswith(_PASSING)):  # of one that was killed
+        os.unlink(left)
+    for link in links:
+        if os.path.islink(link) and os.path.dirname(os.path.realpath(link)) == old:
             there = os.path.join(new, os.path.basename(os.readlink(link)))
             if os.path.isdir(there):
                 _lead(link, there)

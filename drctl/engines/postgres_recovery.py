@@ -89,7 +89,8 @@ def show_time(at_ns: int) -> str:
 
 
 def _quoted(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
+    """As configuration files have it, where a backslash escapes and a line's end ends."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "''").replace("\n", "\\n") + "'"
 
 
 def main_conf(settings: str) -> str:

@@ -120,6 +120,9 @@ def test_a_time_after_the_last_commit_means_all_there_is(stage_of) -> None:
     assert len(stage.rows_back("--at", later.isoformat())) == load.committed
 
 
+ODD_NAME = r"before the \next 'migration'"
+
+
 def test_a_position_a_name_a_transaction_and_the_snapshot_alone_are_met(stage_of) -> None:
     stage = stage_of()
     stage.cluster.sql("create table load (id bigint primary key)")
@@ -129,14 +132,14 @@ def test_a_position_a_name_a_transaction_and_the_snapshot_alone_are_met(stage_of
     sql("insert into load values (1)")
     lsn = stage.now_lsn()
     sql("insert into load values (2)")
-    sql("select pg_create_restore_point('before-migration')")
+    sql("select pg_create_restore_point(%s)", ODD_NAME)
     ((xid,),) = sql("insert into load values (3) returning pg_current_xact_id()::text")
     sql("insert into load values (4)")
     stage.stored_to(stage.now_lsn())
     stage.unfollow()
     assert stage.rows_back("--until", "immediate") == []
     assert stage.rows_back("--until", f"lsn:{lsn}") == [1]
-    assert stage.rows_back("--until", "name:before-migration") == [1, 2]
+    assert stage.rows_back("--until", f"name:{ODD_NAME}") == [1, 2]
     assert stage.rows_back("--until", f"transaction:{xid}") == [1, 2, 3]
     assert stage.rows_back() == [1, 2, 3, 4]
     told = stage.site.run("restore", "orders", "--to", stage.site.top / "told").stderr

@@ -21,6 +21,7 @@ primary_conninfo='host=old password=hush'
         (Goal("immediate"), "recovery_target = 'immediate'"),
         (Goal("time", "1500000000"), "recovery_target_time = '1970-01-01 00:00:01.500000+00'"),
         (Goal("name", "it's"), "recovery_target_name = 'it''s'"),
+        (Goal("name", "a\\b\nc"), r"recovery_target_name = 'a\\b\nc'"),
     ],
 )
 def test_one_target_is_left_of_all_and_it_comes_last(goal, last) -> None:

@@ -42,6 +42,7 @@ class Child:
         self._process = process
         self._listener = listener
         self._words: deque[str] = deque(maxlen=_LAST_LINES)
+        self._heard_until = 0.0
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
 
@@ -73,10 +74,12 @@ class Child:
         return self._words[-1] if self._words else ""
 
     def _hear_out(self) -> None:
-        """What one that has ended said last may still lie in the pipe."""
+        """What one that has ended said last may still lie in the pipe. Who made itself a session of
+        its own outlives it, and may hold the pipe open for ever: it is waited for once."""
         is_listener = threading.current_thread() is self._thread
         if self._process.returncode is not None and not is_listener:
-            self._thread.join(_GRACE_SECONDS)
+            self._heard_until = self._heard_until or time.monotonic() + _GRACE_SECONDS
+            self._thread.join(max(0.0, self._heard_until - time.monotonic()))
 
     def poll(self) -> int | None:
         """Its exit status, or None while it runs."""
@@ -127,8 +130,8 @@ class Child:
             self._reap()
         self._hear_out()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if pipe:
-                pipe.close()
+            if pipe and not (pipe is self._process.stderr and self._thread.is_alive()):
+                pipe.close()  # what is read from cannot be closed: see _hear_out
 
     def _signal(self, which: signal.Signals) -> None:
         """To the whole group: its children must not outlive it."""

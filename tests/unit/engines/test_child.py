@@ -1,9 +1,13 @@
 """A program that an engine runs: what it said is heard out."""
 
+import os
+import signal
+import subprocess
 import time
 
 from drctl.engines.child import running
 
+OUTLIVED = ("sh", "-c", "setsid sleep 60 & echo $!; echo said >&2")
 TWO_LINES = ("sh", "-c", "sleep 0.1; echo first >&2; echo second >&2; exit 3")
 
 
@@ -20,3 +24,18 @@ def test_a_listener_may_ask_for_what_was_said() -> None:
     with running(TWO_LINES, listener=lambda _: heard.append(child.last_line)) as child:
         assert child.wait(30) == 3
     assert heard == ["first", "second"]
+
+
+def test_who_outlives_it_in_a_session_of_its_own_and_holds_its_words_open_is_not_waited_for() -> (
+    None
+):
+    begun = time.monotonic()
+    with running(OUTLIVED, stdout=subprocess.PIPE) as child:
+        holder = int(child.output.readline())
+        assert child.wait(30) == 0
+        assert child.words == "said"
+    try:
+        assert time.monotonic() - begun < 8
+        os.kill(holder, 0)
+    finally:
+        os.kill(holder, signal.SIGKILL)

@@ -200,6 +200,7 @@ def _arguments(datadir: str, own: str, socket: str) -> tuple[str, ...]:
         f"--socket={socket}",
         f"--pid-file={own}/pid",
         f"--tmpdir={own}",
+        f"--innodb-undo-directory={datadir}",  # these options may name the source's own
     )
 
 

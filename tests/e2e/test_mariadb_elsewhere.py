@@ -13,11 +13,16 @@ def as_they_are(top: Path) -> dict[Path, tuple[int, bytes]]:
 
 
 def test_tables_with_a_data_directory_come_back_while_the_source_has_its_own(kept, maria) -> None:
-    """Also one that is altered on the way, and one that is created after the base."""
+    """Also one that is altered on the way, and one that is created after the base; undo logs, too,
+    are the source's own."""
     other = maria.home / "elsewhere"
     other.mkdir(mode=0o755)
     if user := owner():
         os.chown(other, *user)
+    maria.ask("set global innodb_fast_shutdown = 0")  # undo logs are moved by this alone
+    maria.stop()
+    maria.start("--innodb-undo-tablespaces=2", f"--innodb-undo-directory={other}")
+    assert list(other.glob("undo*"))
     there = f"data directory = '{other}'"
     maria.ask("create database `a b`")
     maria.ask(f"create table `a b`.`o'ne` (i int primary key, t text, fulltext (t)) {there}")

@@ -219,7 +219,9 @@ def _structure(
         result.assets.add(snapshot.asset)
         who = f"{repository.where}: snapshot {snapshot.short} of {snapshot.asset}"
         if isinstance(needed, str):
-            wrong(f"{who}: {needed}", names.REFS + snapshot.refs)
+            # A thief's manifest may name anything: only what lies there is worth mending.
+            is_there = snapshot.refs == names.digest_of(snapshot.refs)
+            wrong(f"{who}: {needed}", names.REFS + snapshot.refs if is_there else "")
         elif trouble := _lacking(needed, present):
             wrong(f"{who}: {trouble}")
     _check_sessions(repository, sessions, found.snapshots, refs, wrong)

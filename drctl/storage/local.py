@@ -196,6 +196,9 @@ class Local:
         """Nothing to give back."""
 
     def _file(self, name: str) -> str:
+        """Below the directory, whatever a manifest says that was sealed by a thief."""
+        if ".." in name and ".." in name.split("/"):
+            raise NotFound(name, self._path)
         return os.path.join(self._path, name)
 
     def _folder(self, name: str) -> str:

@@ -2,19 +2,23 @@
 
 import os
 from concurrent.futures import Executor
+from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from small_site import IDENTITY, SECOND, History, memory_of, objects_of, write_tree
 
 from drctl.clock import SystemClock
-from drctl.errors import IntegrityError, KeyUnavailable
+from drctl.codec.documents import Manifest
+from drctl.errors import IntegrityError, KeyUnavailable, NotFound
 from drctl.events import Silent
 from drctl.ops.recipients import align
 from drctl.ops.repair import Hands, RepairResult, repair
 from drctl.ops.replicate import replicate
 from drctl.ops.verify import Effort, verify
-from drctl.repository import keyring, lifecycle, names
+from drctl.repository import catalog, keyring, lifecycle, names
 from drctl.storage.base import Storage
+from drctl.storage.local import Local
 from drctl.storage.memory import Memory
 from drctl.storage.meter import Meter
 
@@ -105,6 +109,26 @@ def test_lost_refs_come_back_from_a_copy(tiny: History, pool: Executor) -> None:
     storage = memory_of({n: data for n, data in tiny.objects.items() if n not in lost})
     assert set(mended(tiny, storage, pool, tiny.storage()).fetched) == lost
     assert objects_of(storage) == tiny.objects
+
+
+def test_a_repair_fetches_nothing_to_where_a_thief_of_the_writer_credential_says(
+    tiny: History, pool: Executor, tmp_path: Path
+) -> None:
+    """What its manifest names as refs lies at the copy, and out of the repository."""
+    storage, copy = Local(str(tmp_path / "repository")), tiny.storage()
+    storage.create()
+    for name, data in tiny.objects.items():
+        storage.put(name, data)
+    refs = f"../../stolen/{sha256(b'mine').hexdigest()}"
+    repository = lifecycle.open_as_writer(storage, tiny.site.credential, os.urandom)
+    catalog.commit(repository, Manifest("a", "files", "h", 1, 2, 3, 1, 5, 6, 0, b"r" * 32, refs))
+    copy.put(names.REFS + refs, b"mine")
+    done = mended(tiny, storage, pool, copy)
+    assert names.REFS + refs not in {**done.fetched, **done.left}
+    assert [path.name for path in tmp_path.iterdir()] == ["repository"]
+    for name in (names.REFS + refs, "../x", ".."):
+        with pytest.raises(NotFound):
+            storage.put(name, b"mine")
 
 
 # -- keys -----------------------------------------------------------------------------------------

@@ -33,8 +33,11 @@ def encode(seal: DataSeal, number: int, blobs: Sequence[Buffer], level: int) -> 
     """Compress and seal the blobs, one after the other. Gives (compression, sealed bytes).
 
     Where compression saves less than a thirty-second, the bytes stay raw: they are read faster.
+    Raises ValueError for what no decoder would take.
     """
     raw = blobs[0] if len(blobs) == 1 else b"".join(blobs)
+    if len(raw) > SEGMENT_MAX_BYTES:
+        raise ValueError(f"segment {number}: {len(raw)} bytes are more than can be read again")
     packed = _compressor(level).compress(raw)
     if len(packed) >= len(raw) - (len(raw) >> 5):
         return RAW, seal.seal(number, raw, _HEADER.pack(RAW, len(raw)))

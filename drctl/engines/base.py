@@ -30,6 +30,10 @@ def no_secret(reference: str) -> str:
 Buffer = bytes | bytearray | memoryview
 
 
+class Outgrown(Exception):
+    """Small content is not small any more: it is to be streamed."""
+
+
 class Content(Protocol):
     """The bytes of one item. One of the two methods is called, once, in any thread."""
 
@@ -47,7 +51,8 @@ class Content(Protocol):
         """All bytes at once, with the entry as it stood when they were read.
 
         Raises SourceError when the whole asset cannot be trusted any more; a passing trouble with
-        this one entry is told in the returned entry's `problem`.
+        this one entry is told in the returned entry's `problem`. Raises Outgrown where it is larger
+        than SMALL_BYTES by now: then `stream` is called, too.
         """
         ...
 

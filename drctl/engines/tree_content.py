@@ -9,6 +9,7 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from drctl.codec.limits import SMALL_BYTES
+from drctl.engines.base import Outgrown
 from drctl.engines.tree_look import (
     Place,
     identity,
@@ -81,9 +82,12 @@ class FileContent:
         return replace(entry, xattrs=xattrs, size=len(kept), problem=problem), kept
 
     def _load_anew(self, descriptor: int, entry: Entry) -> tuple[Entry, bytes]:
-        """The file as it is now, whatever was found; twice when it changes under our hands."""
+        """The file as it is now, whatever was found; twice when it changes under our hands. Raises
+        Outgrown."""
         for _ in range(2):
             stream = self._open_stream(descriptor, entry)
+            if stream.entry.size > SMALL_BYTES:
+                raise Outgrown
             data = b"".join(stream)
             if not stream.entry.problem:
                 break

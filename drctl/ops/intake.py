@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from drctl.clock import Clock
 from drctl.codec.limits import SMALL_BYTES
-from drctl.engines.base import Content, Item
+from drctl.engines.base import Content, Item, Outgrown
 from drctl.events import EntryProblem, Progress, Reporter
 from drctl.model import Entry, Kind, sort_key
 from drctl.ops.reread import Again
@@ -120,7 +120,10 @@ class Intake:
             return _remembered(item, item.entry())
         if not 0 <= content.size_hint <= SMALL_BYTES:
             return self._read_large(item, content)
-        entry, data = content.load(item.entry())
+        try:
+            entry, data = content.load(item.entry())
+        except Outgrown:
+            return self._read_large(item, content)
         if data:
             self.tally.read_bytes += len(data)
             entry = with_content(entry, self._writer.add(data))

@@ -13,7 +13,7 @@ from drctl.clock import SystemClock
 from drctl.codec.keys import WriterCredential, new_secrets
 from drctl.codec.recipients import new_identity
 from drctl.engines import files
-from drctl.engines.base import Surroundings
+from drctl.engines.base import Source, Surroundings
 from drctl.errors import DrctlError
 from drctl.events import Reporter, Silent
 from drctl.model import Entry, Problem, Snapshot
@@ -155,13 +155,20 @@ class Site:
         lifecycle.create(made, self.credential, os.urandom)
         return made
 
+    def source(self) -> files.Source:
+        settings = files.Settings(paths=(str(self.live),))
+        return files.Source(settings, "tree", self.surroundings())
+
     def backup(
-        self, storage: Storage, state: str = "state", report: Reporter | None = None
+        self,
+        storage: Storage,
+        state: str = "state",
+        report: Reporter | None = None,
+        source: Source | None = None,
     ) -> Snapshot:
         """One run, as the command does it."""
         repository = lifecycle.open_as_writer(storage, self.credential, os.urandom)
-        settings = files.Settings(paths=(str(self.live),))
-        asset = Asset("tree", "files", files.Source(settings, "tree", self.surroundings()))
+        asset = Asset("tree", "files", source or self.source())
         remembered = StateFile(str(self.top / state))
         around = Around(repository, remembered, self.pool, SystemClock(), report or Silent())
         return backup(asset, around).snapshot

@@ -1,0 +1,58 @@
+"""A tree that is changed between the look at a file and its reading."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_site import Site, write_tree
+
+from drctl.engines import files
+from drctl.engines.base import Item
+
+SMALL = b"it was small when it was looked at"
+LARGE = os.urandom(1 << 20) * 17  # more than a segment may hold
+
+
+class Moving:
+    """A source; when an item of it is taken, something is done before it is read."""
+
+    def __init__(self, inner: files.Source, path: bytes, meanwhile: Callable[[], None]) -> None:
+        self._inner = inner
+        self._path = path
+        self._meanwhile = meanwhile
+
+    @contextmanager
+    def open(self) -> Iterator["Moving"]:
+        with self._inner.open() as self._capture:
+            yield self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._capture, name)
+
+    def items(self) -> Iterator[Item]:
+        for item in self._capture.items():
+            if item.path == self._path:
+                self._meanwhile()
+            yield item
+
+
+@pytest.fixture
+def site(tmp_path: Path, pool) -> Site:
+    return Site(tmp_path, pool)
+
+
+@pytest.mark.parametrize("before", [SMALL, b""])
+def test_a_small_file_that_has_grown_large_comes_back_and_so_does_what_is_beside_it(
+    site: Site, before: bytes
+) -> None:
+    """Such as an upload that is completed, or a log that was begun anew."""
+    write_tree(site.live, {"a": b"first", "b": before, "c": b"last"})
+    storage = site.new_repository()
+    moving = Moving(site.source(), b"b", lambda: write_tree(site.live, {"b": LARGE}))
+    made = site.backup(storage, source=moving)
+    assert made.status == "complete"
+    assert site.restored(storage, made.name) == {"a": b"first", "b": LARGE, "c": b"last"}
+

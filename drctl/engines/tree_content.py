@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from drctl.codec.limits import SMALL_BYTES
 from drctl.engines.base import Outgrown
 from drctl.engines.tree_look import (
+    Links,
     Place,
     identity,
     is_same,
@@ -35,14 +36,16 @@ VANISHED = "it vanished before it was read"
 
 
 class FileContent:
-    """The bytes of a file that the walk found; see engines.base.Content."""
+    """The bytes of a file that the walk found; see engines.base.Content. `links`: where it is known
+    as the first name of a file that has several."""
 
-    __slots__ = ("_found", "_place", "size_hint")
+    __slots__ = ("_found", "_links", "_place", "size_hint")
     block_bytes = 0
 
-    def __init__(self, place: Place, found: os.stat_result) -> None:
+    def __init__(self, place: Place, found: os.stat_result, links: Links | None = None) -> None:
         self._place = place
         self._found = found
+        self._links = links
         self.size_hint: int = found.st_size
 
     def load(self, entry: Entry) -> tuple[Entry, bytes]:
@@ -110,6 +113,7 @@ class FileContent:
         the one that was found was replaced. Raises OSError."""
         found = os.fstat(descriptor)
         if identity(found) != identity(self._found):
+            self._forget()
             again = open_again(self._place)
             os.dup2(again, descriptor, inheritable=False)
             os.close(again)
@@ -118,13 +122,25 @@ class FileContent:
             raise OSError(errno.ESTALE, REPLACED)
         return FileStream(descriptor, to_entry(entry.path, found, read_xattrs(descriptor)), found)
 
+    def why_not(self, error: OSError) -> str:
+        """Why it could not be read, as its entry tells it."""
+        if (why := unreadable(error)) in (VANISHED, REPLACED):
+            self._forget()
+        return why
+
+    def _forget(self) -> None:
+        """What was found is not read under this name: another name of it is read itself."""
+        if self._links is not None:
+            self._links.pop(identity(self._found), None)
+
     def _unread(self, entry: Entry, error: OSError) -> Entry:
         """An entry without content. What else it has is kept where it can be learnt."""
+        why = self.why_not(error)
         with suppress(OSError):
             entry = replace(entry, xattrs=read_xattrs(self._place.address))
             if not self._found.st_size and isinstance(error, PermissionError):
                 return entry  # by all that is known it is empty: nothing of it is lost
-        return replace(entry, size=0, problem=unreadable(error))
+        return replace(entry, size=0, problem=why)
 
 
 def unreadable(error: OSError) -> str:
@@ -191,7 +207,9 @@ class LargeFile:
                     yield piece
                 self.entry = stream.entry
         except OSError as error:
-            why = unreadable(error) if not got else f"only {got} bytes of it: {reason(error)}"
+            why = self._content.why_not(error)
+            if got:
+                why = f"only {got} bytes of it: {reason(error)}"
             self.entry = replace(self.entry, size=got, problem=why)
 
 

@@ -32,6 +32,7 @@ _KINDS = {
 _REGULAR = int(Kind.FILE)
 
 Identity = tuple[int, int]  # device, inode
+Links = dict[Identity, tuple[bytes, int]]  # what has several names -> the first, how many are left
 Xattrs = tuple[tuple[bytes, bytes], ...]
 
 

@@ -26,6 +26,7 @@ from drctl.engines.tree_look import (
     Directory,
     Held,
     Identity,
+    Links,
     Place,
     Xattrs,
     identity,
@@ -52,7 +53,7 @@ Looked = os.stat_result | OSError
 
 class TreeItem(msgspec.Struct, gc=False):
     """One thing found by the walk; see engines.base.Item. `first` is an earlier path of the same
-    thing, where it has several."""
+    thing, where it has several, and `links` what is known of all such things."""
 
     path: bytes
     signature: bytes
@@ -61,6 +62,7 @@ class TreeItem(msgspec.Struct, gc=False):
     name: bytes
     first: bytes = b""
     problem: str = ""
+    links: Links | None = None
 
     @property
     def place(self) -> Place:
@@ -72,7 +74,7 @@ class TreeItem(msgspec.Struct, gc=False):
         found = self.found
         if found.st_mode & _TYPE != _FILE or self.first:
             return None
-        return FileContent(self.place, found)
+        return FileContent(self.place, found, self.links)
 
     def entry(self) -> Entry:
         """Metadata as `lstat` gave it. A file is asked for its attributes when it is
@@ -124,7 +126,7 @@ class Walk(Struct):
     empty: set[bytes] = field(default_factory=set)
     uids: set[int] = field(default_factory=set)
     gids: set[int] = field(default_factory=set)
-    _links: dict[Identity, tuple[bytes, int]] = field(default_factory=dict)
+    _links: Links = field(default_factory=dict)
 
     def item(
         self, path: bytes, directory: Directory, name: bytes, found: os.stat_result
@@ -132,10 +134,11 @@ class Walk(Struct):
         """The item of a thing that was looked at."""
         self.uids.add(found.st_uid)
         self.gids.add(found.st_gid)
-        first = b""
         if found.st_nlink > 1 and found.st_mode & _TYPE != _DIRECTORY:
             first = self._first_of(path, found)
-        return TreeItem(path, self._signature(found, first), found, directory, name, first)
+            signature = self._signature(found, first)
+            return TreeItem(path, signature, found, directory, name, first, "", self._links)
+        return TreeItem(path, self._signature(found, b""), found, directory, name)
 
     def _first_of(self, path: bytes, found: os.stat_result) -> bytes:
         """The first path of something that has several; empty when this is it. It is forgotten

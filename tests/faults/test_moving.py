@@ -56,3 +56,24 @@ def test_a_small_file_that_has_grown_large_comes_back_and_so_does_what_is_beside
     assert made.status == "complete"
     assert site.restored(storage, made.name) == {"a": b"first", "b": LARGE, "c": b"last"}
 
+
+@pytest.mark.parametrize("others", [b"the content of another", None], ids=["replaced", "gone"])
+def test_a_name_of_a_file_whose_first_name_is_gone_is_saved_itself(
+    site: Site, others: bytes | None
+) -> None:
+    write_tree(site.live, {"a": SMALL})
+    os.link(site.live / "a", site.live / "b")
+    os.link(site.live / "a", site.live / "c")
+
+    def move() -> None:
+        (site.live / "a").unlink()
+        if others:
+            (site.live / "a").write_bytes(others)
+
+    storage = site.new_repository()
+    made = site.backup(storage, source=Moving(site.source(), b"a", move))
+    site.restore_to(storage, made.name, site.top / "back")
+    back = site.top / "back"
+    assert (back / "b").read_bytes() == (back / "c").read_bytes() == SMALL
+    assert (back / "b").samefile(back / "c")
+    assert (back / "a").read_bytes() == others if others else not (back / "a").exists()

@@ -27,7 +27,7 @@ _OUTSIDE = frozenset({_STOP, _ROTATE, _FORMAT, _CHECKPOINT, _GTID_LIST, _ENCRYPT
 _STATEMENTS = frozenset({_QUERY, _QUERY_COMPRESSED, _EXECUTE_LOAD, _XA_PREPARE, _XID})
 _TEXTS = frozenset({_QUERY, _QUERY_COMPRESSED, _EXECUTE_LOAD})  # of one head
 _STANDALONE, _TOGETHER, _PREPARES, _COMPLETES = 1, 2, 64, 128  # flags of a GTID event
-_ENDING = re.compile(rb"(COMMIT|ROLLBACK)\b", re.IGNORECASE)
+_ENDING = re.compile(rb"COMMIT|ROLLBACK", re.IGNORECASE)  # and no more: not ROLLBACK TO a savepoint
 _NAME = re.compile(r"(.+)\.(\d{6,})")
 
 State = dict[int, tuple[int, int]]  # domain -> (server, sequence number)
@@ -123,7 +123,7 @@ def _ends(data: bytes | memoryview, head: _Event, event: _Event, checked: int) -
     standalone = data[head.begin + _HEADER.size + 12] & _STANDALONE  # such as XA COMMIT
     if standalone or event.kind in (_XID, _XA_PREPARE):
         return True
-    return event.kind == _QUERY and bool(_ENDING.match(_statement(data, event, checked)))
+    return event.kind == _QUERY and bool(_ENDING.fullmatch(_statement(data, event, checked)))
 
 
 def _statement(data: bytes | memoryview, event: _Event, checked: int) -> bytes:

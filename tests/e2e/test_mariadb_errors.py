@@ -40,6 +40,9 @@ def test_a_statement_that_ended_half_way_comes_back_so_and_any_other_error_ends_
         "set binlog_format = statement",
         "set max_statement_time = 0.5",  # ends this one there, which nothing does here
         "insert into own.plain select 100 + i + sleep(0.3) from own.t")  # fmt: skip
+    run(maria, "begin", "insert into own.plain values (8)", "insert into own.t values (4)",
+        "savepoint half", "insert into own.t values (5)", "rollback to half",
+        "insert into own.t values (6)", "commit")  # fmt: skip
     ((good,),) = maria.ask("select @@gtid_current_pos")
     run(maria, "set sql_log_bin = 0", "create database odd", "set sql_log_bin = 1",
         "create table odd.t (i int)")  # fmt: skip
@@ -49,8 +52,8 @@ def test_a_statement_that_ended_half_way_comes_back_so_and_any_other_error_ends_
     assert done.stderr.count("ended half way at the source") == 1
     assert "with error 1969, and came through here" in done.stderr
     with found as up:
-        assert up.query("select i from own.t order by i") == rows(1, 2, 3)
-        assert up.query("select i from own.plain order by i") == rows(1, 2, 7, 101, 102, 103)
+        assert up.query("select i from own.t order by i") == rows(1, 2, 3, 4, 6)
+        assert up.query("select i from own.plain order by i") == rows(1, 2, 7, 8, 101, 102, 103)
         assert up.query("select user from mysql.user where user like 'x%'") == (("x3",),)
     done = kept.run("restore", "shop", "--to", "never", code=6)
     assert "mariadb met an error that the source did not meet" in done.stderr

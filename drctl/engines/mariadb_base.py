@@ -57,6 +57,7 @@ class BaseSource:
             log = LogBehind(self._access, self._asset, self._around, looked)
             self._copy(tool, copy)
             capture = _Capture(copy, self._held_at_ns, looked, self._asset)
+            looked.refuse_anothers(self._access, capture.facts)
             facts, private = log.of(capture.position)
             capture.facts |= facts
             capture.private_facts |= private

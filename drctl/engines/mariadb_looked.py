@@ -9,7 +9,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from drctl.engines.base import Surroundings
-from drctl.engines.mariadb_client import ask, identity_of, program, program_version, series
+from drctl.engines.mariadb_client import (
+    Access,
+    ask,
+    identity_of,
+    program,
+    program_version,
+    series,
+)
 from drctl.engines.unfinished import refuse_to_save
 from drctl.errors import SourceError
 from drctl.events import Notice
@@ -27,7 +34,12 @@ HELD = re.compile(r"Acquired locks for BACKUP STAGE BLOCK_COMMIT")
 # From here on the server holds something back until mariadb-backup is done.
 LOCKING = re.compile(r"Starting BACKUP STAGE (FLUSH|BLOCK_DDL|BLOCK_COMMIT)")
 _PAGED = re.compile(rb"(\.ibd|\.new|undo\d+|ibdata\d+)$")
-_REDO = re.compile(r"redo log|log copying|innodb_log_file_size|log block", re.IGNORECASE)
+_OVERTAKEN = re.compile(r"try increasing (the )?innodb_log_file_size|log block", re.IGNORECASE)
+_ANOTHERS = "it has not been overwritten; check whether the server and backup configuration are"
+_ELSEWHERE = (
+    "the server may run in a container, or on another host, and another one's files lie here: run "
+    "drctl where its own are, or say 'dump: true'"
+)
 _ROOM = 1.05
 
 
@@ -36,6 +48,7 @@ class Looked:
 
     def __init__(self, server: "Connection[Any]", asset: str, around: Surroundings) -> None:
         self._asset = asset
+        self._around = around
         self._variables = dict(_variables(server))
         version = self._variables["version"]
         if "MariaDB" not in version:
@@ -45,18 +58,19 @@ class Looked:
             )
         self.datadir = self._variables["datadir"]
         self.identity = identity_of(server)
+        self._flushed = _lsn(server, "Innodb_lsn_flushed")
         self.facts = {
             "mariadb": version,
             "page_size": self._variables["innodb_page_size"],
             "lower_case_table_names": self._variables["lower_case_table_names"],
         }
-        self._check(around)
+        self._check()
 
     @property
     def has_binlog(self) -> bool:
         return self._variables["log_bin"] == "ON"
 
-    def _check(self, around: Surroundings) -> None:
+    def _check(self) -> None:
         if not os.path.isdir(self.datadir):
             raise SourceError(
                 f"{self._asset}: {self.datadir} is not here: mariadb-backup reads the server's "
@@ -67,10 +81,29 @@ class Looked:
         refuse_to_save(self._asset, os.fsencode(self.datadir))
         if not self.has_binlog:
             what = f"{self._asset}: log_bin is off: it can be restored to its snapshots only"
-            around.report.emit(Notice("warning", what))
+            self._around.report.emit(Notice("warning", what))
         elif self._variables["sync_binlog"] != "1":
             what = f"{self._asset}: sync_binlog is not 1: a crash of the host may lose binlog"
-            around.report.emit(Notice("warning", what))
+            self._around.report.emit(Notice("warning", what))
+
+    def refuse_anothers(self, access: Access, copied: dict[str, str]) -> None:
+        """That the server names a directory which is here, too, says little: its own may be in a
+        container. The log of a copy of it ends between where the server was before and is now.
+        Raises SourceError."""
+        try:
+            with access.connect() as server:
+                now = _lsn(server, "Innodb_lsn_current")
+        except SourceError as error:
+            what = f"{self._asset}: whether the copy is of this server was not asked: {error.what}"
+            self._around.report.emit(Notice("warning", what))
+            return
+        if now and not self._flushed <= int(copied["lsn"]) <= now:
+            raise SourceError(
+                f"{self._asset}: what lies in {self.datadir} is not of the server at "
+                f"{access.settings.shown}: it ends at LSN {copied['lsn']}, and the server's log "
+                f"was at {self._flushed} before, and at {now} after the copy",
+                hint=_ELSEWHERE,
+            )
 
     def tool(self) -> str:
         """mariadb-backup reads pages and logs as one series of the server writes them."""
@@ -123,6 +156,12 @@ def _variables(server: "Connection[Any]") -> dict[str, str]:
     listed = ", ".join(f"'{name}'" for name in _ASKED)
     found = ask(server, f"show global variables where variable_name in ({listed})")
     return dict.fromkeys(_ASKED, "") | {str(name): str(value) for name, value in found}
+
+
+def _lsn(server: "Connection[Any]", name: str) -> int:
+    """0: this version does not tell."""
+    found = ask(server, f"show global status where variable_name = '{name}'")
+    return int(found[0][1]) if found else 0
 
 
 def _size_of(top: str, binlog: str) -> int:
@@ -182,13 +221,15 @@ def block_bytes(path: bytes) -> int:
 
 def is_overtaken(words: str) -> bool:
     """Whether the server overwrote its redo log before mariadb-backup had read it."""
-    return bool(_REDO.search(words))
+    return bool(_OVERTAKEN.search(words)) and _ANOTHERS not in words
 
 
 def hint_of(words: str, scratch: str) -> str:
     """What helps where mariadb-backup failed with these words."""
     if is_overtaken(words):
         return "the redo log is too small for this load: raise innodb_log_file_size"
+    if _ANOTHERS in words:
+        return _ELSEWHERE
     if "No space left" in words or "Errcode: 28" in words or "errno 28" in words:
         return f"make room in {scratch}, or point DRCTL_STATE_DIR to a larger disk"
     if "Access denied" in words:

@@ -101,7 +101,7 @@ class _Capture:
             entry = replace(top, path=file.path, kind=int(Kind.FILE), mode=_FILE_MODE, size=size)
             yield PlainItem(entry, file if file.size_hint else None)
         self.consistent_at_ns = self._held_at_ns
-        self._said.facts()  # which refuses what is no whole copy
+        self._looked.refuse_anothers(self._access, self._said.facts())
         self._log_facts = self._log.of(self._said.position())
 
     # -- mariadb-backup -----------------------------------------------------------------------

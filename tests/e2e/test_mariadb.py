@@ -113,6 +113,25 @@ def test_a_damaged_page_is_found_by_the_probe(shop, maria) -> None:
         assert not found.health().ok
 
 
+def test_files_of_another_server_are_never_taken_for_those_of_the_one_that_was_asked(
+    shop, maria, maria_template
+) -> None:
+    """A server in a container says /var/lib/mysql, and an old one's files lie there on the host."""
+    with started(maria_template) as old:
+        old.ask("create database app")
+        old.ask("create table app.t (v varchar(500))")
+        old.ask("insert into app.t select repeat('y', 400) from app.seq_1_to_2000")
+        old.stop()
+        maria.datadir.rename(maria.home / "in a container")
+        old.datadir.rename(maria.datadir)
+    for mode in ("copy", "pipe"):
+        shop.plan(PLAN.format(socket=maria.socket, more=f", mode: {mode}"))
+        done = shop.run("backup", code=4)
+        assert "is not of the server at" in done.stderr, done.stderr
+        assert "may run in a container" in done.stderr
+    assert shop.snapshots() == []
+
+
 def test_a_wrong_password_is_told_without_the_password_and_leaves_no_snapshot(shop, mode) -> None:
     (shop.top / "password").write_text("wrong-one\n")
     done = shop.run("backup", code=4)

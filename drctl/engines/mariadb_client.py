@@ -174,9 +174,9 @@ def tables(server: "Connection[Any]") -> list[tuple[str, str]]:
     """(database, table) of what people keep: no view, nothing of the server's own."""
     found = ask(
         server,
-        "select table_schema, table_name from information_schema.tables where table_type = "
-        "'BASE TABLE' and table_schema not in ('mysql', 'sys', 'information_schema', "
-        "'performance_schema') order by 1, 2",
+        "select table_schema, table_name from information_schema.tables where table_type in "
+        "('BASE TABLE', 'SYSTEM VERSIONED', 'SEQUENCE') and table_schema not in "
+        "('mysql', 'sys', 'information_schema', 'performance_schema') order by 1, 2",
     )
     return [(_text(schema), _text(table)) for schema, table in found]
 

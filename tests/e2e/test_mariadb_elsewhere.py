@@ -29,10 +29,12 @@ def test_tables_with_a_data_directory_come_back_while_the_source_has_its_own(kep
     maria.ask("create table `a b`.parts (i int primary key) partition by hash (i) "
               f"(partition p0 {there}, partition p1 {there})")  # fmt: skip
     maria.ask(f"create table `a b`.old (i int) engine=MyISAM {there}")
+    maria.ask(f"create table `a b`.kept (i int primary key) {there} with system versioning")
     kept.json("backup")
     maria.ask("insert into `a b`.`o'ne` (i) values (1), (2)")
     maria.ask("insert into `a b`.parts values (1), (2)")
     maria.ask("insert into `a b`.old values (1), (2)")
+    maria.ask("insert into `a b`.kept values (1), (2)")
     maria.ask("alter table `a b`.`o'ne` add column j int, force")
     maria.ask("alter table `a b`.parts force")
     maria.ask(f"create table `a b`.late (i int primary key) {there}")
@@ -43,12 +45,14 @@ def test_tables_with_a_data_directory_come_back_while_the_source_has_its_own(kep
     before = as_they_are(other)
     done, found = restored(kept)
     assert f"`a b`.`parts` was kept in {other}" in done.stderr
+    assert f"`a b`.`kept` was kept in {other}" in done.stderr
     with found as up:
         for asked in (
             "select i from `a b`.`o'ne` order by i",
             "select i from `a b`.parts order by i",
             "select i from `a b`.old order by i",
             "select i from `a b`.late order by i",
+            "select i from `a b`.kept order by i",
         ):
             assert up.query(asked) == (("1",), ("2",)), asked
         assert up.health().ok

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -26,7 +25,7 @@ from drctl.engines.values import Flag, PlanPath
 from drctl.errors import IntegrityError, SourceError, TargetRefused
 from drctl.events import Notice
 from drctl.model import Entry, Kind
-from drctl.units import parse_duration
+from drctl.units import parse_duration, show_path
 
 _BLOCK_BYTES = 32 * 1024  # a multiple of every page size up to it; larger pages are two blocks
 _BESIDE = ("-wal", "-shm", "-journal")  # what belongs to a database, beside it
@@ -107,8 +106,8 @@ class Source:
             raise self._error(error) from error
 
     def _connect(self) -> sqlite3.Connection:
-        uri = f"file:{quote(os.path.abspath(self._path))}?mode=ro"
-        return sqlite3.connect(uri, uri=True, timeout=self._wait_seconds)
+        where = sqlite_mark.uri(self._path, "mode=ro")
+        return sqlite3.connect(where, uri=True, timeout=self._wait_seconds)
 
     def _check(self, copy: str) -> dict[str, str]:
         with closing(_open_still(copy)) as database:
@@ -118,12 +117,21 @@ class Source:
                     f"{self._asset}: {self._path} is corrupt: {found}",
                     hint="nothing was kept, and earlier snapshots stay; repair the database",
                 )
-            foreign = len(database.execute("pragma foreign_key_check").fetchall())
-            if foreign:
-                what = f"{self._asset}: {foreign} rows break a foreign key"
-                self._around.report.emit(Notice("warning", what))
+            foreign = self._judge_references(database)
             self._counts = rows_by_table(database)
-            return {**_measure(database), "foreign_key_violations": str(foreign)}
+            return {**_measure(database), "foreign_key_violations": foreign}
+
+    def _judge_references(self, database: sqlite3.Connection) -> str:
+        """How many rows break a foreign key; empty where SQLite cannot tell."""
+        try:
+            found = database.execute("select count(*) from pragma_foreign_key_check").fetchone()[0]
+        except sqlite3.OperationalError as error:  # a key that fits no index, or needs a module
+            what, found = f"its foreign keys cannot be checked: {error}", ""
+        else:
+            what = f"{found} rows break a foreign key" if found else ""
+        if what:
+            self._around.report.emit(Notice("warning", f"{self._asset}: {what}"))
+        return str(found)
 
     def _error(self, error: sqlite3.Error) -> SourceError:
         code = getattr(error, "sqlite_errorname", "")
@@ -136,10 +144,11 @@ class Source:
 
 
 def _until(deadline: float) -> Callable[[int, int, int], None]:
-    """The backup asks again for ever while the database is locked: this ends it."""
+    """The backup asks again for ever while the database is locked: this ends it. It is called
+    after the step that copied all, too, which takes as long as it takes."""
 
-    def progress(_status: int, _remaining: int, _total: int) -> None:
-        if time.monotonic() > deadline:
+    def progress(status: int, _remaining: int, _total: int) -> None:
+        if status != sqlite3.SQLITE_DONE and time.monotonic() > deadline:
             raise sqlite3.OperationalError("the database stays locked")
 
     return progress
@@ -147,7 +156,7 @@ def _until(deadline: float) -> Callable[[int, int, int], None]:
 
 def _open_still(path: str) -> sqlite3.Connection:
     """A database that nobody else has open: nothing is made beside it, not even for WAL mode."""
-    return sqlite3.connect(f"file:{quote(os.path.abspath(path))}?mode=ro&immutable=1", uri=True)
+    return sqlite3.connect(sqlite_mark.uri(path, "mode=ro&immutable=1"), uri=True)
 
 
 def integrity(database: sqlite3.Connection) -> str:
@@ -191,7 +200,7 @@ class _Capture:
     ) -> None:
         self.consistent_at_ns = consistent_at_ns
         self.facts = facts
-        self.private_facts = {"path": path, "counts": json.dumps(counts)}
+        self.private_facts = {"path": show_path(os.fsencode(path)), "counts": json.dumps(counts)}
         self._copy = copy
         self._entry = Entry(
             os.fsencode(os.path.basename(path)),
@@ -278,9 +287,9 @@ class Probe:
     @contextmanager
     def open(self) -> Iterator["_Standing"]:
         try:
-            uri = f"file:{quote(os.path.abspath(self._path))}?mode=ro"
+            where = sqlite_mark.uri(self._path, "mode=ro")
             # Whoever asks takes turns, in whatever thread; see engines.base.Standing.
-            database = sqlite3.connect(uri, uri=True, check_same_thread=False)
+            database = sqlite3.connect(where, uri=True, check_same_thread=False)
         except sqlite3.Error as error:
             raise TargetRefused(f"{self._path}: {error}") from error
         standing = _Standing(self._path, database)
@@ -341,15 +350,21 @@ class _Standing:
 
 
 def rows_by_table(database: sqlite3.Connection) -> dict[str, int]:
-    """`rows.<table>` -> count. Table names are data here, so they are quoted as SQL wants."""
+    """`rows.<table>` -> count. Table names are data here, so they are quoted as SQL wants. What a
+    module shows that is not here is left out: the rows are in other tables."""
     tables = database.execute(
         "select name from sqlite_master where type = 'table' and name not like 'sqlite_%'"
     ).fetchall()
     counts = {}
     for (name,) in tables:
         quoted = '"' + name.replace('"', '""') + '"'
-        row = database.execute(f"select count(*) from {quoted}").fetchone()  # noqa: S608
-        counts[f"rows.{name}"] = row[0]
+        try:
+            row = database.execute(f"select count(*) from {quoted}").fetchone()  # noqa: S608
+        except sqlite3.OperationalError as error:
+            if not str(error).startswith("no such module"):
+                raise
+        else:
+            counts[f"rows.{name}"] = row[0]
     return counts
 
 

@@ -24,6 +24,11 @@ _DAMAGED = "bring the database back with 'drctl restore'"
 _DENIED = "may drctl write there? Without a marker set 'mark: false'"
 
 
+def uri(path: str, how: str) -> str:
+    """A file as SQLite is told of it, of whatever bytes its name is, and how it is opened."""
+    return f"file:{quote(os.fsencode(os.path.abspath(path)))}?{how}"
+
+
 def newest(database: sqlite3.Connection) -> int | None:
     """The instant in the newest row; None where there is no row, or no table."""
     named = "select count(*) from sqlite_master where type = 'table' and name = ?"
@@ -48,9 +53,9 @@ class Marker:
                 f"{self._asset}: {self._path}: no marker could be written: there is no such file",
                 hint="the database is missing, or its path in the plan is wrong",
             )
-        uri = f"file:{quote(os.path.abspath(self._path))}?mode=rw"
+        where, wait = uri(self._path, "mode=rw"), self._wait_seconds
         try:
-            with closing(sqlite3.connect(uri, uri=True, timeout=self._wait_seconds)) as database:
+            with closing(sqlite3.connect(where, uri=True, timeout=wait)) as database:
                 database.execute(_MAKE)
                 database.execute(_WRITE, (at_ns,))
                 database.commit()

@@ -52,24 +52,32 @@ class Target:
         return self._tree.open_large(entry)
 
     def finish(self) -> tuple[Problem, ...]:
-        problems = self._tree.finish()
-        if problems:
-            return problems
-        dump = os.path.join(self._to, os.fsdecode(DUMP))
+        """Until a server comes up with its data, whatever its settings, it bears the mark."""
+        mark = self._tree.keep_mark()
+        is_done = False
+        try:
+            problems = self._tree.finish()
+            self._make_ready(os.path.join(self._to, os.fsdecode(DUMP)))
+            is_done = True
+        finally:
+            if mark:
+                mark.settle(whole=is_done)
+        return problems
+
+    def _make_ready(self, dump: str) -> None:
         if not os.path.exists(dump):
-            return ()  # it was damaged in the repository, as was told
+            return  # it was damaged in the repository, as was told
         check(dump, dump, IntegrityError)
         self._to_the_directorys_owner(dump)
         if self._appendonly:
             self._as_append_only(dump)
-            return ()
+            return
         self._report.emit(
             Notice(
                 "info",
                 "start the server with 'appendonly no': with 'yes' it would not read dump.rdb",
             )
         )
-        return ()
 
     def _as_append_only(self, dump: str) -> None:
         """The same bytes under a second name: Redis replaces these files, it never writes them."""

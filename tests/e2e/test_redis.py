@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from redis_servers import GRANTS, PASSWORD, Redis, started
 from servers import free_ports
 from small_plan import HEAD
@@ -174,6 +175,24 @@ def test_with_an_append_only_file_the_server_is_not_empty_either(carts, server, 
         copy.process.send_signal(signal.SIGTERM)
         copy.process.wait()
     assert restored_digest(back, f"appendonly {appendonly}") == changed
+
+
+def test_what_cannot_be_set_of_the_dump_keeps_no_server_from_its_data(server, tmp_path) -> None:
+    """Such as its owner, for whoever is not root."""
+    server.ask("CONFIG", "SET", "appendonly", "yes")
+    source = ENGINE.source(Settings(host=server.socket), "carts", around(tmp_path))
+    with source.open() as capture:
+        target = ENGINE.target(
+            None, str(tmp_path / "back"), capture.private_facts, around(tmp_path)
+        )
+        target.prepare()
+        for item in capture.items():
+            odd = replace(item.entry(), xattrs=((b"nobodys.attribute", b""),))
+            target.put_small(odd, item.content.load(odd)[1])
+        (problem,) = target.finish()
+    assert "could not be set" in problem.what
+    with started("appendonly yes", directory=tmp_path / "back") as copy:
+        assert copy.digest() == server.digest()
 
 
 def test_without_one_the_restore_says_how_to_start(carts) -> None:

@@ -161,7 +161,7 @@ def find_way(position: Position, log: Log, goal: Goal, folder: str, *, keep: boo
     stored = files_of(log)
     wanted = _Wanted(goal, position)
     way = Way([], position.at, position.at)
-    state = dict(position.state)
+    state: State = {}
     name, begin = position.file, position.at
     while not wanted.met:
         file = stored.get(name)
@@ -270,15 +270,19 @@ def _one_gtid(text: str, position: Position) -> tuple[int, int]:
 
 
 def _follow(path: str, begin: int, state: State, way: Way, wanted: _Wanted) -> None:
-    """The transactions of one file that are on the way."""
+    """The transactions of one file that are on the way. The first file alone knows all that was
+    written before the base: the base names what this server would ask another one for."""
     with mapped(path) as view:
         try:
-            if begin == 4:
+            if way.files:
                 _refuse_another(path, binlog.state_before(view), state)
+            else:
+                state |= binlog.state_before(view)
             way.files.append(path)
             way.end = begin
             for group in binlog.groups(view):
                 if group.begin < begin:
+                    state[group.domain] = (group.server, group.sequence)
                     continue
                 if not wanted.takes(group):
                     return

@@ -4,6 +4,7 @@ The place is named as for `cp`: an existing directory, or a path that ends in `/
 under its own name; anything else is the file itself.
 """
 
+import fcntl
 import os
 import shlex
 from collections.abc import Callable
@@ -12,11 +13,14 @@ from contextlib import suppress
 from drctl.durable import sync_directory
 from drctl.engines.base import Writing
 from drctl.engines.tree_look import reason
-from drctl.errors import TargetRefused
+from drctl.engines.tree_settle import NO_LINKS, Troubles
+from drctl.errors import Busy, TargetRefused
 from drctl.model import Entry, Problem
 from drctl.private import make_above
 
 Last = Callable[[str], None]  # takes the path of the whole file before it gets its name
+
+_OPEN = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class SingleTarget:
@@ -27,6 +31,7 @@ class SingleTarget:
         self._to = to
         self._last = last
         self._beside = beside
+        self._troubles = Troubles()
         self.path = ""
 
     def prepare(self) -> None:
@@ -67,24 +72,61 @@ class SingleTarget:
             self.refuse_existing(self.path)
         try:
             make_above(self.path)
-            return _File(self.path, entry, self._last)
+            return _File(self.path, entry, self._last, self._troubles)
         except OSError as error:
             raise _refused(self.path, error) from error
 
     def finish(self) -> tuple[Problem, ...]:
-        return ()
+        return self._troubles.problems()
 
 
 class _File:
-    """Written beside its name, which it gets when it is whole, proven and on the disk."""
+    """Written beside its name, which it gets when it is whole, proven and on the disk. Who writes
+    it holds its lock."""
 
-    def __init__(self, path: str, entry: Entry, last: Last | None) -> None:
+    def __init__(self, path: str, entry: Entry, last: Last | None, troubles: Troubles) -> None:
         self._path = path
         self._entry = entry
         self._last = last
+        self._troubles = troubles
         self._partial = f"{path}.drctl-partial"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._descriptor = os.open(self._partial, flags, 0o600)
+        self._descriptor = -1
+        try:
+            self._begin()
+        except BaseException:
+            self._close()
+            raise
+
+    def _begin(self) -> None:
+        """Raises OSError, Busy."""
+        while self._descriptor < 0:
+            with suppress(FileExistsError):
+                self._descriptor = os.open(self._partial, _OPEN | os.O_CREAT | os.O_EXCL, 0o600)
+                self._lock(self._descriptor)
+                return
+            with suppress(FileNotFoundError):
+                self._clear()
+
+    def _clear(self) -> None:
+        """What a killed restore left goes; another one may be at it. Raises OSError, Busy."""
+        left = os.open(self._partial, _OPEN)
+        try:
+            self._lock(left)
+            if os.path.samestat(os.fstat(left), os.lstat(self._partial)):
+                os.unlink(self._partial)
+        finally:
+            os.close(left)
+
+    def _lock(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Busy(
+                f"{self._path}: another drctl restores it right now: nothing was restored",
+                hint="wait for it, or name another place",
+            ) from error
+        except OSError:
+            return  # a file system without locks
 
     def write(self, piece: bytes | memoryview) -> None:
         view = memoryview(piece)
@@ -97,12 +139,10 @@ class _File:
     def close(self) -> Problem | None:
         try:
             os.fsync(self._descriptor)
-            os.close(self._descriptor)
-            self._descriptor = -1
             if self._last:
                 self._last(self._partial)
             self._metadata()
-            os.link(self._partial, self._path, follow_symlinks=False)
+            self._name()
         except OSError as error:
             raise _refused(self._path, error) from error
         finally:
@@ -110,20 +150,37 @@ class _File:
         sync_directory(os.path.dirname(os.path.abspath(self._path)))
         return None
 
+    def _name(self) -> None:
+        """Linking never replaces what is there, as renaming would."""
+        try:
+            os.link(self._partial, self._path, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in NO_LINKS or os.path.lexists(self._path):
+                raise
+            os.rename(self._partial, self._path)
+
     def _metadata(self) -> None:
         entry = self._entry
-        if os.geteuid() == 0:
-            os.chown(self._partial, entry.uid, entry.gid)
+        try:
+            if os.geteuid() == 0:
+                os.chown(self._partial, entry.uid, entry.gid)
+        except OSError as error:  # a file system without owners, or they are not known here
+            self._troubles.add(entry.path, f"its owner could not be set: {reason(error)}")
         os.chmod(self._partial, entry.mode or 0o600)
         with suppress(OverflowError):  # beyond what the system can hold; the content is what counts
             os.utime(self._partial, ns=(entry.mtime_ns, entry.mtime_ns))
 
     def abort(self) -> None:
+        """Whoever has the lock next must not find it under its name."""
+        if self._descriptor >= 0:
+            with suppress(FileNotFoundError):  # it was renamed
+                os.unlink(self._partial)
+        self._close()
+
+    def _close(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-        with suppress(FileNotFoundError):
-            os.unlink(self._partial)
 
 
 def _moved_away(path: str, parts: list[str]) -> str:

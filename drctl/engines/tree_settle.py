@@ -4,6 +4,7 @@ What a new thing gets by itself is not set again, since a restore of many small 
 system calls. What cannot be set is told once for all things that share the trouble.
 """
 
+import errno
 import os
 import stat
 import threading
@@ -15,6 +16,7 @@ from drctl.model import Entry, Kind, Problem
 
 At = int | tuple[int, bytes]  # a descriptor of the thing; or of a directory, with a name in it
 
+NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})  # no hard ones
 FOREIGN = "it belongs to others, and only root can give it to them"
 _SAFE_NS = (1 << 31) * 10**9  # until 2038 every file system holds a time that is not negative
 _FINE_NS = 1_000_000_001  # a time that only a file system with nanoseconds holds

@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from drctl.engines.base import Writing
 from drctl.engines.tree_look import reason
-from drctl.engines.tree_settle import Settler, learn
+from drctl.engines.tree_settle import NO_LINKS, Settler, learn
 from drctl.engines.unfinished import (
     MARK,
     Unfinished,
@@ -39,7 +39,6 @@ _NODES = {
     Kind.BLOCK_DEVICE: stat.S_IFBLK,
 }
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
-_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 _ACLS = ("system.posix_acl_default", "system.posix_acl_access")
 
 Make = Callable[[Entry, int, bytes], None]  # makes a thing by its name in an open directory
@@ -225,7 +224,7 @@ class TreeTarget:
         try:
             os.link(partial, name, src_dir_fd=self._root, dst_dir_fd=above, follow_symlinks=False)
         except OSError as error:
-            if error.errno not in _NO_LINKS or _is_there(above, name):
+            if error.errno not in NO_LINKS or _is_there(above, name):
                 raise
             os.rename(partial, name, src_dir_fd=self._root, dst_dir_fd=above)
 

@@ -2,7 +2,7 @@
 
 - A pattern without `/`, but for a trailing one, matches a name at any depth: `*.tmp`, `.cache/`.
 - With a `/` at the start or inside it is anchored at the asset's root: `/var`, `logs/*.gz`.
-- A trailing `/` matches directories only. `**` crosses directories, `*` and `?` do not.
+- A trailing `/` matches directories only. `**` crosses directories; `*`, `?` and `[!a]` do not.
 - `\\` takes the next character as it is. `!` at the start is refused: nothing is taken back in.
 """
 
@@ -83,4 +83,4 @@ def _set_of_characters(inner: str) -> bytes:
     """`[a-z]`, `[!a-z]`. Only ASCII makes sense in one byte; anything else is one of its forms."""
     negated = inner.startswith("!")
     inner = re.sub(r"([\\\[\]^&~|])", r"\\\1", inner.removeprefix("!"))
-    return f"[{'^' if negated else ''}{inner}]".encode("utf-8", "surrogateescape")
+    return f"(?!/)[{'^' if negated else ''}{inner}]".encode("utf-8", "surrogateescape")

@@ -15,6 +15,7 @@ TABLE = [
     ("a?c", ["abc", "x/abc"], ["ac", "a/c"]),
     ("[a-c]x", ["ax", "d/bx"], ["dx"]),
     ("[!a-c]x", ["dx"], ["ax"]),
+    ("a[!b]c", ["adc", "x/adc"], ["abc", "a/c"]),
     ("\\*", ["*"], ["a"]),
     ("with space", ["with space"], ["with"]),
     ("(x)", ["(x)"], ["x"]),

@@ -105,6 +105,8 @@ class Bucket(S3):
             if not page["IsTruncated"]:
                 return
             words = {name: page[f"Next{name}"] for name in markers if page.get(f"Next{name}")}
+            if not words:  # it would begin anew, for ever
+                raise StorageError(f"{self.where}: a listing that is cut says not where it goes on")
 
     def _page(self, call: Callable[..., Any], words: dict[str, str]) -> Any:
         page = call(Bucket=self._bucket, Prefix=self._prefix, **words)

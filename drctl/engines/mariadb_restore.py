@@ -59,7 +59,8 @@ class BaseTarget:
         return self._tree.put_plain(self._owned(entry))
 
     def put_small(self, entry: Entry, content: bytes | memoryview) -> Problem | None:
-        self._is_whole |= entry.path in _CHECKPOINTS
+        if entry.path in _CHECKPOINTS:
+            self._is_whole = True
         return self._tree.put_small(self._owned(entry), content)
 
     def open_large(self, entry: Entry) -> Writing:

@@ -6,14 +6,20 @@ is the trailer; a dump that stops in the middle has none.
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from drctl.engines.base import PlainItem, Surroundings
 from drctl.engines.child import Child, running
 from drctl.engines.dumped import Output, cannot_run, file_entry, item, refuse_unproven
 from drctl.engines.mariadb_client import Access, ask, program, program_version, series
 from drctl.errors import SourceError
+from drctl.events import Notice
+
+if TYPE_CHECKING:
+    from pymysql.connections import Connection
 
 DUMP = ("mariadb-dump", "mysqldump")
 PACKAGE = "mariadb-client"
@@ -31,6 +37,8 @@ _ALL = (
     "--max-allowed-packet=1G",
 )
 _OWN = ("information_schema", "performance_schema", "mysql", "sys")
+_TO_SEE = ("SELECT", "TRIGGER")  # what may not be seen is left out of a dump without a word
+_EVERYWHERE = re.compile(r"GRANT (.+) ON \*\.\* TO ")
 
 
 class DumpSource:
@@ -46,6 +54,7 @@ class DumpSource:
         with self._access.connect() as server:
             version, has_binlog = (str(x) for x in ask(server, "select @@version, @@log_bin")[0])
             names = [str(row[0]) for row in ask(server, "show databases")]
+            self._warn_of(_lacking(server))
         tool = self._tool(version)
         databases = [name for name in names if name not in _OWN]
         if not databases:
@@ -58,6 +67,14 @@ class DumpSource:
         options = tuple(x for x in _ALL if has_binlog == "1" or "master-data" not in x)
         yield _Capture(dump, (*options, "--databases", "--", *databases), self._around, facts)
 
+    def _warn_of(self, lacking: list[str]) -> None:
+        if lacking:
+            what = (
+                f"{self._asset}: {' and '.join(lacking)} is not granted on *.*: what this account "
+                "may not see (databases, tables, triggers) is not in the dump"
+            )
+            self._around.report.emit(Notice("warning", what))
+
     def _tool(self, version: str) -> str:
         """An older program may leave out what it does not know of."""
         found = program(*DUMP, package=PACKAGE)
@@ -69,6 +86,13 @@ class DumpSource:
                 hint="install the client of the server's series, or a newer one",
             )
         return found
+
+
+def _lacking(server: "Connection[Any]") -> list[str]:
+    """What this account may not do everywhere."""
+    grants = [_EVERYWHERE.match(str(row[0])) for row in ask(server, "show grants")]
+    held = {word.strip() for grant in grants if grant for word in grant[1].split(",")}
+    return [] if "ALL PRIVILEGES" in held else [word for word in _TO_SEE if word not in held]
 
 
 class _Capture:

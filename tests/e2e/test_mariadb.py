@@ -328,9 +328,9 @@ def dumped(shop, maria):
 
 
 def test_a_dump_loads_into_another_server_with_its_users_and_routines(
-    dumped, maria_template
+    dumped, maria, maria_template
 ) -> None:
-    dumped.run("backup")
+    assert "TRIGGER" not in dumped.run("backup").stderr
     dumped.run("restore", "shop", "--to", "back")
     assert sorted(p.name for p in (dumped.top / "back").iterdir()) == [
         "databases.sql",
@@ -347,6 +347,8 @@ def test_a_dump_loads_into_another_server_with_its_users_and_routines(
         assert other.ask("call app.p()") == [(42,)]
         assert other.ask("show databases like '--%'") == [("--result-file=stolen",)]
         assert any("`app`" in row[0] for row in other.ask("show grants for reader@localhost"))
+    maria.ask("revoke trigger on *.* from drctl@localhost")
+    assert "TRIGGER is not granted on *.*" in dumped.run("backup").stderr
 
 
 def load(maria: MariaDB, path: Path) -> None:

@@ -256,7 +256,8 @@ class Walk(Struct):
                 else:
                     yield self.item(path, directory, name, found)
             start += len(looked)
-            looked = _look_again(directory, names[start:]) if start < len(names) else []
+            some = names[start : start + _LOOK_AHEAD]
+            looked = _look_again(directory, some) if some else []
 
     def _is_left_out(self, path: bytes, inside: bytes, found: os.stat_result) -> bool:
         only = self.excluded.directories

@@ -93,9 +93,14 @@ def passing_directory() -> Iterator[str]:
 
 
 def sweep_passing() -> None:
-    """Remove what killed processes left of these."""
-    top = tempfile.gettempdir()
-    for name in os.listdir(top):
+    """Remove what killed processes left of these. Where no such directory can be had, since every
+    disk for it is full, that is no reason to do nothing else."""
+    try:
+        top = tempfile.gettempdir()
+        names = os.listdir(top)
+    except OSError:
+        return
+    for name in names:
         path = os.path.join(top, name)
         if name.startswith(_PASSING) and (lock := _locked(path)) is not None:
             shutil.rmtree(path, ignore_errors=True)

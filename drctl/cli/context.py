@@ -138,10 +138,11 @@ class Context:
         """Take the progress bar away and end the pool. `hurried`: see workers.end."""
         if close := getattr(self._report, "close", None):
             close()
-        while self._pools:
+        pools, self._pools = self._pools, []  # who breaks this off waits for none of them again
+        for pool in pools:
             from drctl.workers import end  # `--help` has no pool, and need not load it
 
-            end(self._pools.pop(), hurried=hurried)
+            end(pool, hurried=hurried)
 
     # -- keys ---------------------------------------------------------------------------------
 
@@ -262,8 +263,7 @@ class Context:
     def result(self, document: Any, text: str) -> None:
         """The result: one JSON document, or text. Nothing with --quiet."""
         self.document = document
-        close = getattr(self._report, "close", None)
-        if close:
+        if close := getattr(self._report, "close", None):
             close()
         if self.as_json:
             say(json.dumps(document, indent=1), self.command)

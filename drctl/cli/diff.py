@@ -12,6 +12,7 @@ from drctl.cli.context import (
     pass_context,
 )
 from drctl.cli.reading import Opened, open_for_reading
+from drctl.cli.standard import say_lines
 from drctl.errors import UsageError
 from drctl.model import Snapshot
 from drctl.ops.compare import changes
@@ -48,8 +49,8 @@ def command(
     read = opened.reader.entries
     found = changes(read(opened.root(old)), read(opened.root(new)))
     if not context.as_json:
-        for change in found:
-            click.echo(f"{_MARKS[change.what]} {show_path(change.path)}")
+        lines = (f"{_MARKS[change.what]} {show_path(change.path)}" for change in found)
+        say_lines(lines, context.command)
         return
     document = {
         "before": snapshot_document(old),

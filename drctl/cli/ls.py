@@ -13,6 +13,7 @@ from drctl.cli.context import (
     pass_context,
 )
 from drctl.cli.reading import open_for_reading
+from drctl.cli.standard import say_lines
 from drctl.report.results import entry_document, entry_line, snapshot_document
 from drctl.units import show_path
 
@@ -44,5 +45,4 @@ def command(
         listed = [entry_document(entry, show_path(entry.path)) for entry in entries]
         context.result({"snapshot": snapshot_document(picked), "entries": listed}, "")
         return
-    for entry in entries:
-        click.echo(entry_line(entry, show_path(entry.path)))
+    say_lines((entry_line(entry, show_path(entry.path)) for entry in entries), context.command)

@@ -9,6 +9,7 @@ import sys
 import traceback
 from contextlib import suppress
 from types import FrameType
+from typing import Any
 
 import click
 
@@ -69,6 +70,16 @@ class _Lazy(click.Group):
         assert isinstance(found, click.Command)  # noqa: S101 - every command's file names it so
         return found
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Raises RuntimeError for a broken pipe: click takes any for a reader who had enough, and
+        ends without a word. That holds for help; a run that one ended is not done."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            if ctx.ensure_object(Context).wired is None:
+                raise
+            raise RuntimeError(f"what it wrote to was closed: {error}") from error
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -105,9 +116,11 @@ def main() -> None:
         code = run(context)
     except SystemExit:  # click's word for a reader of its help who had enough
         code = ExitCode.DONE
+    except KeyboardInterrupt:  # once more, while the first one was being told
+        code = ExitCode.INTERRUPTED
     with suppress(KeyboardInterrupt):  # whoever has enough of telling has the result already
         _conclude(context, int(code))
-    context.close()
+        context.close()
     leave(int(code))
 
 
@@ -119,7 +132,8 @@ def run(context: Context) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        context.close(hurried=True)
+        with suppress(KeyboardInterrupt):  # a second one: a terminal that is closed sends two
+            context.close(hurried=True)
         return _tell(context, Interrupted("interrupted", hint=context.interrupted_hint))
     except click.ClickException as error:
         return _tell_usage(context, error)

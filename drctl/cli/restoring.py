@@ -4,6 +4,7 @@ Apart from the command's own module, so that the identity is being opened while 
 that it needs, is loaded.
 """
 
+import os
 from typing import Any
 
 from drctl.cli import restore_database, restore_group
@@ -35,7 +36,7 @@ def put_back(
     at_ns = instant(opened.wiring, at)
     if restore_group.is_group(opened, snapshot):
         restore_group.refuse(bool(until or paths or delta or database or timeline != "latest"))
-        context.interrupted_hint = f"{to} is not whole: remove it and restore again"
+        context.interrupted_hint = _what_may_go(to)
         return _conclude_all(context, restore_group.restored(opened, snapshot, to, at_ns), to)
     picked = opened.pick(snapshot, named_point(opened.found, until) if at_ns is None else at_ns)
     goal = goal_of(picked, at_ns, until, timeline)
@@ -49,10 +50,27 @@ def put_back(
     check_delta(picked.engine, delta=delta, paths=paths)
     root = opened.root(picked)
     wanted = opened.paths(root, paths)
-    context.interrupted_hint = f"{to} is not whole: remove it and restore again"
+    context.interrupted_hint = _what_may_go(to, delta=delta)
     done = opened.restore(picked, root, to, goal, wanted, delta=delta)
     context.result(_document(done, to), _text(done, to) + _elsewhere(context, [done]))
     return _code([done])
+
+
+def _what_may_go(to: str, *, delta: bool = False) -> str:
+    """For whoever breaks a restore off. What stood there before it began, such as production in a
+    place that was named by mistake, must never be taken for what it left."""
+    if delta:
+        return f"{to} is no whole cluster now: give the same command again"
+    if os.path.lexists(to) and not _is_empty_directory(to):
+        return f"remove nothing of what stood in {to} before; what was restored is not whole"
+    return f"{to} is not whole: remove it and restore again"
+
+
+def _is_empty_directory(path: str) -> bool:
+    try:
+        return not os.listdir(path)
+    except OSError:
+        return False
 
 
 def _elsewhere(context: Context, done: list[RestoreResult]) -> str:

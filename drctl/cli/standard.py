@@ -6,6 +6,7 @@ That nobody hears what drctl says must never keep it from saving what matters.
 import errno
 import os
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, NoReturn, TextIO
 
@@ -61,14 +62,26 @@ def say(text: str, command: str = "") -> None:
     """Write a result to standard output. Whoever reads it may have had enough, which is no failure;
     nor is an output that was closed, but where the result is all that the command makes. Raises
     StorageError when it cannot be written."""
+    say_lines((text,), command)
+
+
+def say_lines(lines: Iterable[str], command: str) -> None:
+    """The same, of more than is made at once; whoever had enough ends the making, too."""
     if command in _SAYING and sys.stdout.name == 1:  # `settle` opened it anew
         raise StorageError(
             "the result cannot be written to standard output: it is closed",
             hint="give it a file, or a terminal",
         )
+    if all(_is_written(f"{show_text(line)}\n") for line in lines):
+        _is_written("")
+
+
+def _is_written(text: str) -> bool:
+    """False: nobody reads it any more. Without text: to the last of it."""
     try:
-        sys.stdout.write(f"{show_text(text)}\n")
-        sys.stdout.flush()
+        sys.stdout.write(text)
+        if not text:
+            sys.stdout.flush()
     except OSError as error:
         _abandon()
         if error.errno != errno.EPIPE:
@@ -76,6 +89,8 @@ def say(text: str, command: str = "") -> None:
                 f"the result cannot be written to standard output: {error.strerror}",
                 hint="the work itself was done; 'drctl snapshots' lists what there is",
             ) from error
+        return False
+    return True
 
 
 def _abandon() -> None:

@@ -4,13 +4,13 @@ What is told lies in a document that holds no secrets; the addresses that it is 
 themselves, and stand in no message.
 """
 
+import os
 import threading
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
 from http.client import HTTPException
-from tempfile import TemporaryFile
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -119,7 +119,7 @@ def _parts(url: str) -> urllib.parse.SplitResult:
 
 def hand(words: Sequence[str], base: str, body: bytes, seconds: float) -> None:
     """Run a program with the document as its standard input. Raises DrctlError."""
-    with TemporaryFile() as document:
+    with os.fdopen(os.memfd_create("document"), "w+b") as document:  # a full disk is told, too
         document.write(body)
         document.seek(0)
         try:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -321,8 +322,11 @@ def test_a_result_that_cannot_be_written_is_told_without_a_traceback(site, tmp_p
     assert "cannot be written" in said.read_text()
     assert "Traceback" not in said.read_text()
     assert len(site.json("snapshots")) == 3
-    assert heard_by(site, site.argv("snapshots"), ">&-", f"2>{said}") == 5
-    assert "it is closed" in said.read_text()
+    for words in (("snapshots",), ("ls", "tree")):
+        assert heard_by(site, site.argv(*words), ">&-", f"2>{said}") == 5
+        assert "it is closed" in said.read_text()
+    assert heard_by(site, site.argv("ls", "tree"), ">/dev/full", f"2>{said}") == 5
+    assert "cannot be written" in said.read_text()
     assert (
         heard_by(site, site.argv("backup"), ">&-", "2>&-") == 0
     )  # cron's work is done all the same
@@ -334,6 +338,35 @@ def test_a_reader_who_had_enough_ends_nothing(site) -> None:
     subprocess.run(argv, env=site.environment(), cwd=site.top, check=True, capture_output=True)
     assert len(site.json("snapshots")) == 6
     site.json("verify", "--read-data", "100")
+    listing = ["bash", "-c", 'set -o pipefail; "$@" | true', "bash", *site.argv("ls", "tree")]
+    subprocess.run(listing, env=site.environment(), cwd=site.top, check=True)
+
+
+BROKEN = """
+import drctl.cli.status
+def broken(*_):
+    raise BrokenPipeError(32, "Broken pipe")
+drctl.cli.status._look = broken
+from drctl.cli.main import main
+main()
+"""
+
+
+def test_a_connection_that_breaks_under_a_run_is_not_taken_for_a_reader_who_had_enough(
+    site,
+) -> None:
+    """A bug: whoever speaks to somebody says what went wrong. But never as done."""
+    argv = [sys.executable, "-c", BROKEN, *site.argv("status")[3:]]
+    done = subprocess.run(argv, env=site.environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == ExitCode.BUG
+    assert "Broken pipe" in done.stderr
+
+
+def test_where_every_disk_for_passing_things_is_full_the_rest_is_done_all_the_same(site) -> None:
+    """As where no more can be written to any file: what is kept elsewhere can still be had."""
+    site.run("backup", "tree")
+    for words in (("snapshots",), ("status",), ("verify",)):
+        site.run(*words, through=("prlimit", "--fsize=0"), code=10 if words == ("status",) else 0)
 
 
 def test_no_program_of_a_plan_gets_the_passphrase(bare) -> None:

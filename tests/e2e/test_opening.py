@@ -57,6 +57,7 @@ def test_a_site_that_does_not_answer_holds_nobody(far, stop_at_end) -> None:
         for connection in asked:
             connection.close()
     assert restoring.returncode == 130
+    assert "drctl: interrupted" in said
     assert "Traceback" not in said
     assert not (site.top / "back").exists()
 
@@ -71,27 +72,41 @@ class Frozen(BadNetwork):
         return "hangs" if is_long else ""
 
 
+@pytest.mark.parametrize(
+    ("asset", "hint"),
+    [
+        ("tree", "back is not whole: remove it and restore again"),
+        ("big", "remove nothing of what stood in live before"),
+    ],
+)
 def test_a_site_that_freezes_under_a_restore_holds_nobody_who_has_enough(
-    far, s3_server, stop_at_end
+    far, s3_server, stop_at_end, asset, hint
 ) -> None:
+    """What stood there before, nobody is told to remove."""
     site, bucket = far
     for number in range(12):
         (site.top / f"live/tree/{number}").write_bytes(os.urandom(2 << 20))
+    big = "  big: {command: {run: [sh, -c, 'cat live/tree/?'], name: big}, schedule: hourly}\n"
+    place = {"tree": "back", "big": "live"}[asset]
+    site.plan(PLAN.format(bucket=bucket, endpoint=s3_server.endpoint) + big)
     site.run("backup")
     network = Frozen(s3_server.port, 1.0, ("hangs",))
     network.hangs_seconds = 300.0
     try:
-        site.plan(PLAN.format(bucket=bucket, endpoint=network.endpoint))
-        restoring = site.start("restore", "tree", "--to", "back")
+        site.plan(PLAN.format(bucket=bucket, endpoint=network.endpoint) + big)
+        restoring = site.start("restore", asset, "--to", place)
         stop_at_end.append(restoring)
         deadline = time.monotonic() + 60
         while network.spoilt["hangs"] < 2:
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        restoring.send_signal(signal.SIGTERM)
+        restoring.send_signal(signal.SIGHUP)
+        time.sleep(1)
+        restoring.send_signal(signal.SIGHUP)  # a terminal that is closed says so twice
         said = restoring.communicate(timeout=20)[1]  # a read alone is tried for minutes
     finally:
         network.close()
     assert restoring.returncode == 130
     assert "Traceback" not in said
-    assert (site.top / "back/.drctl-restore-unfinished").exists()
+    assert hint in said
+    assert (site.top / "back/.drctl-restore-unfinished").exists() is (asset == "tree")

@@ -182,5 +182,11 @@ def running(
 def exit_words(status: int) -> str:
     """How a program ended, in words."""
     if status < 0:
-        return f"was killed by {signal.Signals(-status).name}"
+        return f"was killed by {signal_name(-status)}"
     return f"failed with exit status {status}"
+
+
+def signal_name(number: int) -> str:
+    """Most real-time signals have no name."""
+    known = {int(one): one.name for one in signal.Signals}
+    return known.get(number, f"signal {number}")

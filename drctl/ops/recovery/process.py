@@ -18,6 +18,7 @@ from typing import IO
 
 from msgspec import Struct
 
+from drctl.engines.child import signal_name
 from drctl.ops.recovery.runner import Control, Outcome
 from drctl.signals import held_back
 
@@ -117,7 +118,7 @@ class _Run:
             self._end()
             return Outcome(ok=False, what=f"{why} and was killed{self._said()}")
         if status:
-            how = f"exit status {status}" if status > 0 else signal.Signals(-status).name
+            how = f"exit status {status}" if status > 0 else signal_name(-status)
             return Outcome(ok=False, what=f"{how}{self._said()}")
         return Outcome(ok=True, what="exit status 0", facts={"said": self._text()})
 

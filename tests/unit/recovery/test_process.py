@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from drctl.clock import SystemClock
+from drctl.engines.child import exit_words
 from drctl.errors import StorageError
 from drctl.ops.recovery.box import processes_in
 from drctl.ops.recovery.process import Programs
@@ -60,6 +61,12 @@ def test_what_failed_is_told_by_its_last_line_however_much_it_said(run):
     outcome = run("seq 100000; echo the disk is gone >&2; exit 3")
     assert not outcome.ok
     assert outcome.what == "exit status 3; it said: the disk is gone"
+
+
+def test_a_program_that_a_signal_without_a_name_ended_is_told(run):
+    assert run("kill -40 $$").what == "signal 40; it said nothing"
+    assert run("kill -9 $$").what == "SIGKILL; it said nothing"
+    assert exit_words(-40) == "was killed by signal 40"
 
 
 def test_a_program_that_closed_its_output_is_waited_for(run):

@@ -77,6 +77,8 @@ def command(
     context.result(document, "\n".join(text) or _nothing(failed))
     if failed:
         return next(iter(failed.values())).exit_code
+    if any(result.damaged for result in done.values()):
+        return ExitCode.INTEGRITY
     return ExitCode.PARTIAL if wiring.lapsed() else ExitCode.DONE
 
 
@@ -116,6 +118,7 @@ def _document(result: PruneResult, dry_run: bool, patience_ns: int) -> dict[str,
         },
         "rewritten": {"packs": result.rewritten_packs, "size_bytes": result.rewritten_bytes},
         "deleted": {"objects": result.deleted, "size_bytes": result.deleted_bytes},
+        "damaged": result.damaged,
         "waiting_marks": result.waiting,
         "waiting_for_runs": [
             {"sign": n, "shown_at": iso_instant(ns), "dead_at": iso_instant(ns + patience_ns)}

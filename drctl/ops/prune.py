@@ -57,6 +57,7 @@ class PruneResult(Struct):
     waiting: int = 0
     ripe_ns: int | None = None
     runs_in_the_way: dict[str, int] = field(default_factory=dict)  # when each last showed itself
+    damaged: list[str] = field(default_factory=list)  # packs that were to be rewritten, a sentence
 
     @property
     def removed(self) -> list[Snapshot]:
@@ -89,7 +90,7 @@ def prune(
     if effort.dry_run:
         _pretend(repository.storage, s, chosen, needs, effort, result)
     else:
-        _mark(repository, s, chosen, needs, effort, result)
+        _mark(repository, s, chosen, needs, effort, report, result)
         _sweep(repository, effort, pool, report, result)
         trash.forget_gone(repository.storage)
         runs.forget_gone(repository.storage)
@@ -152,10 +153,16 @@ def _mark(
     chosen: rewrite.Rewriting,
     needs: Needs,
     effort: Effort,
+    report: Reporter,
     result: PruneResult,
 ) -> None:
     """Everything new is there before the mark says that the old may go."""
-    made = rewrite.rewrite(repository, chosen.packs, needs)
+
+    def damaged(what: str) -> None:
+        result.damaged.append(what)
+        report.emit(Notice("warning", what))
+
+    made = rewrite.rewrite(repository, chosen.packs, needs, damaged)
     rewrite.put_index(repository, made)
     for table in made:
         name = names.named(names.PACKS, table.name.hex())

@@ -5,7 +5,7 @@ compression and its length, never its pack. So it is copied byte for byte and ke
 refs. Its pack is proven by its own name first, so that no damage gets a name that proves it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
 
 from msgspec import Struct, field
@@ -80,9 +80,13 @@ class _Filling(Struct):
     size_bytes: int = pack.HEAD_BYTES
 
 
-def rewrite(repository: Repository, packs: Iterable[PackUse], needs: Needs) -> list[PackTable]:
-    """Copy the needed segments of packs to new packs. Gives the new packs' tables."""
-    return pack_anew(repository, (x for use in packs for x in _needed(repository, use, needs)))
+def rewrite(
+    repository: Repository, packs: Iterable[PackUse], needs: Needs, damaged: Callable[[str], None]
+) -> list[PackTable]:
+    """Copy the needed segments of packs to new packs. Gives the new packs' tables; one that is
+    damaged is told to `damaged`."""
+    found = (x for use in packs for x in _needed(repository, use, needs, damaged))
+    return pack_anew(repository, found)
 
 
 def pack_anew(repository: Repository, sealed: Iterable[tuple[Segment, bytes]]) -> list[PackTable]:
@@ -101,17 +105,27 @@ def pack_anew(repository: Repository, sealed: Iterable[tuple[Segment, bytes]]) -
     return made
 
 
-def _needed(repository: Repository, use: PackUse, needs: Needs) -> Iterator[tuple[Segment, bytes]]:
+def _needed(
+    repository: Repository, use: PackUse, needs: Needs, damaged: Callable[[str], None]
+) -> Iterator[tuple[Segment, bytes]]:
     """A pack that is gone, or damaged, gives nothing: then it stays as it is."""
     try:
-        data = repository.storage.get(use.info.name)
+        data, segments = _proven(repository, use)
     except NotFound:
         return
-    if sha256(data).hexdigest() != use.name:
-        raise IntegrityError(f"{repository.where}: {use.info.name} is not what was written")
-    for segment in repository.toc_in(use.info.name, data).segments:
+    except IntegrityError as error:
+        return damaged(f"{error.what}: it stays as it is; run 'drctl verify --repair'")
+    for segment in segments:
         if (segment.session, segment.number) in needs:
             yield segment, data[segment.offset : segment.offset + segment.stored_bytes]
+
+
+def _proven(repository: Repository, use: PackUse) -> tuple[bytes, Sequence[Segment]]:
+    """A pack, and what lies in it. Raises IntegrityError, NotFound."""
+    data = repository.read(use.info.name)
+    if sha256(data).hexdigest() != use.name:
+        raise IntegrityError(f"{repository.where}: {use.info.name} is not what was written")
+    return data, repository.toc_in(use.info.name, data).segments
 
 
 def _store(repository: Repository, filling: _Filling) -> PackTable:

@@ -169,6 +169,23 @@ def test_a_dry_run_without_grace_tells_what_goes_at_once(site) -> None:
     assert done | {"dry_run": True} == told
 
 
+def test_a_damaged_pack_that_is_mostly_dead_is_told_and_keeps_nothing_else(site) -> None:
+    text = (site.top / "plan.yaml").read_text()
+    site.plan(text.replace("path: local}", "path: local, keep: {last: 1, grace: 1ms}}"))
+    large = site.top / "live/tree/large"
+    large.write_bytes(os.urandom(12_000_000))
+    site.run("backup", "tree")
+    large.unlink()
+    site.run("backup", "tree")
+    pack = max((site.top / "local/packs").glob("*/*"), key=lambda path: path.stat().st_size)
+    pack.write_bytes(b"x" + pack.read_bytes()[1:])
+    found = site.json("prune", "--from", "local", code=6)["local"]
+    assert pack.name in found["damaged"][0]
+    assert len(found["removed"]) == 1
+    assert found["deleted"]["objects"] > 0
+    assert pack.exists()
+
+
 def test_a_tiny_pack_comes_to_rest(site) -> None:
     """Its table and its ends are longer than what it holds."""
     text = (site.top / "plan.yaml").read_text()

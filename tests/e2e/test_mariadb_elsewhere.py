@@ -1,10 +1,14 @@
 """MariaDB's tables whose files lie elsewhere come back without reaching for the source's."""
 
 import os
+import shutil
 from pathlib import Path
 
 from mariadb_servers import owner
 from mariadb_streams import position, restored, streaming
+
+from drctl.engines.mariadb_client import ask
+from drctl.engines.mariadb_server import private_server
 
 
 def as_they_are(top: Path) -> dict[Path, tuple[int, bytes]]:
@@ -58,3 +62,18 @@ def test_tables_with_a_data_directory_come_back_while_the_source_has_its_own(kep
         assert up.health().ok
     assert as_they_are(other) == before
     assert not list(kept.top.glob("back-*/*/*.isl"))
+
+
+def test_a_private_server_reaches_no_other_one_by_its_tables(maria_template, tmp_path) -> None:
+    """Replayed onto a FEDERATED table, a log would be written into production once more."""
+    at = shutil.copytree(maria_template, tmp_path / "restored")
+    for _ in range(2):
+        with private_server(str(at), takes_in=True) as server:
+            with server.connect() as connection:
+                found = ask(connection, "show engines")
+                engines = {str(row[0]) for row in found if row[1] != "NO"}
+                ask(connection, "insert ignore into mysql.plugin values "
+                                "('FEDERATED', 'ha_federatedx.so')")  # fmt: skip
+            server.stop()
+    assert "InnoDB" in engines
+    assert "FEDERATED" not in engines

@@ -11,6 +11,7 @@ goes on with something else, that is for the next session: anybody may complete 
 once the session is over that did it.
 """
 
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -191,7 +192,9 @@ def _mark(done: Child, number: int, judge: _Judge) -> None:
 
 def _give(reader: str, part: _Part, done: Child, judge: _Judge) -> tuple[int, str]:
     """How the reading of a part ended, and its last words."""
-    words = (f"--start-position={part.begin}", f"--stop-position={part.end}")
+    words = [f"--start-position={part.begin}", f"--stop-position={part.end}"]
+    # What LOAD DATA took in statement format is put into files, which the program leaves behind.
+    words.append(f"--local-load={os.path.dirname(part.files[0])}")
     give = (reader, "--no-defaults", "--verify-binlog-checksum", *words, *part.files)
     with running(give, stdout=done.input) as said:
         while not judge.stranger:

@@ -1,7 +1,9 @@
 """What went wrong at a MariaDB source is in its binlog: it comes back as a replica takes it."""
 
+import tempfile
 import time
 from contextlib import closing, suppress
+from pathlib import Path
 
 import pymysql
 from mariadb_streams import position, restored, streaming, utc
@@ -25,6 +27,8 @@ def test_a_statement_that_ended_half_way_comes_back_so_and_any_other_error_ends_
     maria.ask("create database own")
     maria.ask("create table own.plain (i int primary key) engine=MyISAM")
     maria.ask("create table own.t (i int primary key)")
+    loaded = maria.home / "loaded"
+    loaded.write_text("9\n")
     kept.json("backup")
     run(maria, "create user x1@localhost, x2@localhost",
         "drop user x1@localhost, nope@localhost",
@@ -34,7 +38,8 @@ def test_a_statement_that_ended_half_way_comes_back_so_and_any_other_error_ends_
         "create temporary table own.passing (i int)",
         "insert into own.passing values (7)",
         "insert into own.plain values (1), (2), (1), (3)",  # ends behind the second
-        "insert into own.plain select i from own.passing")  # fmt: skip
+        "insert into own.plain select i from own.passing",
+        f"load data infile '{loaded}' into table own.plain")  # fmt: skip
     maria.ask("flush binary logs")
     run(maria, "drop user x2@localhost, nope@localhost", "insert into own.t values (2), (3)",
         "set binlog_format = statement",
@@ -48,12 +53,15 @@ def test_a_statement_that_ended_half_way_comes_back_so_and_any_other_error_ends_
         "create table odd.t (i int)")  # fmt: skip
     with streaming(kept) as stream:
         stream.wait_until_stored(*position(maria))
+    passing = Path(tempfile.gettempdir())
+    before = set(passing.glob("SQL_LOAD*"))
     done, found = restored(kept, "--until", f"gtid:{good}")
+    assert set(passing.glob("SQL_LOAD*")) == before, "what was loaded is left behind"
     assert done.stderr.count("ended half way at the source") == 1
     assert "with error 1969, and came through here" in done.stderr
     with found as up:
         assert up.query("select i from own.t order by i") == rows(1, 2, 3, 4, 6)
-        assert up.query("select i from own.plain order by i") == rows(1, 2, 7, 8, 101, 102, 103)
+        assert up.query("select i from own.plain order by i") == rows(1, 2, 7, 8, 9, 101, 102, 103)
         assert up.query("select user from mysql.user where user like 'x%'") == (("x3",),)
     done = kept.run("restore", "shop", "--to", "never", code=6)
     assert "mariadb met an error that the source did not meet" in done.stderr

@@ -84,16 +84,21 @@ class Capture(ABC):
 
     def reached(self, started: int, ended: int, before_ns: int, after_ns: int) -> None:
         """The end of the backup lies between the two instants, by the server's clock. Replay to an
-        instant can begin here only for instants that are not before the second."""
+        instant can begin here only for instants that are not before the second. A primary ends the
+        last segment itself; on a standby it is still being written when it is copied, so the log's
+        is needed, too."""
+        is_open = self.cluster.in_recovery
+        last = max(ended - 1, started) - self.cluster.segment_bytes * is_open
         self.consistent_at_ns = before_ns
         self._known["usable_from_ns"] = str(after_ns)
         self._known["log_first"] = self.cluster.segment(started)
-        self._known["log_reached"] = self.cluster.segment(max(ended - 1, started))
+        self._known["log_reached"] = self.cluster.segment(max(last, 0))
         known = {
             "segment_bytes": self.cluster.segment_bytes,
             "timeline": self.cluster.timeline,
             "system_id": self.cluster.system_id,
             "major": self.cluster.major,
+            "last_is_open": is_open,
         }
         self.private_facts |= {
             "cluster": json.dumps(known),

@@ -199,6 +199,7 @@ def base_of(private_facts: Mapping[str, str]) -> Base:
         known = json.loads(private_facts["cluster"])
         end = lsn_of(private_facts["wal_end"])
         each = int(known["segment_bytes"])
-        return Base(int(known["timeline"]), each, max(0, end - 1) // each, end)
+        reached = max(0, end - 1) // each - bool(known.get("last_is_open"))
+        return Base(int(known["timeline"]), each, reached, end)
     except (KeyError, ValueError, TypeError) as error:
         raise IntegrityError("the snapshot does not say where its WAL begins") from error

@@ -24,8 +24,9 @@ from drctl.engines.postgres_client import Settings
 from drctl.engines.postgres_delta import DeltaTree
 from drctl.engines.postgres_inside import ALLOWING, make_inside
 from drctl.engines.postgres_server import major_at, runs_at
+from drctl.engines.postgres_wal import Base, number_of
 from drctl.engines.tree_look import reason
-from drctl.engines.tree_write import TreeTarget
+from drctl.engines.tree_write import TreeTarget, write_extents
 from drctl.errors import TargetRefused
 from drctl.events import Notice
 from drctl.logpieces import LogFile
@@ -36,6 +37,7 @@ _AUTO = b"postgresql.auto.conf"
 Tree = TreeTarget | DeltaTree
 _HELD = frozenset({layout.CONTROL, _AUTO})
 _FETCHERS = 4
+_WRITE = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class PostgresTarget:
@@ -235,17 +237,41 @@ class PostgresTarget:
         return goal, found.target_timeline, [*found.files, *found.histories]
 
     def _put_wal(self, files: list[LogFile]) -> list[Problem | None]:
-        """What the snapshot brought itself is there already."""
+        """What the snapshot brought itself is there already. Of a standby it may have brought the
+        begin of a segment: the log's lies over it."""
         log, base = self._around.log, recovery.base_of(self._facts)
-        wanted = [f for f in files if b"pg_wal/" + f.file.encode() not in self._seen]
+        wanted = [f for f in files if not self._is_brought(f.file, base)]
 
         def one(file: LogFile) -> Problem | None:
             assert log  # noqa: S101 - the files come from it
             data = recovery.assemble_as_it_is(log, file, base.segment_bytes)
-            return self._put(b"pg_wal/" + file.file.encode(), data)
+            path = b"pg_wal/" + file.file.encode()
+            if path in self._seen:
+                self._lay(path, data[: file.size])
+                return None
+            return self._put(path, data)
 
         with ThreadPoolExecutor(_FETCHERS, "drctl-wal") as pool:
             return list(pool.map(one, wanted))
+
+    def _is_brought(self, file: str, base: Base) -> bool:
+        """Whether all of a file of the log came with the snapshot."""
+        if b"pg_wal/" + file.encode() not in self._seen:
+            return False
+        is_segment = layout.SEGMENT.fullmatch(file)
+        return not is_segment or number_of(file, base.segment_bytes) <= base.reached
+
+    def _lay(self, path: bytes, data: bytes) -> None:
+        """Over the begin of a file that is there: what follows may be newer than the log."""
+        try:
+            descriptor = os.open(os.path.join(os.fsencode(self._to), path), _WRITE)
+            try:
+                write_extents(descriptor, [(0, len(data))], memoryview(data))
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            shown = os.path.join(self._to, os.fsdecode(path))
+            raise TargetRefused(f"{shown}: {reason(error)}: it was not restored") from error
 
     def _segments(self) -> set[str]:
         """The names of all that will be replayed: the log's, and what the snapshot brought."""

@@ -18,7 +18,7 @@ Forks = list[tuple[int, int]]  # (a timeline, where it was left), oldest first
 
 
 class Base(Struct, frozen=True):
-    """What a snapshot brings: `reached` is the number of the last segment in it."""
+    """What a snapshot brings: `reached` is the number of the last segment that it has all of."""
 
     timeline: int
     segment_bytes: int
@@ -172,7 +172,7 @@ def _gap(number: int, here: LogFile | None) -> StorageError:
 def _end(base: Base, last: int, file: LogFile | None) -> int:
     """Where the log ends; what the snapshot brings is whole."""
     if file is None or last <= base.reached:
-        return (base.reached + 1) * base.segment_bytes
+        return max((base.reached + 1) * base.segment_bytes, base.end)
     return last * base.segment_bytes + file.size
 
 

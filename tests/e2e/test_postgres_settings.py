@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 from clusters import standing
-from wal_stage import Stage
+from wal_stage import Stage, fill
 
 from drctl.clock import SystemClock
 from drctl.engines import postgres
@@ -80,15 +80,28 @@ def test_how_far_a_copy_recovers_is_what_was_asked_for(stage_of) -> None:
 
 
 def test_a_snapshot_of_a_standby_comes_back_as_a_server_of_its_own(stage_of, standby_of) -> None:
+    """And its log goes on: nobody ends the segment that is written there, so the snapshot has but
+    the begin of it."""
     stage = stage_of()
-    stage.cluster.sql("create table load (id bigint primary key)")
-    stage.cluster.sql("insert into load values (1)")
+    primary = stage.cluster
+    primary.sql("create table load (id bigint primary key)")
+    primary.sql("insert into load values (1)")
     standby = standby_of(stage)
     assert (standby.data / "standby.signal").exists()
-    stage.cluster, primary = standby, stage.cluster
-    stage.protect()
-    (made,) = stage.site.json("backup")["snapshots"]
-    assert made["facts"]["mode"] == "remote"
-    assert "standby.signal" not in stage.site.run("ls", made["id"]).stdout
-    stage.cluster = primary
-    assert stage.rows_back() == [1]
+    try:
+        stage.cluster = standby
+        stage.protect()
+        (made,) = stage.site.json("backup")["snapshots"]
+        assert made["facts"]["mode"] == "remote"
+        assert "standby.signal" not in stage.site.run("ls", made["id"]).stdout
+        assert stage.rows_back() == [1]
+        stage.follow()
+        primary.sql("insert into load values (2)")
+        fill(primary, 2)
+        primary.sql("insert into load values (3)")
+        ((end,),) = primary.sql("select pg_current_wal_lsn()::text")
+        stage.stored_to(end)
+        stage.unfollow()
+        assert stage.rows_back() == [1, 2, 3]
+    finally:
+        stage.cluster = primary

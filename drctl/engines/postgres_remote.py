@@ -20,6 +20,7 @@ from drctl.engines.postgres_client import Client, lsn_of, told
 from drctl.errors import SourceError
 from drctl.events import Notice
 from drctl.model import Entry, Kind
+from drctl.units import show_instant, show_seconds
 
 if TYPE_CHECKING:
     import psycopg
@@ -32,6 +33,17 @@ _LEAVES_OUT = (b"sendDir", b"WARNING")
 _PATH = re.compile(r"\.?/[^\"\u00ab\u00bb\u201c\u201d\u201e]+")
 _LOGS = (b"./log", b"./pg_log")
 _DATA_CORRUPTED = "XX001"
+_BEHIND_NS = 60 * 10**9
+# A standby that receives, and has replayed all that the primary had, is of now; any other of its
+# newest commit, or of the checkpoint that it keeps. How far the primary is not every role may see.
+_REPLAYED_TO = """
+select (extract(epoch from case
+  when (select coalesce(latest_end_lsn, pg_last_wal_receive_lsn()) <= pg_last_wal_replay_lsn()
+        from pg_stat_wal_receiver)
+  then clock_timestamp()
+  else greatest(pg_last_xact_replay_timestamp(), c.checkpoint_time) end) * 1000000)::bigint
+from pg_control_checkpoint() c
+"""
 _NEW_PROTOCOL = 150000
 MANIFEST = b"backup_manifest"
 
@@ -58,6 +70,8 @@ class RemoteCapture(Capture):
         self._before_ns = 0
         self._spaces: dict[str, str] = {}
         self._owner: Owner | None = None
+        if self.cluster.in_recovery:
+            self.consistent_at_ns = self._replayed_to_ns()
 
     def items(self) -> Iterator[Item]:
         self._wire.notice_handler = self._notice
@@ -145,7 +159,8 @@ class RemoteCapture(Capture):
         entry = _entry(member, prefix)
         yield from self._top(entry)
         if entry.path == layout.CONTROL:
-            self._before_ns = self.server_now_ns(self._sql)
+            self._before_ns = self._replayed_to_ns()
+            self._tell_behind(self.server_now_ns(self._sql) - self._before_ns)
         if entry.kind != Kind.FILE:
             yield PlainItem(entry)
         elif not _is_left_out(entry.path):
@@ -153,6 +168,21 @@ class RemoteCapture(Capture):
             yield PlainItem(entry, content)
         # The archive forgets a member once it is read: many files must not need much memory.
         cast(Any, archive).members = []
+
+    def _replayed_to_ns(self) -> int:
+        """The instant of the state that is read: on a standby it may be long ago."""
+        now_ns = self.server_now_ns(self._sql)
+        if not self.cluster.in_recovery:
+            return now_ns
+        row = self._sql.execute(_REPLAYED_TO).fetchone()
+        assert row  # noqa: S101 - it always gives one
+        return min(now_ns, int(row[0]) * 1000)
+
+    def _tell_behind(self, behind_ns: int) -> None:
+        if behind_ns > _BEHIND_NS:
+            behind = f"the standby is {show_seconds(behind_ns / 1e9)} behind"
+            what = f"{self.asset}: {behind}: what is saved is of {show_instant(self._before_ns)}"
+            self.around.report.emit(Notice("warning", what))
 
     def _top(self, like: Entry) -> Iterator[Item]:
         """The data directory itself, which no archive names."""

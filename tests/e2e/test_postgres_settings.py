@@ -2,6 +2,8 @@
 nor whom it follows."""
 
 import signal
+import time
+from datetime import datetime
 from pathlib import Path
 
 from clusters import standing
@@ -103,5 +105,14 @@ def test_a_snapshot_of_a_standby_comes_back_as_a_server_of_its_own(stage_of, sta
         stage.stored_to(end)
         stage.unfollow()
         assert stage.rows_back() == [1, 2, 3]
+        standby.sql("alter system set primary_conninfo = ''")
+        standby.sql("select pg_reload_conf()")
+        while standby.sql("select 1 from pg_stat_wal_receiver"):
+            time.sleep(0.05)
+        ((left,),) = primary.sql("select clock_timestamp()")
+        primary.sql("insert into load values (4)")
+        (late,) = stage.site.json("backup")["snapshots"]
+        first, late = (datetime.fromisoformat(s["consistent_at"]) for s in (made, late))
+        assert first < late < left, "what it did not receive is not in it"
     finally:
         stage.cluster = primary

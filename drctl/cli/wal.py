@@ -65,7 +65,8 @@ def fetch(
     """Put the WAL FILE of ASSET at PATH. Needs an identity.
 
     Ends with 1 only where the repository holds no such file, and with 255 for every other trouble:
-    PostgreSQL takes 1 for the end of the log, and would lose what follows a passing fault.
+    PostgreSQL takes 1 for the end of the log, and would lose what follows a passing fault, or a
+    gap.
     """
     try:
         found = _fetch(context, asset, file, path, repository, identity_path)
@@ -98,4 +99,4 @@ def _fetch(
     here = os.getcwd()
     stream = stream_id(opened.secrets, asset, postgres_archive.system_id(here))
     log = LogReader(opened, identity, stream.hex())
-    return postgres_archive.fetch(file, path, log, postgres_archive.segment_bytes_of(here))
+    return postgres_archive.fetch(file, path, log, here)

@@ -5,14 +5,14 @@ PostgreSQL runs both in the data directory, so the cluster's identity is read th
 
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from drctl.engines import postgres_layout as layout
 from drctl.engines.base import Log, LogSink
 from drctl.engines.postgres_recovery import assemble_as_it_is
 from drctl.engines.tree_look import reason
-from drctl.errors import SourceError, TargetRefused
-from drctl.logpieces import by_file
+from drctl.errors import SourceError, StorageError, TargetRefused
+from drctl.logpieces import LogFile, by_file
 
 # The first page of a segment: magic, flags, timeline, position, rest; system id, sizes.
 _PAGE = struct.Struct("<HHIQIxxxxQII")
@@ -81,13 +81,24 @@ def _check_segment(file: str, data: bytes, own: str) -> None:
         )
 
 
-def fetch(file: str, to: str, log: Log, segment_bytes: int) -> bool:
-    """Put a file where PostgreSQL wants it, whole or not at all. False: there is no such file.
-    Raises TargetRefused, IntegrityError, StorageError."""
-    found = by_file(log.pieces()).get(file)
+def fetch(file: str, to: str, log: Log, top: str) -> bool:
+    """Put a file where PostgreSQL, in the data directory `top`, wants it, whole or not at all.
+    False: there is no such file. Raises TargetRefused, IntegrityError, StorageError also for a gap,
+    which PostgreSQL would take for the end of the log."""
+    files = by_file(log.pieces())
+    # Parts go while they are listed, once the whole is there.
+    if _is_gap(file, files) and _is_gap(file, files := by_file(log.pieces())):
+        if _has_other_source(file, top):
+            return False
+        raise StorageError(
+            f"the log has a gap: {file} is not whole there, though later ones are",
+            hint="another repository of the plan may hold it (--from); or let recovery end before "
+            "it, by a recovery_target",
+        )
+    found = files.get(file)
     if found is None or not found.pieces:
         return False
-    data = assemble_as_it_is(log, found, segment_bytes)
+    data = assemble_as_it_is(log, found, segment_bytes_of(top))
     partial = f"{to}.drctl-partial"
     try:
         with open(partial, "wb") as out:
@@ -98,6 +109,24 @@ def fetch(file: str, to: str, log: Log, segment_bytes: int) -> bool:
     except OSError as error:
         raise TargetRefused(f"{to}: {reason(error)}", hint="make room or rights there") from error
     return True
+
+
+def _is_gap(file: str, files: Mapping[str, LogFile]) -> bool:
+    """Whether a segment is missing between others of its timeline, or a part of it is."""
+    found = files.get(file)
+    if not layout.SEGMENT.fullmatch(file) or (found and found.whole):
+        return False
+    mine = [f for f in files if layout.SEGMENT.fullmatch(f) and f[:8] == file[:8]]
+    if found:
+        return found.is_torn or file != max(mine)
+    return bool(mine) and min(mine) < file < max(mine)
+
+
+def _has_other_source(file: str, top: str) -> bool:
+    """Whether a server looks elsewhere when it is told that there is no such file: in pg_wal, where
+    a snapshot brought it; at its primary, as a standby, which asks again and never goes without."""
+    others = os.path.join(layout.WAL.decode(), file), "standby.signal"
+    return any(os.path.exists(os.path.join(top, name)) for name in others)
 
 
 def segment_bytes_of(top: str) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from clusters import standing
-from wal_stage import PLAN, Load, push
+from wal_stage import PLAN, Load, fill, push
 
 # -- the worst day --------------------------------------------------------------------------------
 
@@ -210,6 +210,7 @@ def test_a_group_names_its_instant_in_the_log_and_a_restore_to_the_name_meets_it
 def test_archiving_and_fetching_file_by_file_leads_as_far(stage_of) -> None:
     stage = stage_of()
     stage.site.run("backup")
+    fill(stage.cluster, 1)
     with Load(stage.cluster) as load:
         load.wait_for(50)
     ((closed,),) = stage.cluster.sql("select pg_walfile_name(pg_switch_wal())")
@@ -232,4 +233,15 @@ def test_archiving_and_fetching_file_by_file_leads_as_far(stage_of) -> None:
     assert to.read_bytes() == (stage.cluster.data / "pg_wal" / closed).read_bytes()
     assert fetch("0000000100000000000000FF") == 1
     assert fetch(closed, DRCTL_PASSPHRASE="wrong") == 255
+
+    gone = [path.name for path in ready if path.name < closed][-1]
+    for piece in stage.pieces(gone):
+        piece.unlink()
+    assert fetch(gone) == 1, "the server itself has it, and takes that"
+    aside = (stage.cluster.data / "pg_wal" / gone).rename(stage.site.top / gone)
+    assert fetch(gone) == 255, "it would take the gap for the end of the log"
+    (stage.cluster.data / "standby.signal").touch()
+    assert fetch(gone) == 1, "a standby goes on asking"
+    (stage.cluster.data / "standby.signal").unlink()
+    aside.rename(stage.cluster.data / "pg_wal" / gone)
     assert re.fullmatch("[0-9A-F]{24}", closed)

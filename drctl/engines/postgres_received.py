@@ -5,11 +5,13 @@ is stored again in one piece, and the parts go.
 """
 
 import time
+from contextlib import suppress
 
 from drctl.codec.limits import LOG_PIECE_MAX_BYTES
 from drctl.engines.base import LogSink
 from drctl.engines.postgres_client import Cluster, show_lsn
-from drctl.errors import SourceError
+from drctl.errors import IntegrityError, NotFound, SourceError
+from drctl.logpieces import LogPiece
 
 
 class _Window:
@@ -28,7 +30,12 @@ class _Window:
 
 class Received:
     """What came of one server's log. `flushed`: up to where it is stored; `stored_at`: when a part
-    was stored the last time."""
+    was stored the last time.
+
+    What another attempt stored of a window must be the same as what comes now: else two servers
+    write one timeline, or one was set back to an earlier state, and neither may add to what the
+    other stored. So nothing is added before it is compared.
+    """
 
     def __init__(self, asset: str, cluster: Cluster, log: LogSink) -> None:
         self._asset = asset
@@ -36,6 +43,7 @@ class Received:
         self._log = log
         self._timeline = cluster.timeline
         self._window = _Window(0, 0)
+        self._before: list[LogPiece] = []  # stored by another attempt, not compared yet
         self.flushed = 0
         self.stored_at = 0.0
 
@@ -54,7 +62,13 @@ class Received:
         self._timeline = timeline
         step = min(self._cluster.segment_bytes, LOG_PIECE_MAX_BYTES)
         self._window = _Window(at, at - at % step + step)
+        self._before = []
         self.flushed = at
+
+    def resume(self, timeline: int, at: int) -> None:
+        """The same, where something may be stored of it already. Raises StorageError."""
+        self.open(timeline, at)
+        self._before = self._inside()
 
     def take(self, begin: int, data: memoryview) -> bool:
         """Into the window, and into the next ones where it reaches beyond. Whether one was stored
@@ -82,27 +96,46 @@ class Received:
         name = self._cluster.segment(begin, self._timeline)
         return name, begin % self._cluster.segment_bytes
 
+    def _inside(self) -> list[LogPiece]:
+        """What is stored of the window, in the order in which it will have come."""
+        file, offset = self._place()
+        most = offset + self._window.end - self._window.begin
+        found = [p for p in self._log.pieces(file) if offset <= p.offset and p.end <= most]
+        return sorted(found, key=lambda piece: piece.end)
+
+    def _compare(self) -> None:
+        """What came with what is stored of it, which need not be stored again."""
+        window, (file, offset) = self._window, self._place()
+        while self._before and self._before[0].end - offset <= len(window.data):
+            piece = self._before[0]
+            begin, end = piece.offset - offset, piece.end - offset
+            # A whole one, stored meanwhile, may have taken its place; what is damaged comes anew.
+            with suppress(NotFound, IntegrityError):
+                if self._log.differs(piece, memoryview(window.data)[begin:end]):
+                    raise diverged(self._asset, file)
+                if begin <= window.stored:
+                    window.stored = max(window.stored, end)
+            self._before.pop(0)
+
     def store(self) -> None:
         """What is new in the window."""
         window = self._window
-        if self.has_new:
+        self._compare()
+        if self.has_new and not self._before:
             file, offset = self._place()
             new = bytes(memoryview(window.data)[window.stored :])
             self._log.append(file, offset + window.stored, new)
             window.stored = len(window.data)
-        self.flushed = max(self.flushed, window.at)
+        self.flushed = max(self.flushed, window.begin + window.stored)
         self.stored_at = time.monotonic()
 
     def _store_whole(self) -> None:
-        """All of the window in one piece. What was stored of it before must be the same: else two
-        servers write one timeline, and neither may replace what the other stored."""
+        """All of the window in one piece, if nobody stored anything else of it meanwhile."""
         window = self._window
         file, offset = self._place()
+        self._before = self._inside()
+        self._compare()
         data = bytes(window.data)
-        for piece in self._log.pieces(file):
-            inside = offset <= piece.offset and piece.end <= offset + len(data)
-            if inside and self._log.differs(piece, memoryview(data)[piece.offset - offset :]):
-                raise diverged(self._asset, file)
         whole = window.end % self._cluster.segment_bytes == 0
         self._log.append(file, offset, data, whole=whole)
         self._log.clean(file)

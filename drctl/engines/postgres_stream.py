@@ -142,7 +142,7 @@ class _Run:
         """Timeline and position where the stored log ends: on the newest timeline that is stored
         and from which the server's comes. Of nothing stored, or after a gap: where the slot keeps
         WAL from."""
-        timeline = self._identified()
+        timeline, reached = self._identified()
         forks = self._history(timeline)
         if after_gap:
             return begin(restart, forks, timeline)
@@ -156,6 +156,8 @@ class _Run:
         size = each if files[newest].whole else files[newest].size
         end = number_of(newest, each) * each + size
         way = [*forks, (timeline, end)]
+        if mine[0] == timeline and end > reached:
+            raise self._set_back(reached, end)
         self._tell_left(mine[0], end, way)
         return resume(mine[0], end - size % min(each, LOG_PIECE_MAX_BYTES), way, each)
 
@@ -167,12 +169,21 @@ class _Run:
             notice = Notice("warning", f"{self._asset}: {what} is stored of it: {hint}")
             self._around.report.emit(notice)
 
-    def _identified(self) -> int:
-        """The timeline that the server is on."""
+    def _identified(self) -> tuple[int, int]:
+        """The timeline that the server is on, and how far it is there."""
         result = self._wire.exec_(b"IDENTIFY_SYSTEM")
         if not result.ntuples:
             raise self._error("it does not identify itself", result)
-        return int(result.get_value(0, 1) or b"1")
+        return int(result.get_value(0, 1) or b"1"), lsn_of(told(result.get_value(0, 2) or b"0/0"))
+
+    def _set_back(self, reached: int, end: int) -> SourceError:
+        """A server sends only what is on its disk, so what is stored of it, it had."""
+        where = f"the server's log ends at {show_lsn(reached)}"
+        return SourceError(
+            f"{self._asset}: {where}, before the end of what is stored of it, {show_lsn(end)}",
+            hint="a standby has to catch up; one that was set back to an earlier state, as by a "
+            "snapshot of its machine, goes another way from there: give it an asset of its own",
+        )
 
     def _history(self, timeline: int) -> Forks:
         """Store a timeline's history. Gives it."""
@@ -199,7 +210,7 @@ class _Run:
         if result.status != pq.ExecStatus.COPY_BOTH:
             raise self._stopped("it does not send its WAL", result)
         self._around.report.emit(Notice("info", f"{self._asset}: following its log"))
-        self._received.open(timeline, at)
+        self._received.resume(timeline, at)
 
     # -- receiving ----------------------------------------------------------------------------
 

@@ -1,0 +1,84 @@
+"""WAL as it comes in, beside what another attempt stored of it."""
+
+import os
+
+import pytest
+
+from drctl.codec.keys import WriterCredential, new_secrets
+from drctl.codec.recipients import new_identity
+from drctl.engines.postgres_client import Cluster
+from drctl.engines.postgres_received import Received
+from drctl.errors import SourceError
+from drctl.repository import lifecycle
+from drctl.repository.log import LogWriter
+from drctl.storage.memory import Memory
+
+EACH = 1 << 20
+AT = 5 * EACH
+SERVER = Cluster(150000, "7", 1, EACH, 8192, checksums=True, in_recovery=False)
+
+
+@pytest.fixture
+def storage() -> Memory:
+    return Memory()
+
+
+@pytest.fixture
+def log(storage: Memory) -> LogWriter:
+    identity = new_identity("someone", os.urandom)
+    credential = WriterCredential(new_secrets(os.urandom), (identity.recipient(),))
+    return LogWriter(lifecycle.create(storage, credential, os.urandom), bytes(8))
+
+
+def attempt(log: LogWriter, data: bytes, *ends: int) -> Received:
+    """What comes of the server after a connection was made; it is stored up to each end."""
+    received = Received("orders", SERVER, log)
+    received.resume(1, AT)
+    begin = 0
+    for end in ends:
+        received.take(AT + begin, memoryview(data)[begin:end])
+        received.store()
+        begin = end
+    return received
+
+
+def stored(log: LogWriter) -> list[tuple[int, int]]:
+    return [(piece.offset, piece.size) for piece in log.pieces()]
+
+
+def test_what_is_stored_of_a_segment_is_not_stored_again(log) -> None:
+    data = os.urandom(EACH)
+    assert attempt(log, data, 100, 300).flushed == AT + 300
+    again = attempt(log, data, 50, 200)
+    assert again.flushed == AT + 100
+    assert stored(log) == [(0, 100), (100, 200)]
+    again.take(AT + 200, memoryview(data)[200:400])
+    again.store()
+    assert again.flushed == AT + 400
+    assert stored(log) == [(0, 100), (100, 200), (300, 100)]
+    again.take(AT + 400, memoryview(data)[400:])
+    assert stored(log) == [(0, EACH)]
+
+
+def test_a_server_that_was_set_back_adds_nothing_to_what_it_had_stored(log) -> None:
+    """Mixed with that, its log would end a restore where the two part."""
+    data = os.urandom(250)
+    attempt(log, data, 100, 200)
+    other = data[:150] + os.urandom(100)
+    with pytest.raises(SourceError, match="another content"):
+        attempt(log, other, 150, 250)
+    assert stored(log) == [(0, 100), (100, 100)]
+
+
+def test_a_part_that_is_damaged_does_not_end_the_stream(log, storage) -> None:
+    data = os.urandom(EACH)
+    attempt(log, data, 100, 200)
+    first, _ = log.pieces()
+    storage.delete(first.name)
+    storage.put(first.name, bytes(200))
+    again = attempt(log, data, 250)
+    assert again.flushed == AT + 250
+    assert (0, 250) in stored(log)
+    again.take(AT + 250, memoryview(data)[250:])
+    again.tidy()
+    assert stored(log) == [(0, EACH)]

@@ -22,6 +22,7 @@ class _Window:
         self.end = end
         self.data = bytearray()
         self.stored = 0  # of these bytes
+        self.known: set[tuple[int, int]] = set()  # offset and size of pieces that hold the same
 
     @property
     def at(self) -> int:
@@ -44,6 +45,7 @@ class Received:
         self._timeline = cluster.timeline
         self._window = _Window(0, 0)
         self._before: list[LogPiece] = []  # stored by another attempt, not compared yet
+        self._covered: list[str] = []  # files that have parts which nobody needs
         self.flushed = 0
         self.stored_at = 0.0
 
@@ -72,7 +74,7 @@ class Received:
 
     def take(self, begin: int, data: memoryview) -> bool:
         """Into the window, and into the next ones where it reaches beyond. Whether one was stored
-        whole. Raises SourceError, StorageError."""
+        whole: then `tidy` is to be called. Raises SourceError, StorageError."""
         was_whole = False
         while data:
             window = self._window
@@ -97,11 +99,12 @@ class Received:
         return name, begin % self._cluster.segment_bytes
 
     def _inside(self) -> list[LogPiece]:
-        """What is stored of the window, in the order in which it will have come."""
+        """What others stored of the window, in the order in which it will have come."""
         file, offset = self._place()
         most = offset + self._window.end - self._window.begin
         found = [p for p in self._log.pieces(file) if offset <= p.offset and p.end <= most]
-        return sorted(found, key=lambda piece: piece.end)
+        new = [p for p in found if (p.offset, p.size) not in self._window.known]
+        return sorted(new, key=lambda piece: piece.end)
 
     def _compare(self) -> None:
         """What came with what is stored of it, which need not be stored again."""
@@ -113,6 +116,7 @@ class Received:
             with suppress(NotFound, IntegrityError):
                 if self._log.differs(piece, memoryview(window.data)[begin:end]):
                     raise diverged(self._asset, file)
+                window.known.add((piece.offset, piece.size))
                 if begin <= window.stored:
                     window.stored = max(window.stored, end)
             self._before.pop(0)
@@ -125,6 +129,7 @@ class Received:
             file, offset = self._place()
             new = bytes(memoryview(window.data)[window.stored :])
             self._log.append(file, offset + window.stored, new)
+            window.known.add((offset + window.stored, len(new)))
             window.stored = len(window.data)
         self.flushed = max(self.flushed, window.begin + window.stored)
         self.stored_at = time.monotonic()
@@ -138,7 +143,13 @@ class Received:
         data = bytes(window.data)
         whole = window.end % self._cluster.segment_bytes == 0
         self._log.append(file, offset, data, whole=whole)
-        self._log.clean(file)
+        self._covered.append(file)
+
+    def tidy(self) -> None:
+        """Delete the parts of what was stored whole. There may be thousands, so the server is
+        answered first."""
+        while self._covered:
+            self._log.clean(self._covered.pop())
 
 
 def diverged(asset: str, file: str) -> SourceError:

@@ -266,6 +266,7 @@ class _Run:
             _, begin, _, _ = _DATA.unpack_from(data)
             if self._received.take(begin, data[_DATA.size :]):
                 self._answer()
+                self._received.tidy()
         elif kind == b"k":
             _, _, _, wants = _ALIVE.unpack_from(data)
             if wants:

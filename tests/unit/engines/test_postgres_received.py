@@ -57,6 +57,8 @@ def test_what_is_stored_of_a_segment_is_not_stored_again(log) -> None:
     assert again.flushed == AT + 400
     assert stored(log) == [(0, 100), (100, 200), (300, 100)]
     again.take(AT + 400, memoryview(data)[400:])
+    assert again.flushed == AT + EACH
+    again.tidy()
     assert stored(log) == [(0, EACH)]
 
 

@@ -29,6 +29,7 @@ where n.nspname !~ '^pg_' and n.nspname <> 'information_schema' and not exists (
   where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
 order by 1 limit 1
 """
+_SECRETS = {"password", "sslpassword"}
 _CONNINFO = re.compile(r"postgres(ql)?://|\s*[a-z_]+\s*=")
 
 
@@ -43,7 +44,7 @@ def check(to: str) -> None:
             "--to names a server and no database of it: none is taken that only has the same name",
             hint="add dbname=NAME, of a database that is there and empty",
         )
-    if "password" in told:
+    if _SECRETS & told.keys():
         raise UsageError(
             "--to holds a password, which anybody on this machine could see",
             hint="leave it out, and put it into ~/.pgpass, as PostgreSQL's own programs read it",

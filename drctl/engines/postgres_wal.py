@@ -71,7 +71,8 @@ def pick_timeline(base: Base, wanted: str, histories: dict[int, Forks]) -> int:
     if not wanted.isdigit() or int(wanted) not in coming:
         known = ", ".join(map(str, sorted(coming)))
         raise UsageError(
-            f"timeline {wanted} does not come from the snapshot's", hint=f"known here: {known}"
+            f"timeline {wanted} does not come from the snapshot's",
+            hint=f"known here: {known}; of an older snapshot, name its id, there may be others",
         )
     return int(wanted)
 

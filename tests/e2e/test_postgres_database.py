@@ -81,17 +81,11 @@ def test_what_cannot_be_is_told_and_leaves_nothing(site) -> None:
     file = site.top / "none.dump"
     told = site.run("restore", "orders", "--database", "shopp", "--to", file, code=9).stderr
     assert "it had other, postgres, shop" in told
-    told = site.run(
-        "restore",
-        "orders",
-        "--database",
-        "shop",
-        "--to",
-        "dbname=x password=hunter2",
-        code=2,
-    ).stderr
-    assert ".pgpass" in told
-    assert "hunter2" not in told
+    for secret in ("password=hunter2", "sslpassword=hunter2"):
+        words = ("--database", "shop", "--to", f"dbname=x {secret}")
+        told = site.run("restore", "orders", *words, code=2).stderr
+        assert ".pgpass" in told
+        assert "hunter2" not in told
     told = site.run(
         "restore", "orders", "--database", "shop", "--to", "host=/x user=drctl", code=2
     ).stderr

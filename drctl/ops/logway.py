@@ -83,7 +83,7 @@ def along(snapshot: Snapshot, pieces: Iterable[LogPiece]) -> Way:
     `log_reached`, may be missing."""
     first = snapshot.facts.get("log_first", "")
     files = [file for name, file in by_file(pieces).items() if in_order(name) >= in_order(first)]
-    number_of = _numbering(files)
+    number_of = _numbering(files, snapshot.facts.get("segment_bytes", ""))
     numbered: dict[int, list[LogFile]] = {}
     for file in _followed(files, first):
         if (number := number_of(file.file)) is not None:
@@ -109,10 +109,12 @@ def _followed(files: list[LogFile], first: str) -> Iterator[LogFile]:
             yield file
 
 
-def _numbering(files: list[LogFile]) -> Callable[[str], int | None]:
-    """A segment's place in the log needs the size of segments: that of a whole one."""
+def _numbering(files: list[LogFile], told: str) -> Callable[[str], int | None]:
+    """A segment's place in the log needs the size of segments: as the snapshot tells it, else that
+    of a whole one."""
     sizes = [file.size for file in files if file.whole and _SEGMENT.fullmatch(file.file)]
-    each = 0x1_0000_0000 // max(sizes, default=0x1_0000_0000)
+    size = int(told) if told.isdigit() else max(sizes, default=0)
+    each = 0x1_0000_0000 // (size or 0x1_0000_0000)
 
     def number_of(name: str) -> int | None:
         if segment := _SEGMENT.fullmatch(name):

@@ -50,6 +50,12 @@ def test_segments_are_followed_up_to_a_gap(pieces, stored_at, gap) -> None:
     assert gap in way.gap
 
 
+def test_a_gap_is_told_also_before_any_segment_behind_it_is_whole() -> None:
+    base = snapshot(**BASE.facts, segment_bytes=str(SIZE))
+    way = along(base, [segment(256, 2, whole=False)])
+    assert "before 000000010000000100000000 is missing" in way.gap
+
+
 @pytest.mark.parametrize(
     ("pieces", "stored_at", "gap"),
     [

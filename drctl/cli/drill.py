@@ -15,8 +15,16 @@ from drctl.cli.context import (
     pass_context,
 )
 from drctl.cli.findings import document_of, keep_findings, write_text
+from drctl.cli.proofs import Proofs
 from drctl.cli.reading import Opened, open_with
-from drctl.cli.recovering import assets_of, denied, live_paths, returning, tolerated
+from drctl.cli.recovering import (
+    assets_of,
+    denied,
+    live_paths,
+    returning,
+    source_of_drill,
+    tolerated,
+)
 from drctl.cli.sitegone import Gone, site_gone
 from drctl.cli.steps import steps_of
 from drctl.errors import ExitCode, StorageError, UsageError
@@ -72,16 +80,20 @@ def command(
     context.subject = name
     part = _part(wiring, name)
     context.is_run = not findings  # whoever asked for them tells people of it
+    if not findings:
+        Proofs(wiring).key()  # before hours are spent on what could not be signed
     if seed is None:
         seed = int.from_bytes(wiring.randomness(4), "big") >> 1
     if context.kit_files and not findings:
-        return site_gone(context, wiring, Gone(name, part, _source(wiring, part), seed), junit)
+        return site_gone(
+            context, wiring, Gone(name, part, source_of_drill(wiring, part), seed), junit
+        )
     identity = context.identity(wiring, identity_path)
     declared_ns = wiring.clock.now_ns()
     context.interrupted_hint = "the drill was given up; what it made is removed"
     with exclusive(os.path.join(drill_home(wiring, part.directory), "drill.lock"), "a drill"):
         # Whoever recovers has nothing of this host: neither what it proves nor the time it saves.
-        opened = open_with(context, wiring, _source(wiring, part), identity, fresh=True)
+        opened = open_with(context, wiring, source_of_drill(wiring, part), identity, fresh=True)
         result = _drill(opened, name, part, seed, declared_ns)
     if findings:
         write_text(findings, json.dumps(document_of(wiring, result)))
@@ -96,17 +108,6 @@ def _part(wiring: Wiring, name: str) -> DrillPart:
         listed = ", ".join(drills) or "none"
         raise UsageError(f"the plan has no drill '{name}'", hint=f"its drills: {listed}")
     return drills[name]
-
-
-def _source(wiring: Wiring, part: DrillPart) -> str:
-    """The repository of the drill; else the first copy elsewhere, else the first of all."""
-    if part.source:
-        return part.source
-    plan = wiring.loaded.plan
-    home = plan.sites[plan.repositories[wiring.primary()].site].failure_domain
-    others = wiring.others()
-    away = [n for n in others if plan.sites[plan.repositories[n].site].failure_domain != home]
-    return next(iter([*away, *others]), wiring.primary())
 
 
 def _drill(opened: Opened, name: str, part: DrillPart, seed: int, declared_ns: int) -> DrillResult:
@@ -133,7 +134,7 @@ def _carry_out(
 ) -> DrillResult:
     wiring = opened.wiring
     plan = wiring.loaded.plan
-    source = _source(wiring, part)
+    source = source_of_drill(wiring, part)
     point = _point(opened, part, seed, declared_ns)
     assets = {
         asset: returning(opened, asset, box.at("target", asset), point.at_ns)

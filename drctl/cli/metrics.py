@@ -10,14 +10,17 @@ from typing import Any
 
 from drctl.cli.context import Context
 from drctl.cli.ended import Ended
+from drctl.cli.recovering import source_of_drill
 from drctl.cli.standing import stand, stand_document
-from drctl.errors import Busy, ExitCode, StorageError
+from drctl.errors import Busy, DrctlError, ExitCode, StorageError
 from drctl.plan.model import Plan
 from drctl.report.prometheus import Sample, merge, parse, render, sample
 from drctl.wiring import Wiring
 
 _LOOKING = ("backup", "replicate")  # after these a look shows what has changed
-_CHANGED = (ExitCode.DONE, ExitCode.PARTIAL)  # a copy that is away makes no snapshot unseen
+_DRILLED = "drctl_drill_passed"
+# Of these nothing follows for whether a recovery would come out well.
+_NO_DRILL = (ExitCode.USAGE, ExitCode.PLAN, ExitCode.BUSY, ExitCode.INTERRUPTED)
 _WAIT_SECONDS = 5.0
 _TRIES = 50
 Document = dict[str, Any]
@@ -34,6 +37,7 @@ def keep_metrics(context: Context, ended: Ended, textfile: str) -> None:
     silent = {r["repository"] for r in seen.get("repositories", ()) if r["trouble"]}
     alone = {c["repository"] for c in seen.get("copies", ()) if c["lag_objects"] is None}
     drill = ended.subject if ended.command == "drill" else ""
+    measured = "objectives" in ended.document
 
     def is_over(s: Sample) -> bool:
         """It tells of what the plan has no more, or of what was looked at anew. What was known of
@@ -42,7 +46,7 @@ def keep_metrics(context: Context, ended: Ended, textfile: str) -> None:
         if s.of("plan") != plan.name:
             return False
         if drill and s.of("drill") == drill:
-            return True
+            return measured or any(known.name == s.name for known in now)
         unseen = alone if s.name in _COMPARED else silent
         looked_anew = bool(seen) and s.name in _LOOKED_AT and s.of("repository") not in unseen
         return _is_gone(plan, s) or looked_anew
@@ -79,10 +83,16 @@ def _of_run(plan: str, ended: Ended) -> Iterator[Sample]:
 
 
 def _seen(context: Context, ended: Ended) -> Document:
-    """How things stand, where the run came to look; else nothing."""
-    if ended.command in _LOOKING and ended.exit_code in _CHANGED:
-        return stand_document(stand(ended.wiring, context.pool()))
-    return ended.document if "copies" in ended.document else {}
+    """How things stand, where the run came to look; else nothing. One whose storage failed looks,
+    too: which one does not answer is what people are waiting for."""
+    if ended.command == "status":
+        return ended.document
+    if ended.command in _LOOKING and (ended.document or ended.exit_code == ExitCode.STORAGE):
+        try:
+            return stand_document(stand(ended.wiring, context.pool()))
+        except DrctlError as error:  # how the run ended is told all the same
+            ended.wiring.warn(f"the metrics do not tell how things stand: {error.what}")
+    return {}
 
 
 def _of_result(ended: Ended) -> Iterator[Sample]:
@@ -91,6 +101,8 @@ def _of_result(ended: Ended) -> Iterator[Sample]:
         yield from _of_snapshots(ended.wiring, document)
     if ended.command == "drill" and "objectives" in document:
         yield from _of_drill(plan.name, ended.subject, document)
+    elif ended.command == "drill" and ended.exit_code not in _NO_DRILL:
+        yield _not_drilled(ended)
 
 
 def _of_snapshots(wiring: Wiring, document: Document) -> Iterator[Sample]:
@@ -130,7 +142,7 @@ def _of_drill(plan: str, drill: str, document: Document) -> Iterator[Sample]:
     of_drill = {"plan": plan, "drill": drill, "repository": document["repository"]["name"]}
     ended_seconds = _seconds(document["finished_at"])
     yield sample("drctl_drill_end_timestamp_seconds", ended_seconds, **of_drill)
-    yield sample("drctl_drill_passed", document["verdict"] == "passed", **of_drill)
+    yield sample(_DRILLED, document["verdict"] == "passed", **of_drill)
     restored = document["timing"]["restore_seconds"]
     yield sample("drctl_drill_restore_seconds", restored, **of_drill)
     for j in document["objectives"]:
@@ -142,6 +154,13 @@ def _of_drill(plan: str, drill: str, document: Document) -> Iterator[Sample]:
             due = j["objective_seconds"]
             yield sample("drctl_drill_objective_seconds", due, **of_objective)
             yield sample("drctl_drill_objective_met", j["answer"] == "met", **of_objective)
+
+
+def _not_drilled(ended: Ended) -> Sample:
+    """One that could not be carried out has not passed, whatever the one before did."""
+    plan, drill = ended.wiring.loaded.plan, ended.subject
+    source = source_of_drill(ended.wiring, plan.drills[drill])
+    return sample(_DRILLED, 0, plan=plan.name, drill=drill, repository=source)
 
 
 def _seconds(iso: str) -> float:

@@ -19,7 +19,7 @@ from drctl.ops.recovery.returning import Returning
 from drctl.plan import LoadedPlan
 from drctl.plan.model import Plan, RepositoryPart, engine_of
 from drctl.plan.parameters import fill
-from drctl.plan.recovery import DrillObjectives, StepPart
+from drctl.plan.recovery import DrillObjectives, DrillPart, StepPart
 from drctl.units import parse_duration
 from drctl.wiring import Wiring
 
@@ -55,6 +55,17 @@ def spot_of(plan: Plan, asset: str, to: str) -> Spot:
     """A place for an asset, with what its engine would put beside it."""
     found = engine(engine_of(plan.assets[asset])[0])
     return Spot(to, found.beside, found.moved)
+
+
+def source_of_drill(wiring: Wiring, part: DrillPart) -> str:
+    """The repository of the drill; else the first copy elsewhere, else the first of all."""
+    if part.source:
+        return part.source
+    plan = wiring.loaded.plan
+    home = plan.sites[plan.repositories[wiring.primary()].site].failure_domain
+    others = wiring.others()
+    away = [n for n in others if plan.sites[plan.repositories[n].site].failure_domain != home]
+    return next(iter([*away, *others]), wiring.primary())
 
 
 def recover_line(loaded: LoadedPlan, *words: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 
 import click
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -16,7 +17,10 @@ from drctl.report.drills import drill_text
 from drctl.report.evidence import Proof
 from drctl.report.junit import junit
 from drctl.report.pages import drill_page
+from drctl.report.readiness import trusted
+from drctl.wiring import Wiring
 
+_SIGNED = {"good": "signed", "bad": "NOT SIGNED", "unknown": "unproven"}
 _WHERE = "'drctl report list' looks into the repositories, too; 'drctl drill' makes evidence"
 
 
@@ -31,24 +35,42 @@ def command() -> None:
 def list_(context: Context) -> int:
     """List the plan's evidence, oldest first: what is kept here, and what the repositories have.
 
-    Exit code 6 where a piece is missing, or is not what was written.
+    Exit code 6 where a piece is missing, is not what was written, or claims a signature that is
+    not by the plan's key.
     """
     wiring = context.wiring()
     here = {p.name for p in Proofs(wiring).here()[0]}
     found, wrong = gather(wiring, tuple(wiring.loaded.plan.repositories))
     found.sort(key=lambda p: p.number)
     wrong += evidence.chain_faults(found)
+    public = _public_key(wiring)
+    states = {p.name: evidence.signature(p, public)[0] for p in found}
+    wrong += [
+        f"evidence {p.number}, {p.name[:12]}, is not signed by the plan's key"
+        for p in found
+        if p.keyids and states[p.name] == "bad"
+    ]
     lines = [
         f"{p.number:>4}  {p.predicate['finished_at'][:19]}Z  {p.predicate['drill']:20}"
-        f"{p.predicate['verdict']:8}{'signed' if p.keyids else 'NOT SIGNED':11}{p.name[:12]}"
+        f"{p.predicate['verdict']:8}{_SIGNED[states[p.name]]:11}{p.name[:12]}"
         f"{'' if p.name in here else '  in a repository, not here'}"
         for p in found
     ]
-    document = [{"sha256": p.name, "signed_by": list(p.keyids), **p.predicate} for p in found]
+    document = [
+        {**p.predicate, "sha256": p.name, "signed_by": list(p.keyids), "signature": states[p.name]}
+        for p in found
+    ]
     context.result(document, "\n".join(lines))
     for what in wrong:
         wiring.warn(what)
     return ExitCode.INTEGRITY if wrong else ExitCode.DONE
+
+
+def _public_key(wiring: Wiring) -> Ed25519PublicKey | None:
+    """None where there is none here: a host that drills nothing needs none."""
+    with suppress(KeyUnavailable):
+        return Proofs(wiring).public_key()
+    return None
 
 
 @command.command()
@@ -58,19 +80,23 @@ def list_(context: Context) -> int:
 @output_options
 @pass_context
 def show(context: Context, number: int | None, as_junit: bool, html: str | None) -> None:
-    """Show what drill NUMBER found; the newest by default."""
-    proofs = Proofs(context.wiring())
+    """Show what drill NUMBER found; the newest by default. Who signed it stands below it."""
+    wiring = context.wiring()
+    proofs, public = Proofs(wiring), _public_key(wiring)
     found = proofs.here()[0]
     if number not in {p.number for p in found}:  # what was taken away here may be there
-        found = gather(context.wiring(), tuple(context.wiring().loaded.plan.repositories))[0]
+        found = gather(wiring, tuple(wiring.loaded.plan.repositories))[0]
     chosen = [p for p in found if p.number == number] if number else [*found]
-    proof = evidence.newest(chosen)
+    proof = evidence.newest(trusted(chosen, public)) or evidence.newest(chosen)
     if proof is None:
         raise UsageError("there is no such evidence here", hint="see 'drctl report list'")
     if html:
-        write_text(html, drill_page(proof, proofs.public_key()))
-    text = junit(proof.predicate) if as_junit else drill_text(proof.predicate)
-    context.result(proof.predicate, text.rstrip("\n"))
+        write_text(html, drill_page(proof, public))
+    state, told = evidence.signature(proof, public)
+    if state == "bad":
+        wiring.warn(f"evidence {proof.number}: {told}")
+    text = junit(proof.predicate) if as_junit else f"{drill_text(proof.predicate)}\n  {told}"
+    context.result({**proof.predicate, "signature": state}, text.rstrip("\n"))
 
 
 @command.command()

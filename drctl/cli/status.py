@@ -10,12 +10,13 @@ from msgspec import Struct
 from drctl.cli.context import Context, output_options, pass_context
 from drctl.cli.forecasts import forecast_document, forecast_lines, forecasts
 from drctl.cli.gate import gather, judge
+from drctl.cli.proofs import Proofs
 from drctl.cli.standing import Stand, rounded, stand, stand_document
 from drctl.errors import ExitCode, StorageError
 from drctl.ops.anomaly import ANOMALY
 from drctl.ops.status import Lag, Seen, Standing, lost_at
 from drctl.report.forecast import Forecast
-from drctl.report.readiness import Gate
+from drctl.report.readiness import Gate, trusted
 from drctl.report.status import (
     Todo,
     drill_line,
@@ -66,13 +67,14 @@ def _look(wiring: Wiring, pool: ThreadPoolExecutor) -> _Found:
     reached = [one.name for one in found.seen if not one.trouble]
     every = plan.objectives.drill_every
     proofs = gather(wiring, reached)[0] if plan.drills else []
+    signed = trusted(proofs, Proofs(wiring).public_key()) if plan.drills else []
     return _Found(
         found.seen,
         found.standings,
         found.lags,
         judge(wiring, tuple(plan.drills), proofs, every) if plan.drills else [],
         every is not None,
-        forecasts(wiring, found.seen, proofs),
+        forecasts(wiring, found.seen, signed),
         wiring.clock.now_ns(),
         wiring.loaded.host,
         list(_lost(wiring, found.seen)),

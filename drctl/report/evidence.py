@@ -10,13 +10,14 @@ import base64
 import binascii
 import json
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from hashlib import sha256
-from typing import Any
+from typing import Annotated, Any
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from msgspec import Struct
+from msgspec import Meta, Struct, ValidationError, convert
 
 from drctl.errors import IntegrityError, KeyUnavailable
 
@@ -24,6 +25,38 @@ STATEMENT = "https://in-toto.io/Statement/v1"
 PAYLOAD = "application/vnd.in-toto+json"
 DRILL = "urn:drctl:evidence:drill:v1"
 Document = dict[str, Any]
+
+
+_Seconds = Annotated[float, Meta(ge=0, le=1e10)]
+
+
+class _Plan(Struct):
+    name: Annotated[str, Meta(min_length=1)]
+    sha256: str
+
+
+class _Timing(Struct):
+    machine_seconds: _Seconds
+    human_seconds: _Seconds
+    rta_seconds: _Seconds | None
+
+
+class _Snapshot(Struct):
+    asset: str
+    size_bytes: int
+
+
+class _Predicate(Struct):
+    """What is relied upon wherever evidence is read: anybody may have put it there."""
+
+    number: Annotated[int, Meta(ge=1)]
+    previous: str
+    plan: _Plan
+    drill: str
+    verdict: str
+    finished_at: Annotated[datetime, Meta(tz=True)]
+    timing: _Timing
+    snapshots: list[_Snapshot]
 
 
 class Proof(Struct, frozen=True):
@@ -100,21 +133,21 @@ def read(data: bytes) -> Proof:
     """What an envelope says, whoever signed it. Raises IntegrityError."""
     try:
         envelope = json.loads(data)
-        statement = json.loads(base64.b64decode(envelope["payload"], validate=True))
+        payload = base64.b64decode(envelope["payload"], validate=True)
+        statement = json.loads(payload, parse_constant=_refuse)
         if (envelope["payloadType"], statement["_type"]) != (PAYLOAD, STATEMENT):
             raise IntegrityError("it is no in-toto statement in a DSSE envelope")
         if statement["predicateType"] != DRILL:
             raise IntegrityError(f"it states {str(statement['predicateType'])[:80]}, not a drill")
-        found = Proof(
-            data,
-            statement["predicate"],
-            tuple(str(s["keyid"]) for s in envelope["signatures"]),
-        )
-        if not found.plan or found.number < 1 or not isinstance(found.previous, str):
-            raise IntegrityError("it does not read as evidence")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        convert(statement["predicate"], _Predicate)
+        keyids = tuple(str(s["keyid"]) for s in envelope["signatures"] if s["sig"])
+    except (ValidationError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise IntegrityError("it does not read as evidence") from error
-    return found
+    return Proof(data, statement["predicate"], keyids)
+
+
+def _refuse(number: str) -> None:
+    raise ValueError(number)  # NaN and its like, which no JSON has
 
 
 def is_signed(proof: Proof, key: Ed25519PublicKey) -> bool:
@@ -128,6 +161,17 @@ def is_signed(proof: Proof, key: Ed25519PublicKey) -> bool:
             continue  # another key's, or nobody's
         return True
     return False
+
+
+def signature(proof: Proof, key: Ed25519PublicKey | None) -> tuple[str, str]:
+    """Whether it is `good`, `bad` or `unknown`, and a sentence, by the key that is given."""
+    if not proof.keyids:
+        return "bad", "Not signed: nobody can tell who made this."
+    if key is None:
+        return "unknown", f"Signed by {', '.join(proof.keyids)}; not verified, for want of a key."
+    if is_signed(proof, key):
+        return "good", f"Signed, and verified with the plan's key {key_id(key)}."
+    return "bad", f"NOT signed by the plan's key {key_id(key)}."
 
 
 def chain_faults(proofs: Sequence[Proof]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from drctl.report.evidence import Proof, is_signed, key_id
+from drctl.report.evidence import Proof, signature
 from drctl.units import show_bytes, show_seconds
 
 if TYPE_CHECKING:
@@ -66,20 +66,10 @@ def drill_page(proof: Proof, key: Ed25519PublicKey | None) -> str:
     facts = {
         "d": d,
         "evidence": {"number": proof.number, "sha256": proof.name, "previous": proof.previous},
-        "signature": _signature(proof, key),
+        "signature": signature(proof, key),
         "bars": _bars(d),
     }
     return _environment().get_template("drill.html").render(facts)
-
-
-def _signature(proof: Proof, key: Ed25519PublicKey | None) -> tuple[str, str]:
-    if not proof.keyids:
-        return "bad", "Not signed: nobody can tell who made this."
-    if key is None:
-        return "unknown", f"Signed by {', '.join(proof.keyids)}; not verified, for want of a key."
-    if is_signed(proof, key):
-        return "good", f"Signed, and verified with the plan's key {key_id(key)}."
-    return "bad", f"NOT signed by the plan's key {key_id(key)}."
 
 
 def _bars(d: Document) -> list[Document]:

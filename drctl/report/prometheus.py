@@ -28,7 +28,7 @@ HELP = {
     "drctl_snapshot_duration_seconds": "How long it took.",
     "drctl_snapshot_suspect": "Whether it is suspect: far from what earlier ones were like.",
     "drctl_drill_end_timestamp_seconds": "When the drill ended last.",
-    "drctl_drill_passed": "Whether the last drill passed.",
+    "drctl_drill_passed": "Whether the last drill passed; not one that could not be done.",
     "drctl_drill_rta_seconds": "Measured: from the declaration to the last required step or check.",
     "drctl_drill_restore_seconds": "Measured: the restoring alone.",
     "drctl_drill_rpa_seconds": "Measured: the loss of data, by what came back.",

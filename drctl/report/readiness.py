@@ -31,6 +31,11 @@ class Gate(Struct, frozen=True):
         return not self.faults
 
 
+def trusted(proofs: Sequence[Proof], key: Ed25519PublicKey | None) -> list[Proof]:
+    """What the plan's key signed; without one, all: nobody can tell."""
+    return [p for p in proofs if key is None or is_signed(p, key)]
+
+
 def gate(
     drill: str,
     proofs: Sequence[Proof],
@@ -41,14 +46,16 @@ def gate(
     now_ns: int,
 ) -> Gate:
     """Judge one drill by all of its plan's evidence. `digest` is of the plan as it is now,
-    `tested` of that part of it by which the drill is judged."""
+    `tested` of that part of it by which the drill is judged. What the key did not sign says nothing
+    of the drill, and shuts the gate."""
     faults = chain_faults(proofs)
+    signed = trusted(proofs, key)
     if key is None:
         faults.append("nobody can tell who made the evidence: name a key with evidence.key")
-    else:
-        unsigned = [p.number for p in proofs if not is_signed(p, key)]
-        faults += [f"evidence {number} is not signed by the plan's key" for number in unsigned]
-    own = [p for p in proofs if p.predicate.get("drill") == drill]
+    faults += [
+        f"evidence {p.number} is not signed by the plan's key" for p in proofs if p not in signed
+    ]
+    own = [p for p in signed if p.predicate["drill"] == drill]
     newest = max(own, key=lambda p: p.number, default=None)
     if newest is None:
         what = "it was never carried out, or its evidence is not here"

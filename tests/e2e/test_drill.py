@@ -1,5 +1,6 @@
 """A drill tells the truth: what came back, how fast, how fresh, and whether that was proven."""
 
+import base64
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import time
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -295,6 +297,45 @@ def test_a_gate_is_shut_without_evidence_and_by_each_fault_of_it(ready) -> None:
     assert "evidence 2 is missing" in ready.run("report", "list", code=6).stderr
 
 
+def enveloped(statement: dict, signatures: list) -> bytes:
+    payload = base64.b64encode(json.dumps(statement).encode()).decode()
+    kind = "application/vnd.in-toto+json"
+    return json.dumps({"payloadType": kind, "payload": payload, "signatures": signatures}).encode()
+
+
+def test_what_somebody_else_put_beside_the_evidence_proves_nothing(ready) -> None:
+    """Whoever may write to the bucket, and holds no key of evidence."""
+    change(ready, "rto: 10m", "rto: 1ms")
+    drill(ready, "missed")
+    (real,) = evidence(ready)
+    statement = json.loads(base64.b64decode(json.loads(real.read_text())["payload"]))
+    found = statement["predicate"]
+    found |= {"number": 2, "previous": real.stem.partition("-")[2], "verdict": "passed"}
+    keyid = json.loads(real.read_text())["signatures"][0]["keyid"]
+    forged = enveloped(statement, [{"keyid": keyid, "sig": "AAAA"}])
+    (ready.top / "offsite/evidence" / sha256(forged).hexdigest()).write_bytes(forged)
+    assert "drill far: failed" in ready.run("status", code=10).stdout
+    listed = ready.run("report", "list", code=6)
+    assert "passed  NOT SIGNED" in listed.stdout
+    assert "evidence 2, " in listed.stderr
+    assert ready.json("report", "show")["verdict"] == "missed"
+    shown = ready.run("report", "show", "2")
+    assert "NOT signed by the plan's key" in shown.stdout
+    assert "evidence 2 is not signed by the plan's key" in ready.run("gate", code=10).stdout
+    del found["timing"]
+    for odd in (statement, {**statement, "predicate": {**found, "number": 1e999}}):
+        data = enveloped(odd, [{"keyid": keyid}])
+        (ready.top / "offsite/evidence" / sha256(data).hexdigest()).write_bytes(data)
+    assert "drill far: failed" in ready.run("status", code=10).stdout
+    assert ready.run("gate", code=10).stdout.count("it does not read as evidence") == 2
+
+
+def test_a_drill_whose_evidence_could_not_be_signed_is_not_begun(ready) -> None:
+    (ready.top / "keys/evidence.key").unlink()
+    assert "evidence.key" in ready.run("drill", "far", code=7).stderr
+    assert not (ready.top / "state/drills").exists()
+
+
 def test_unsigned_evidence_does_not_open_the_gate(ready) -> None:
     change(ready, 'evidence: {key: "file:keys/evidence.key"}\n', "")
     assert "it is NOT SIGNED" in ready.run("drill", "far").stdout
@@ -306,8 +347,6 @@ def test_tampered_evidence_is_caught(ready) -> None:
     drill(ready, "missed")
     (path,) = evidence(ready)
     forged = json.loads(path.read_text())
-    import base64
-
     payload = base64.b64decode(forged["payload"]).replace(b'"missed"', b'"passed"')
     forged["payload"] = base64.b64encode(payload).decode()
     path.write_text(json.dumps(forged))

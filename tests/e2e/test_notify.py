@@ -189,6 +189,8 @@ def test_numbers_are_left_for_a_collector_and_stay_until_they_are_known_anew(sit
     assert failed["drctl_run_exit_code", "backup", ""] == 4
     assert failed["drctl_run_last_success_timestamp_seconds", "backup", ""] == succeeded
     assert failed["drctl_rpo_met", "base", "local", "here"] == 1
+    saved = failed["drctl_recovery_point_timestamp_seconds", "tree", "local", "here"]
+    assert saved > point  # that another asset failed makes this one no older
 
     plan = (site.top / "plan.yaml").read_text()
     site.plan(plan.replace("  base:", "  other:"))
@@ -206,6 +208,8 @@ def test_the_numbers_of_a_repository_that_is_gone_stay_and_grow_old(site) -> Non
     site.run("backup")
     before = numbers(site)
     (site.top / "local").rename(site.top / "gone")
+    site.run("backup", code=5)
+    assert numbers(site)["drctl_repository_reachable", "local", "here"] == 0
     site.run("status", code=11)
     after = numbers(site)
     point = ("drctl_recovery_point_timestamp_seconds", "tree", "local", "here")
@@ -238,6 +242,13 @@ def test_a_drill_leaves_numbers_and_pages_nobody_and_a_recovery_tells(bare, hook
     assert found["drctl_drill_objective_met", "far", "offsite", "", "rto"] == 1
     assert found["drctl_drill_rpa_seconds", "far", "offsite", "base"] > 0
     assert "RTA of far: unknown: needs 4 drills, has 1" in bare.run("status").stdout
+    (bare.top / "offsite").rename(bare.top / "away")
+    bare.run("drill", "far", code=5)
+    undrilled = numbers(bare)
+    assert undrilled["drctl_drill_passed", "far", "offsite"] == 0
+    assert undrilled["drctl_drill_rta_seconds", "far", "offsite", ""] == rta
+    (bare.top / "away").rename(bare.top / "offsite")
+    hook.got.clear()
 
     bare.run("recover", "--yes", "--to", "back", "--mode", "planned")
     assert [(m["event"], m.get("step")) for m in hook.got] == [("step", "word")]

@@ -1,6 +1,7 @@
 """What is done to snapshots at every repository of the plan that has them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from drctl.cli.context import Context
 from drctl.cli.reading import where_it_is
@@ -16,6 +17,7 @@ from drctl.errors import (
 from drctl.events import Notice
 from drctl.repository import catalog, names
 from drctl.repository.repository import Repository
+from drctl.wiring import Wiring
 
 Doing = Callable[[str, Repository, str, Clock], bool]  # False: there was nothing to do
 
@@ -27,37 +29,50 @@ def at_every_repository(
     doing: Doing,
     folder: str = names.SNAPSHOTS,
 ) -> int:
-    """11 when a repository failed. Raises UsageError when no repository has one, StorageError when
-    one failed and nothing was done at any."""
+    """11 when a repository failed. Raises UsageError, before anything is done, for what does not
+    name one snapshot or is nowhere; StorageError when one failed and nothing was done at any."""
     wiring = context.wiring()
     wiring.credential()  # without it nothing is done anywhere: that is no repository's fault
-    document: dict[str, dict[str, bool]] = {}
     failed: list[DrctlError] = []
-    lines = []
+    there: dict[str, tuple[Repository, list[str]]] = {}
     for place in wiring.loaded.plan.repositories:
-        try:
+        with _telling(wiring, place, failed):
             repository = wiring.as_writer(place)
             found = catalog.load(repository, context.pool(), folder)
-            wanted = [name for text in typed for name in _named(found, text)]
-            document[place] = {
-                name: doing(place, repository, name, wiring.clock) for name in wanted
-            }
-        except (StorageError, IntegrityError, KeyUnavailable) as error:
-            failed.append(error)
-            wiring.report.emit(Notice("warning", f"{place}: {error.what}"))
-            continue
-        lines += [f"{place}: {n[:8]} {done}" for n, was in document[place].items() if was]
-    reached = {name for names_of in document.values() for name in names_of}
+            there[place] = repository, [name for text in typed for name in _named(found, text)]
+    reached = {name for _, wanted in there.values() for name in wanted}
     for text in typed:
         if not failed and not any(name.startswith(text.lower()) for name in reached):
             raise UsageError(
                 f"no repository has a {'removed ' * (folder == names.TRASHED)}snapshot '{text}'",
                 hint=where_it_is(wiring, text) or _hint(folder),
             )
+    document: dict[str, dict[str, bool]] = {}
+    for place, (repository, wanted) in there.items():
+        with _telling(wiring, place, failed):
+            document[place] = {
+                name: doing(place, repository, name, wiring.clock) for name in wanted
+            }
+    lines = [
+        f"{place}: {name[:8]} {done}"
+        for place, outcome in document.items()
+        for name, was in outcome.items()
+        if was
+    ]
     if failed and not lines:
         raise StorageError(f"nothing was {done}: {failed[0].what}", hint=failed[0].hint)
     context.result(document, "\n".join(lines) or "nothing was to be done")
     return ExitCode.PARTIAL if failed else ExitCode.DONE
+
+
+@contextmanager
+def _telling(wiring: Wiring, place: str, failed: list[DrctlError]) -> Iterator[None]:
+    """One repository that fails keeps no other from what is to be done."""
+    try:
+        yield
+    except (StorageError, IntegrityError, KeyUnavailable) as error:
+        failed.append(error)
+        wiring.report.emit(Notice("warning", f"{place}: {error.what}"))
 
 
 def _hint(folder: str) -> str:

@@ -8,7 +8,7 @@ from msgspec import Struct, field
 
 from drctl import private
 from drctl.cli.context import Context, output_options, pass_context
-from drctl.cli.keyfiles import write_private
+from drctl.cli.keyfiles import read_recipient, write_private
 from drctl.codec import keys
 from drctl.codec.keys import WriterCredential
 from drctl.codec.recipients import Recipient, new_identity
@@ -150,10 +150,21 @@ def _plan(context: Context, yes: bool, done: _Done) -> None:
         clean = "".join(c for c in name if c.isascii() and (c.isalnum() or c in "-_"))
         data = os.path.join(os.path.dirname(os.path.abspath(path)), "data")
         made_data = not os.path.exists(data)
-        private.make_directory(data)
+        _make_directory(data)
         _write(path, starter(clean.lstrip("0123456789-_") or "site"))
         done.add("directory of the plan's asset", data, made=made_data)
     done.add("plan", context.find_plan(), made=made)
+
+
+def _make_directory(path: str) -> None:
+    """Raises PlanError."""
+    try:
+        private.make_directory(path)
+    except OSError as error:
+        raise PlanError(
+            f"{path}: cannot be made: {error.strerror}",
+            hint="name a plan with --plan where you may write, or go to such a directory",
+        ) from error
 
 
 def _keys(
@@ -201,8 +212,7 @@ def _identity(context: Context, wiring: Wiring, name: str, done: _Done) -> Recip
     path = wiring.loaded.identity_path()
     if os.path.exists(path):
         done.add("identity", path, made=False)
-        with open(path, encoding="utf-8") as file:
-            return keys.identity_recipient(file.read())
+        return read_recipient(path)
     passphrase = context.passphrase("New passphrase for the identity", confirm=True)
     identity = new_identity(name, wiring.randomness)
     _write(path, keys.encode_identity(identity, passphrase, wiring.randomness))

@@ -41,8 +41,7 @@ def list_(context: Context) -> None:
     identity = wiring.loaded.identity_path()
     here = ""
     if os.path.exists(identity):
-        with open(identity, encoding="utf-8") as file:
-            here = keys.identity_recipient(file.read()).fingerprint
+        here = read_recipient(identity).fingerprint
     rows = [
         (r.name, r.fingerprint, identity if r.fingerprint == here else "")
         for r in credential.recipients

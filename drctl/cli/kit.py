@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from drctl import private
 from drctl.cli.change import Change, conclude, confirm, named_once, recipients
 from drctl.cli.context import (
     Context,
@@ -70,9 +69,10 @@ def command(
     made = make(_blank(wiring, name, need, of), secrets, wiring.randomness)
     change = Change(context, wiring, named_once((*before, made.recipient), _NAMED))
     confirm(change, yes)
-    written = _write(directory, made, wiring)
     change.note = _note(directory, made)
+    written: list[str] = []
     try:
+        _write(directory, made, wiring, written)
         return conclude(change, [identity])
     except DrctlError as error:
         _take_back(directory, written, made, wiring, error)
@@ -93,6 +93,7 @@ def _check(directory: str, need: int, of: int) -> None:
             f"{need} of {of} shares cannot be",
             hint=f"two or more of at most {codec.MOST_SHARES}, or 1 of 1",
         )
+    directory = os.path.abspath(directory)  # of a working directory that is gone, main tells
     if os.path.exists(directory) and (not os.path.isdir(directory) or os.listdir(directory)):
         raise TargetRefused(f"{directory} is not empty", hint="name a new directory")
 
@@ -114,14 +115,13 @@ def _blank(wiring: Wiring, name: str, need: int, of: int) -> Blank:
     )
 
 
-def _write(directory: str, made: Shares, wiring: Wiring) -> list[str]:
+def _write(directory: str, made: Shares, wiring: Wiring, written: list[str]) -> None:
     """Files first: a kit that was not made a recipient opens nothing, and 'kit test' tells it."""
-    private.make_directory(directory)
     files = {"kit.json": codec.encode(made.kit)}
     files |= pages(made.kit, made.shares, _places(wiring))
     for name, text in files.items():
+        written.append(name)
         write_private(os.path.join(directory, name), text)
-    return list(files)
 
 
 def _take_back(
@@ -137,7 +137,8 @@ def _take_back(
         ).removeprefix(". ")
         return
     for name in written:
-        os.unlink(os.path.join(directory, name))
+        with suppress(OSError):  # the disk was full, or it could not be made
+            os.unlink(os.path.join(directory, name))
     with suppress(OSError):  # it was there before, and is somebody's working directory
         os.rmdir(directory)
 

@@ -19,6 +19,7 @@ from drctl.cli.context import (
     pass_context,
 )
 from drctl.cli.reading import Opened, first_that_answers, open_with
+from drctl.cli.recover_asked import refuse_what_says_nothing
 from drctl.cli.recovered import keep_recovery
 from drctl.cli.recovering import assets_of, place_of, restoring, returning, spot_of
 from drctl.cli.steps import steps_of
@@ -75,6 +76,7 @@ def command(context: Context, /, **given: Any) -> int:
     recovery that failed, --resume tries again what failed or was undone. Two of one plan never run
     at once.
     """
+    refuse_what_says_nothing(click.get_current_context())
     wiring = context.wiring()
     home = os.path.join(state_home(), "recoveries", wiring.loaded.plan.name)
     context.is_run = not (given["approve"] or given["refuse"] or given["cancel"] or given["watch"])

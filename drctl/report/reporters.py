@@ -90,7 +90,7 @@ class Terminal:
         from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bar
 
-        self._console = Console(file=stream, highlight=False, soft_wrap=True)
+        self._console = Console(file=stream, highlight=False, emoji=False, soft_wrap=True)
         self._lines = Lines(_Printing(self._console))  # type: ignore[arg-type]
         self._bar: Bar = Bar(
             TextColumn("{task.description}"),

@@ -153,6 +153,8 @@ def test_a_snapshot_that_nothing_mends_is_given_up_and_prune_goes_on(site, damag
 
 def test_a_sound_snapshot_that_was_forgotten_comes_back_and_a_held_one_stays(site) -> None:
     (made,) = (s["id"] for s in site.snapshots())
+    assert "snapshot 'ffffffff'" in site.run("hold", made, "ffffffff", code=2).stderr
+    assert "held" not in site.run("snapshots").stdout  # all of what was asked, or nothing
     site.run("hold", made, "--reason", "the auditor wants it")
     assert "unhold" in site.run("forget", made, "--yes", code=2).stderr
     site.run("unhold", made)

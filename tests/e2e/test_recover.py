@@ -62,6 +62,11 @@ def test_a_recovery_survives_a_kill_and_keeps_who_approved_it(lost, stop_at_end)
     said = lost.run("recover", "--yes", code=2).stderr  # nobody fences twice without a word
     assert f"(run {run}) has not ended" in said
     assert "--anew" in said
+    said = lost.run("recover", "--resume", "--to", "elsewhere", code=2).stderr
+    assert "--to says nothing to --resume" in said
+    assert (
+        "either --resume or --cancel" in lost.run("recover", "--resume", "--cancel", code=2).stderr
+    )
     (lost.top / "go").touch()
     found = lost.json("recover", "--resume")
     steps = {s["step"]: s for s in found["steps"]}

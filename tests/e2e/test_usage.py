@@ -31,6 +31,16 @@ def test_an_empty_word_is_a_mistake_and_never_means_everything(bare, words) -> N
     assert sorted(p.name for p in bare.top.iterdir()) == ["home", "live", "plan.yaml"]
 
 
+def test_a_place_that_cannot_be_written_to_is_no_bug(site) -> None:
+    said = site.run("kit", "--to", "plan.yaml/kit", "--yes", code=7).stderr
+    assert "plan.yaml/kit/kit.json: cannot be written" in said
+    assert "kit" not in site.run("key", "list").stdout
+    said = site.run("--plan", "plan.yaml/p.yaml", "init", "--yes", code=3).stderr
+    assert "plan.yaml/data: cannot be made" in said
+    (site.top / "keys/identity.key").write_bytes(b"\xff")
+    assert "identity.key" in site.run("key", "list", code=7).stderr
+
+
 @pytest.mark.parametrize(
     "words",
     [("frob", "--json"), ("--json", "frob"), ("restore", "--json"), ("ls", "--no", "--json")],

@@ -19,6 +19,13 @@ from drctl.errors import TargetRefused
 _ROLE = "postgres"
 _THERE_ALREADY = ("postgres", "template1")
 _WAIT_SECONDS = 600.0
+# A server makes its own directory in the place that it is told, which may be production's.
+_SPACE = re.compile(
+    rb'^(CREATE TABLESPACE (?:"(?:[^"]|"")+"|\w+)(?: OWNER (?:"(?:[^"]|"")+"|\w+))? LOCATION )'
+    rb"E?'[^']*';$",
+    re.MULTILINE,
+)
+_INSIDE = b"SET allow_in_place_tablespaces = on;\n"
 _MAJOR = re.compile(rb"Dumped from database version: (\d+)")
 
 
@@ -66,7 +73,8 @@ def loaded(at: str) -> Iterator[Server]:
     try:
         _install(place, datadir)
         with started(datadir, _ROLE, _WAIT_SECONDS) as server:
-            _load(place, server, os.path.join(top, GLOBALS), archives)
+            shared = _at_home(os.path.join(top, GLOBALS), datadir)
+            _load(place, server, shared, archives)
             yield server
     finally:
         shutil.rmtree(datadir, ignore_errors=True)
@@ -121,6 +129,17 @@ def _user() -> User | None:
     return found.pw_uid, found.pw_gid
 
 
+def _at_home(shared: str, datadir: str) -> str:
+    """What all databases share, with each tablespace inside the server's own directory. It holds
+    passwords' hashes, and goes with the server."""
+    with open(shared, "rb") as file:
+        text, spaces = _SPACE.subn(rb"\1'';", file.read())
+    path = os.path.join(datadir, GLOBALS)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as into:
+        into.write(_INSIDE * bool(spaces) + text)
+    return path
+
+
 def _load(place: str, server: Server, shared: str, archives: Sequence[str]) -> None:
     """As a person would. That the bootstrap role exists already is no failure."""
     from psycopg.conninfo import make_conninfo
@@ -136,7 +155,7 @@ def _load(place: str, server: Server, shared: str, archives: Sequence[str]) -> N
     with running(psql, listener=listen, stdout=subprocess.DEVNULL) as child:
         status = child.wait()
     if status or wrong:
-        raise TargetRefused(f"{shared} does not load:\n{wrong[0] if wrong else child.words}")
+        raise TargetRefused(f"{GLOBALS} does not load:\n{wrong[0] if wrong else child.words}")
     restore = (os.path.join(place, "pg_restore"), where, "--create")
     for path in archives:
         argv = (*restore, "--clean", "--if-exists", "--exit-on-error", path)

@@ -5,11 +5,12 @@ PostgreSQL runs both in the data directory, so the cluster's identity is read th
 
 import os
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from drctl.engines import postgres_layout as layout
 from drctl.engines.base import Log, LogSink
 from drctl.engines.postgres_recovery import assemble_as_it_is
+from drctl.engines.postgres_wal import number_of
 from drctl.engines.tree_look import reason
 from drctl.errors import SourceError, StorageError, TargetRefused
 from drctl.logpieces import LogFile, by_file
@@ -17,6 +18,8 @@ from drctl.logpieces import LogFile, by_file
 # The first page of a segment: magic, flags, timeline, position, rest; system id, sizes.
 _PAGE = struct.Struct("<HHIQIxxxxQII")
 _LONG_HEADER = 2
+_ADDRESS = struct.Struct("<Q")
+_ADDRESS_AT = 8  # of each page
 
 
 def system_id(top: str) -> str:
@@ -68,17 +71,33 @@ def _read(path: str) -> bytes:
 
 
 def _check_segment(file: str, data: bytes, own: str) -> None:
-    """As long as it says, and of this cluster."""
+    """As long as it says, of this cluster, and all of it what its name says."""
     if len(data) < _PAGE.size:
         raise SourceError(f"{file} is cut at {len(data)} bytes")
-    _, flags, _, _, _, found, size, _ = _PAGE.unpack_from(data)
-    if not flags & _LONG_HEADER or str(found) != own:
+    _, flags, _, _, _, found, size, page = _PAGE.unpack_from(data)
+    is_wal = flags & _LONG_HEADER and page > _PAGE.size and size % page == 0
+    if not is_wal or str(found) != own:
         raise SourceError(f"{file} is no WAL of this cluster")
     if len(data) != size:
         raise SourceError(
             f"{file} is {len(data)} bytes long, not {size}: it is cut",
             hint="nothing was stored; look at the disk of pg_wal",
         )
+    begin = number_of(file, size) * size
+    if any(at not in (0, begin + offset) for offset, at in _addresses(data, page)):
+        raise SourceError(
+            f"{file} holds WAL of before: it is not written yet, or not to its end",
+            hint="nothing was stored; leave it to archive_command, which PostgreSQL calls for a "
+            "segment that is complete",
+        )
+
+
+def _addresses(data: bytes, page: int) -> Iterator[tuple[int, int]]:
+    """Of each page in the segment, and in the log as the page says. A segment that is not needed
+    any more gets a later one's name and is written over. What is behind the end of one that was
+    closed early is zeros."""
+    for offset in range(0, len(data), page):
+        yield offset, _ADDRESS.unpack_from(data, offset + _ADDRESS_AT)[0]
 
 
 def fetch(file: str, to: str, log: Log, top: str) -> bool:

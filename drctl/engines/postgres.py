@@ -85,7 +85,8 @@ class Source:
 
         with self._client.connect() as connection:
             _live_long(connection)
-            name = f"{_HOLD}{os.getpid()}"
+            # The server's number: in containers each of us may have the same.
+            name = f"{_HOLD}{connection.info.backend_pid}"
             call = "select pg_create_physical_replication_slot(%s, true, true)"
             try:
                 connection.execute(call, (name,))

@@ -285,6 +285,9 @@ def test_wal_that_the_server_takes_for_later_while_it_is_read_is_not_kept(cluste
     around = Surroundings(SystemClock(), Silent(), "/", "/")
     wal = cluster.data / "pg_wal"
     with Source(settings, "orders", around).open() as capture:
+        with Source(settings, "orders", around).open():
+            held = "select count(*) from pg_replication_slots where temporary"
+            assert cluster.sql(held) == [(2,)], "of one process, as in containers each has its 1"
         items = capture.items()
         first = next(i for i in items if i.content and i.path.startswith(b"pg_wal/0"))
         (cluster.data / os.fsdecode(first.path)).rename(wal / "0000000100000000000000AA")

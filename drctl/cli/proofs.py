@@ -1,6 +1,9 @@
 """A plan's evidence: kept in a directory here, and in the repositories that it was drilled from."""
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from drctl.errors import AlreadyExists, IntegrityError, KeyUnavailable, NotFound, StorageError
@@ -21,6 +24,17 @@ if TYPE_CHECKING:
 _SUFFIX = ".json"
 
 
+@contextmanager
+def _alone(directory: str) -> Iterator[None]:
+    """Two drills that end at once must not take one number: the chain would be forked for ever."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 class Proofs:
     """The evidence of one plan. Nothing of it is ever changed or removed."""
 
@@ -39,11 +53,12 @@ class Proofs:
     def add(self, document: dict[str, object], known: list[Proof]) -> Proof:
         """A new piece, behind the newest of those that are kept here or `known` elsewhere. Raises
         KeyUnavailable, StorageError."""
-        before = evidence.newest([*self.here()[0], *known])
-        made = evidence.make(document, before, self.key())
         try:
             make_directory(self.directory)
-            replace(self.path_of(made), made.data.decode())  # half a piece would read as forged
+            with _alone(self.directory):
+                before = evidence.newest([*self.here()[0], *known])
+                made = evidence.make(document, before, self.key())
+                replace(self.path_of(made), made.data.decode())  # half a piece reads as forged
         except OSError as error:
             raise StorageError(
                 f"{self.directory}: the evidence cannot be kept: {error.strerror}",

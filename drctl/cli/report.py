@@ -176,7 +176,8 @@ def _all(files: tuple[str, ...]) -> list[str]:
     found: list[str] = []
     for path in files:
         if os.path.isdir(path):
-            found += [os.path.join(path, name) for name in sorted(os.listdir(path))]
+            names = (n for n in sorted(os.listdir(path)) if not n.endswith(".new"))  # of a kill
+            found += [os.path.join(path, name) for name in names]
         else:
             found.append(path)
     return found

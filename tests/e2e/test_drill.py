@@ -239,6 +239,7 @@ def test_evidence_is_verified_by_drctl_and_by_a_tool_that_is_not_ours(ready) -> 
     key = ready.top / "keys/evidence.key.pub"
     said = ready.run("report", "verify", second, "--key", key).stdout
     assert "shop 2: drill far passed" in said
+    second.with_suffix(".json.new").write_text("cut sho")  # of a drill that was killed
     for words in ((second.parent,), ()):
         assert "verified: 2" in ready.run("report", "verify", *words).stdout
     argv = [sys.executable, "-c", VERIFY, str(key), str(second)]

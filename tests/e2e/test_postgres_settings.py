@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from clusters import standing
-from wal_stage import Stage, fill
+from wal_stage import Stage, fill, has_all
 
 from drctl.clock import SystemClock
 from drctl.engines import postgres
@@ -90,6 +90,8 @@ def test_a_snapshot_of_a_standby_comes_back_as_a_server_of_its_own(stage_of, sta
     primary.sql("insert into load values (1)")
     standby = standby_of(stage)
     assert (standby.data / "standby.signal").exists()
+    primary.sql("checkpoint")  # then a base ends in the segment that is written, not in one before
+    has_all(standby, stage)
     try:
         stage.cluster = standby
         stage.protect()

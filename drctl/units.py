@@ -129,7 +129,12 @@ def iso_instant(instant_ns: int) -> str:
 
 def show_path(path: bytes) -> str:
     """A path for people: what is not UTF-8, or would move the cursor, is escaped."""
-    return "".join(map(_shown, path.decode("utf-8", "backslashreplace")))
+    return show_line(path.decode("utf-8", "backslashreplace"))
+
+
+def show_line(text: str) -> str:
+    """The same for a name that others gave, or what a person wrote: in one line."""
+    return "".join(map(_shown, text))
 
 
 def show_text(text: str) -> str:

@@ -17,7 +17,7 @@ from drctl.cli.standard import say
 from drctl.descriptors import too_few
 from drctl.errors import DrctlError, KeyUnavailable, NoPlan, UsageError, WrongPassphrase
 from drctl.events import Notice, Reporter
-from drctl.units import parse_instant
+from drctl.units import parse_instant, show_text
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -251,7 +251,7 @@ class Context:
         """Go on only if a person, or `--yes`, says so. Raises UsageError."""
         if yes:
             return
-        click.echo(what, err=True)
+        click.echo(show_text(what), err=True)
         if not os.isatty(0):
             raise UsageError(
                 "this has to be confirmed, and there is no terminal to ask at", hint="give --yes"

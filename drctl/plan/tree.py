@@ -12,6 +12,8 @@ from typing import Any
 import yaml
 from msgspec import Struct, field
 
+from drctl.units import show_line
+
 Path = tuple[str | int, ...]
 Value = str | None | list[Any] | dict[str, Any]
 
@@ -37,7 +39,7 @@ class Problem(Struct, frozen=True, order=True):
 
     def show(self, file: str) -> str:
         where = f"{self.where}: " if self.where else ""
-        return f"{file}:{self.line}:{self.column}: " + _one_line(f"{where}{self.what}")
+        return f"{file}:{self.line}:{self.column}: " + show_line(f"{where}{self.what}")
 
 
 class Tree(Struct):
@@ -71,11 +73,6 @@ def dotted(path: Path) -> str:
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text
-
-
-def _one_line(text: str) -> str:
-    """What a person wrote may hold line ends, or move the cursor."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def parse(data: bytes) -> Tree:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 from msgspec.structs import asdict
 
 from drctl.events import EntryProblem, Event, Notice, Phase, Progress, Reporter
-from drctl.units import show_bytes, show_seconds, show_text
+from drctl.units import show_bytes, show_line, show_seconds, show_text
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -93,7 +93,7 @@ class Terminal:
         self._console = Console(file=stream, highlight=False, emoji=False, soft_wrap=True)
         self._lines = Lines(_Printing(self._console))  # type: ignore[arg-type]
         self._bar: Bar = Bar(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=16),
             TextColumn("{task.fields[amount]}"),
             TimeElapsedColumn(),
@@ -114,7 +114,8 @@ class Terminal:
     def _begin(self, phase: Phase) -> None:
         if self._task is not None:
             self._bar.remove_task(self._task)
-        what = phase.what if len(phase.what) <= 34 else f"{phase.what[:33]}…"
+        told = show_line(phase.what)
+        what = told if len(told) <= 34 else f"{told[:33]}…"
         self._task = self._bar.add_task(what, total=None, amount="")
         self._began = self._bar.get_time()
         self._bar.start()

@@ -5,7 +5,7 @@ from typing import Any
 
 from drctl.events import EntryProblem
 from drctl.model import Entry, Kind, Snapshot
-from drctl.units import iso_instant, show_bytes, show_instant, show_path
+from drctl.units import iso_instant, show_bytes, show_instant, show_line, show_path
 
 _LETTERS = {
     Kind.FILE: "-",
@@ -103,13 +103,14 @@ def entry_line(entry: Entry, path: str) -> str:
     letter = _LETTERS[Kind(entry.kind)]
     link = show_path(entry.link)
     arrow = {Kind.SYMLINK: f" -> {link}", Kind.HARDLINK: f" = {link}"}.get(Kind(entry.kind), "")
-    note = f"  ({entry.problem})" if entry.problem else ""
+    note = f"  ({show_line(entry.problem)})" if entry.problem else ""
     when = show_instant(entry.mtime_ns)[:16]
     return f"{letter}{entry.mode:04o} {show_bytes(entry.size):>10} {when} {path}{arrow}{note}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """Columns as wide as their widest cell, two spaces apart."""
+    """Columns as wide as their widest cell, two spaces apart; each row is one line."""
+    rows = [[show_line(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
 
     def line(cells: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
 """Whoever stole a writer credential can write what they like: a reader is told, in bounded time and
 memory, and never led out of its target or into a traceback."""
 
+import io
 import os
 import time
 import tracemalloc
@@ -11,13 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_site import History
 
+from drctl.cli.context import Context
 from drctl.codec import documents, entries, table
 from drctl.codec.documents import Manifest, Refs
 from drctl.codec.entries import BlockInfo, Root
 from drctl.codec.table import PackTable, Segment
-from drctl.errors import DrctlError, IntegrityError
+from drctl.errors import DrctlError, IntegrityError, UsageError
+from drctl.events import Phase, Progress
 from drctl.model import Entry, Kind, Snapshot
-from drctl.report.results import snapshot_document
+from drctl.report.reporters import Terminal
+from drctl.report.results import entry_line, snapshot_document, snapshot_table
 from drctl.repository import catalog, lifecycle, names
 from drctl.repository.index import Index
 from drctl.repository.survey import Needs
@@ -116,6 +120,35 @@ def test_any_manifest_can_be_listed(numbers, text) -> None:
     shown = catalog.snapshot("0" * 64, documents.decode_manifest(plain))
     assert snapshot_document(shown)
     assert show_instant(shown.consistent_at_ns)
+
+
+def test_what_a_thief_named_is_one_cell_of_one_line(capsys) -> None:
+    """A line end would tell of a snapshot that is not there."""
+    named, shown = "a\n[/red]\x1b[2J\ud800", "a\\n[/red]\\x1b[2J\\ud800"
+    rows = snapshot_table(
+        [
+            catalog.snapshot(host * 64, Manifest(named, "", host, 1, 2, 3, 1, 5, 6, 0, b"", ""))
+            for host in ("h\n", "i")
+        ]
+    )
+    assert [line.split()[1] for line in rows.splitlines()[1:]] == [f"{shown}@h\\n", f"{shown}@i"]
+    entry = entry_line(Entry(b"a", int(Kind.FILE), problem=named), "a")
+    assert entry.endswith(f"a  ({shown})")
+    with pytest.raises(UsageError, match="confirmed"):
+        Context().confirm(f"{named}?", yes=False)
+    assert capsys.readouterr().err == "a\n[/red]\\x1b[2J\\ud800?\n"
+
+
+def test_what_a_thief_named_neither_ends_nor_moves_the_bar(monkeypatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    told = io.StringIO()
+    told.isatty = lambda: True
+    terminal = Terminal(told)
+    terminal.emit(Phase("a\n[/red]\x1b[7J\ud800"))
+    terminal.emit(Progress(1, 2, 3))
+    terminal.close()
+    assert "a\\n[/red]\\x1b[7J\\ud800" in told.getvalue()
+    assert "\x1b[7J" not in told.getvalue()
 
 
 def test_refs_that_claim_everything_cost_neither_time_nor_memory(tiny) -> None:

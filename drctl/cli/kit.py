@@ -1,6 +1,7 @@
 """Make and prove the recovery kit."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -157,14 +158,14 @@ def _places(wiring: Wiring) -> list[Place]:
 
 
 def _note(directory: str, made: Shares) -> str:
-    kit = made.kit
+    kit, quoted = made.kit, shlex.quote(directory)
     return "\n".join(
         [
             f"The kit {kit.name} is in {directory}: any {kit.need} of its {kit.of} shares open it.",
             "1. Print share-*.html and instructions.html; give each share to another person.",
             "2. Keep kit.json, which is no secret, with the instructions and off this site.",
-            f"3. Prove it: drctl kit test --kit {directory}",
-            f"4. Destroy the shares here: shred -u {directory}/share-*",
+            f"3. Prove it: drctl kit test --kit {quoted}",
+            f"4. Destroy the shares here: shred -u {quoted}/share-*",
         ]
     )
 

@@ -127,7 +127,7 @@ class LocalCapture(Capture):
         real = self._real(path)
         if path == layout.CONTROL:
             return  # it comes last
-        mode = _mode(real)
+        mode = self._mode(path)
         if stat.S_ISLNK(mode):
             yield from self._link(path, real)
         elif stat.S_ISDIR(mode):
@@ -189,8 +189,19 @@ class LocalCapture(Capture):
             found = os.stat(self._real(path))
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise self._unreadable(path, error) from error
         self._links.prove(self._real(path), found)
         return found
+
+    def _mode(self, path: bytes) -> int:
+        """What kind of thing it is; 0: it went meanwhile."""
+        try:
+            return os.lstat(self._real(path)).st_mode
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            raise self._unreadable(path, error) from error
 
     def _names(self, path: bytes) -> set[bytes]:
         """What is in a directory; of a tablespace only what this version of the server keeps."""
@@ -271,11 +282,3 @@ def _leads_to(path: bytes, descriptor: int) -> bool:
     with suppress(FileNotFoundError):
         return os.path.samestat(os.stat(path), os.fstat(descriptor))
     return False
-
-
-def _mode(path: bytes) -> int:
-    """What kind of thing it is; 0: it went meanwhile."""
-    try:
-        return os.lstat(path).st_mode
-    except FileNotFoundError:
-        return 0

@@ -145,11 +145,14 @@ class RemoteCapture(Capture):
         if prefix:
             self._spaces[os.fsdecode(prefix.split(b"/")[1])] = os.fsdecode(path)
             self.private_facts["tablespaces"] = self.as_json(self._spaces)
-        with tarfile.open(
-            fileobj=cast(Any, feed), mode="r|", bufsize=_PIECE_BYTES, errors="surrogateescape"
-        ) as archive:
-            for member in archive:
-                yield from self._member(archive, member, prefix)
+        try:
+            with tarfile.open(
+                fileobj=cast(Any, feed), mode="r|", bufsize=_PIECE_BYTES, errors="surrogateescape"
+            ) as archive:
+                for member in archive:
+                    yield from self._member(archive, member, prefix)
+        except tarfile.ReadError as error:  # in what is passed over
+            raise self._error("the server broke off", None) from error
         feed.skip()
 
     def _member(

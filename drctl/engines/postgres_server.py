@@ -71,15 +71,24 @@ def major_at(at: str) -> int:
 
 
 def runs_at(at: str) -> int:
-    """The process id of the server that runs in a data directory; 0: none does."""
+    """The process id of the server that runs in a data directory; 0: none does. Raises
+    TargetRefused where another user keeps that to himself."""
+    path = os.path.join(at, "postmaster.pid")
     try:
-        with open(os.path.join(at, "postmaster.pid"), encoding="utf-8") as file:
+        with open(path, encoding="utf-8") as file:
             pid = int(file.readline())
-        os.kill(pid, 0)
-    except PermissionError:
-        return pid
+    except PermissionError as error:
+        raise TargetRefused(
+            f"{path}: {error.strerror}: so it is not known whether a server runs there",
+            hint="be root, or the user to whom it belongs",
+        ) from error
     except (OSError, ValueError):
         return 0
+    with suppress(PermissionError):  # another user's, and it runs
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return 0
     return pid
 
 

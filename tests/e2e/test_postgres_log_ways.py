@@ -1,6 +1,8 @@
 """Gaps, lost slots, promotions, second writers: the log leads to where it says, or it is told why
 not."""
 
+import shutil
+import subprocess
 import time
 from datetime import datetime
 
@@ -224,3 +226,30 @@ def test_a_second_writer_of_one_timeline_is_refused(stage_of) -> None:
     other.rename(other.with_name("cut"))
     assert "is not the name of a WAL file" in push(stage, other.with_name("cut"), code=4).stderr
     assert not stage.pieces("cut")
+
+
+def test_a_server_that_was_set_back_is_told_and_adds_nothing(stage_of) -> None:
+    """As by a snapshot of its machine."""
+    stage = stage_of(mark_every="1h")
+    stage.follow()
+    stage.unfollow()
+    cluster = stage.cluster
+    cluster.stop()
+    earlier = cluster.top / "earlier"
+    subprocess.run(["cp", "-a", cluster.data, earlier], check=True)
+    cluster.up()
+    stage.follow()
+    cluster.sql("create table load as select generate_series(1, 1000) as id")
+    stage.stored_to(stage.now_lsn())
+    stage.unfollow()
+    cluster.stop()
+    shutil.rmtree(cluster.data)
+    earlier.rename(cluster.data)
+    cluster.up()
+    before = stage.pieces()
+    stage.following = stage.site.start("stream")
+    assert stage.following.stderr
+    words = "before the end of what is stored of it"
+    assert next(line for line in stage.following.stderr if words in line)
+    stage.unfollow()
+    assert stage.pieces() == before

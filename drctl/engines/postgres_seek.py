@@ -8,6 +8,7 @@ a time where the log has a gap, since only what lies before the gap can be repla
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import groupby
 
 from msgspec import Struct
@@ -127,7 +128,7 @@ def choose(bases: Iterable[Facts], around: Surroundings) -> int | None:
     """Which of the snapshots, newest first, the goal comes after; None: it is not to be sought, or
     no one leads there. Each segment is looked at once."""
     if around.goal.kind not in _SOUGHT:
-        return None
+        return _of_timeline(bases, around) if around.goal.timeline.isdigit() else None
     seen: set[str] = set()
     for number, facts in enumerate(bases):
         if facts.get("form") == "dump":
@@ -140,6 +141,16 @@ def choose(bases: Iterable[Facts], around: Surroundings) -> int | None:
         if new and _holds(bounded, facts, around):
             return number
         seen |= {file.file for file in new if _number(file, found) > found.base.reached}
+    return None
+
+
+def _of_timeline(bases: Iterable[Facts], around: Surroundings) -> int | None:
+    """The newest from which a timeline comes: the last one may be of another, which left it."""
+    for number, facts in enumerate(bases):
+        if facts.get("form") != "dump":
+            with suppress(UsageError):
+                way(facts, Goal("immediate", timeline=around.goal.timeline), around.log)
+                return number
     return None
 
 

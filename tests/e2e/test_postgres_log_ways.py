@@ -151,6 +151,8 @@ def test_the_way_goes_on_over_a_promotion(stage_of, standby_of) -> None:
     take_over(standby_of(stage), stage)
     assert stage.rows_back() == [*range(1, load.committed + 1), 1000000]
     assert stage.rows_back("--timeline", "current") == [*range(1, load.committed + 1)]
+    stage.site.run("backup")  # which is of the second timeline
+    assert stage.rows_back("--timeline", "1") == [*range(1, load.committed + 1)]
 
     anew(stage)
     stage.follow()

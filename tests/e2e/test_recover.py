@@ -203,6 +203,28 @@ def test_a_recovery_that_failed_is_tried_again_where_it_failed(bare) -> None:
     assert f"(run {found['run']}) cannot go on: it has ended" in said
 
 
+def test_what_somebody_put_where_a_restore_failed_is_set_aside_when_it_is_resumed(bare) -> None:
+    lay_out(bare, PLAN, SLOW)
+    (bare.top / "go").touch()
+    (bare.top / "live/tree/big").write_bytes(os.urandom(200_000))
+    bare.run("backup", "tree")
+    packs = sorted((bare.top / "local/packs").glob("*/*"), key=lambda p: p.stat().st_mtime_ns)
+    whole = packs[-1].read_bytes()
+    packs[-1].chmod(0o600)
+    packs[-1].write_bytes(whole[:100_000] + b"damage" + whole[100_006:])
+    new = bare.top / "new"
+    bare.run("recover", "--yes", "--mode", "planned", "--from", "local", "--to", new, code=10)
+    lose(new / "tree")
+    (new / "tree").mkdir()
+    (new / "tree/by-hand").write_text("hours of work\n")
+    packs[-1].write_bytes(whole)
+    said = bare.run("recover", "--resume").stderr
+    (aside,) = new.glob("tree.before-*")
+    assert f"is now {aside}" in " ".join(said.split())
+    assert (aside / "by-hand").read_text() == "hours of work\n"
+    assert (new / "tree/a.txt").read_text() == "alpha\n"
+
+
 TRIED = """\
 #!/bin/sh
 echo "$1" >> acts

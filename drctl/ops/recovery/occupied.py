@@ -9,6 +9,7 @@ from contextlib import suppress
 from msgspec import Struct
 
 from drctl.durable import sync_directory
+from drctl.engines.unfinished import MARK
 from drctl.errors import TargetRefused
 from drctl.removing import remove_all
 
@@ -24,6 +25,11 @@ class Spot(Struct, frozen=True):
         """What stands there that a restore would destroy: an empty directory is nothing."""
         found = [self.to] if _is_there(self.to) else []
         return found + [part for part in self._parts() if _holds_anything(part)]
+
+    def is_whole(self) -> bool:
+        """Whether something stands there that is not known to be what an interrupted restore
+        left."""
+        return _is_there(self.to) and not os.path.lexists(os.path.join(self.to, os.fsdecode(MARK)))
 
     def _parts(self, mark: str = "") -> list[str]:
         return [f"{self._name}{mark}{ending}" for ending in self.beside]

@@ -112,14 +112,16 @@ class Acting:
 
     def _make_room(self, asset: Returning) -> None:
         """What this run put there before, and did not finish, goes. Anything else stays: it is
-        set aside where the plan says so, or refuses the restore."""
+        set aside where the plan says so, or refuses the restore. What bears no mark where this run
+        began to restore is perhaps somebody else's work since: it is set aside."""
         journal = self._place.journal
         spot = asset.spot
-        is_ours = any(e["event"] == "claimed" and e["to"] == asset.to for e in journal.events())
-        if is_ours:
+        claims = [e for e in journal.events() if e["event"] == "claimed" and e["to"] == asset.to]
+        if claims and not spot.is_whole():
             spot.remove()
-        elif asset.existing == "set_aside":
-            for before, now in spot.set_aside(f".before-{self._place.run_id}"):
+        elif claims or asset.existing == "set_aside":
+            again = f"-{len(claims)}" if claims else ""
+            for before, now in spot.set_aside(f".before-{self._place.run_id}{again}"):
                 self._place.report.emit(Notice("warning", f"{before} is now {now}"))
         elif found := spot.standing():
             raise TargetRefused(

@@ -11,7 +11,6 @@ import struct
 from collections.abc import Iterator
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from drctl.errors import IntegrityError
 
@@ -26,7 +25,7 @@ _EXECUTE_LOAD, _CHECKPOINT, _GTID_EVENT, _GTID_LIST, _ENCRYPTION, _QUERY_COMPRES
 _OUTSIDE = frozenset({_STOP, _ROTATE, _FORMAT, _CHECKPOINT, _GTID_LIST, _ENCRYPTION})
 _STATEMENTS = frozenset({_QUERY, _QUERY_COMPRESSED, _EXECUTE_LOAD, _XA_PREPARE, _XID})
 _TEXTS = frozenset({_QUERY, _QUERY_COMPRESSED, _EXECUTE_LOAD})  # of one head
-_STANDALONE, _TOGETHER, _PREPARES, _COMPLETES = 1, 2, 64, 128  # flags of a GTID event
+_STANDALONE = 1
 _ENDING = re.compile(rb"COMMIT|ROLLBACK", re.IGNORECASE)  # and no more: not ROLLBACK TO a savepoint
 _NAME = re.compile(r"(.+)\.(\d{6,})")
 
@@ -36,8 +35,7 @@ State = dict[int, tuple[int, int]]  # domain -> (server, sequence number)
 class Group(Struct, frozen=True):
     """A whole transaction, or a statement that stands alone; `second` is that of its commit, since
     1970. It lies from `begin` to `end` of its file. `errors`: with which of the server's errors
-    statements in it ended half way, where a replica is to meet them as well. `xid`: the name of the
-    XA transaction that it `prepares`, or completes."""
+    statements in it ended half way, where a replica is to meet them as well."""
 
     domain: int
     server: int
@@ -46,8 +44,6 @@ class Group(Struct, frozen=True):
     end: int
     second: int
     errors: tuple[int, ...] = ()
-    xid: bytes = b""
-    prepares: bool = False
 
     @property
     def gtid(self) -> str:
@@ -98,14 +94,8 @@ def groups(data: bytes | memoryview) -> Iterator[Group]:
 
 
 def _group(data: bytes | memoryview, head: _Event, last: _Event, errors: tuple[int, ...]) -> Group:
-    sequence, domain, flags = _GTID.unpack_from(data, head.begin + _HEADER.size)
-    group = Group(domain, head.server, sequence, head.begin, last.end, last.second, errors)
-    if not flags & (_PREPARES | _COMPLETES):
-        return group
-    at = head.begin + _HEADER.size + _GTID.size + (8 if flags & _TOGETHER else 0)
-    words = bytes(data[at : head.end])
-    xid = words[: 6 + sum(words[4:6])]  # a format, two lengths, two parts
-    return replace(group, xid=xid, prepares=bool(flags & _PREPARES))
+    sequence, domain, _ = _GTID.unpack_from(data, head.begin + _HEADER.size)
+    return Group(domain, head.server, sequence, head.begin, last.end, last.second, errors)
 
 
 def _errors(data: bytes | memoryview, event: _Event) -> tuple[int, ...]:

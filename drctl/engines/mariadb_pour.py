@@ -5,10 +5,6 @@ A statement that ended half way at the source (`drop user here, nowhere`) is in 
 error, and a replica is to meet the same error. MariaDB's client knows nothing of that: it stops at
 each error, or at none. So where there are such statements it goes on, all in one session, and is
 told where each of their transactions begins and ends; what it says is judged by that.
-
-A session that has prepared an XA transaction can do nothing more but complete it. Where the log
-goes on with something else, that is for the next session: anybody may complete what was prepared,
-once the session is over that did it.
 """
 
 import os
@@ -28,7 +24,6 @@ from drctl.errors import IntegrityError, TargetRefused
 PACKAGE = "mariadb-client"
 BINLOG = ("mariadb-binlog", "mysqlbinlog")
 _LOOK_SECONDS = 0.2
-_IS_PREPARED = 1399  # to the ROLLBACK with which mariadb-binlog ends whatever it gives
 _ERROR = re.compile(r"ERROR (\d+) ")
 _MARK = re.compile(r"ERROR 1644 \(45000\).*: drctl: part (\d+)$")
 _STOPS = "signal sqlstate '45000' set message_text = 'drctl: part {}';\n"
@@ -36,8 +31,8 @@ _STOPS = "signal sqlstate '45000' set message_text = 'drctl: part {}';\n"
 
 class Way(Struct):
     """What is to be replayed: the files here, where in the first it begins, where in the last it
-    stops. `last` is the last transaction of it; `apart` are those with errors, and those that leave
-    the session nothing more to do, each with the number of its file."""
+    stops. `last` is the last transaction of it; `failed` are those with errors, each with the
+    number of its file."""
 
     files: list[str]
     begin: int
@@ -45,24 +40,7 @@ class Way(Struct):
     transactions: int = 0
     last: Group | None = None
     is_short: bool = False  # the log ends before the time that was asked for
-    apart: list[tuple[int, Group]] = field(default_factory=list)
-
-    def take(self, group: Group) -> None:
-        """One more transaction, of the last of the files."""
-        here = (len(self.files) - 1, group)
-        if self.apart and _is_completed(self.apart[-1], here):
-            self.apart.pop()
-        if group.errors or group.prepares:
-            self.apart.append(here)
-        self.end, self.last = group.end, group
-        self.transactions += 1
-
-
-def _is_completed(before: tuple[int, Group], now: tuple[int, Group]) -> bool:
-    """Whether what was prepared is completed by the next thing in the same file."""
-    (its_file, prepared), (file, group) = before, now
-    is_next = (its_file, prepared.end) == (file, group.begin) and prepared.xid == group.xid
-    return is_next and prepared.prepares and not (prepared.errors or group.errors)
+    failed: list[tuple[int, Group]] = field(default_factory=list)
 
 
 class Lacking(Struct, frozen=True):
@@ -73,19 +51,12 @@ class Lacking(Struct, frozen=True):
 
 
 class _Part(Struct, frozen=True):
-    """A stretch of the way. `apart`: it is this transaction alone."""
+    """A stretch of the way. `failed`: it is this transaction alone."""
 
     files: list[str]
     begin: int
     end: int
-    apart: Group | None = None
-
-    @property
-    def awaited(self) -> list[int]:
-        """Errors that are as they must be."""
-        if not self.apart:
-            return []
-        return [*self.apart.errors, *[_IS_PREPARED][: self.apart.prepares]]
+    failed: Group | None = None
 
 
 def pour(datadir: str, way: Way) -> list[Lacking]:
@@ -102,8 +73,9 @@ def pour(datadir: str, way: Way) -> list[Lacking]:
 
 
 def _parts(way: Way) -> Iterator[_Part]:
+    """Each transaction with errors is a part of its own."""
     number, at = 0, way.begin
-    for its_number, group in way.apart:
+    for its_number, group in way.failed:
         if (number, at) != (its_number, group.begin):
             yield _Part(way.files[number : its_number + 1], at, group.begin)
         yield _Part([way.files[its_number]], group.begin, group.end, group)
@@ -117,9 +89,9 @@ class _Judge:
 
     def __init__(self, parts: list[_Part]) -> None:
         self.parts = parts
-        self.goes_on = any(part.apart for part in parts)
+        self.goes_on = any(part.failed for part in parts)
         self.stranger = ""  # an error that is none of the source's
-        self._awaited = [*[part.awaited for part in parts], []]
+        self._awaited = [[*part.failed.errors] if part.failed else [] for part in parts] + [[]]
         self._now = 0
 
     def hear(self, line: str) -> None:
@@ -132,50 +104,34 @@ class _Judge:
             else:
                 self.stranger = self.stranger or line
 
-    def sessions(self) -> Iterator[range]:
-        """The parts of each, by their numbers."""
-        begin = 0
-        for number, part in enumerate(self.parts, 1):
-            if number == len(self.parts) or (part.apart and part.apart.prepares):
-                yield range(begin, number)
-                begin = number
-
-    def is_through(self, session: range) -> bool:
+    @property
+    def is_through(self) -> bool:
         """It goes on after errors, and has come to the end. Its status is that of its last one."""
-        return self.goes_on and self._now == session.stop
+        return self.goes_on and self._now == len(self.parts)
 
     def lacking(self) -> list[Lacking]:
         """What was waited for in vain."""
         both = zip(self.parts, self._awaited, strict=False)  # nothing is awaited behind the last
-        found = [(part.apart, code) for part, codes in both for code in codes]
-        return [Lacking(one.gtid, code) for one, code in found if one and code != _IS_PREPARED]
+        return [Lacking(p.failed.gtid, code) for p, codes in both for code in codes if p.failed]
 
 
 def _feed(reader: str, client: str, server: Private, judge: _Judge) -> None:
-    """One client takes all parts that it can: what a session holds, such as temporary tables, goes
-    through."""
+    """One client takes all parts: what a session holds, such as temporary tables, goes through."""
     take = (client, *server.client_words, "--binary-mode", *["--force"][: judge.goes_on])
-    for session in judge.sessions():
-        _run(reader, take, judge, session)
-        if session.stop < len(judge.parts):
-            server.wait_until_left()
-
-
-def _run(reader: str, take: tuple[str, ...], judge: _Judge, session: range) -> None:
     with running(take, stdin=subprocess.PIPE, listener=judge.hear) as done:
         gave, words = 0, ""
-        for number in session:
+        for number, part in enumerate(judge.parts):
             _mark(done, number, judge)
-            gave, words = _give(reader, judge.parts[number], done, judge)
+            gave, words = _give(reader, part, done, judge)
             if gave or judge.stranger:
                 break
-        _mark(done, session.stop, judge)
+        _mark(done, len(judge.parts), judge)
         with suppress(BrokenPipeError):
             done.input.close()
         took = None if judge.stranger else done.wait()
     if judge.stranger:
         raise _failed("mariadb met an error that the source did not meet", judge.stranger)
-    if took and not judge.is_through(session):
+    if took and not judge.is_through:
         raise _failed(f"mariadb {exit_words(took)}", done.words)
     if gave:
         raise _failed(f"mariadb-binlog {exit_words(gave)}", words)

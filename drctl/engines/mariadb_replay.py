@@ -286,7 +286,9 @@ def _follow(path: str, begin: int, state: State, way: Way, wanted: _Wanted) -> N
                     continue
                 if not wanted.takes(group):
                     return
-                way.take(group)
+                way.end, way.last = group.end, group
+                way.transactions += 1
+                way.failed += [(len(way.files) - 1, group)] if group.errors else []
                 state[group.domain] = (group.server, group.sequence)
                 wanted.took(group)
                 if wanted.met:

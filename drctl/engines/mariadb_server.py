@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from drctl.engines.child import Child, User, exit_words, running
-from drctl.engines.mariadb_client import ask, program, words_of
+from drctl.engines.mariadb_client import program, words_of
 from drctl.errors import TargetRefused
 from drctl.private import passing_directory
 
@@ -29,12 +29,6 @@ PACKAGE = "mariadb-server"
 _LOOK_SECONDS = 0.05
 _START_SECONDS = 3600.0  # recovering after a crash takes its time; an end is seen at once
 _STOP_SECONDS = 3600.0
-_LEAVE_SECONDS = 600.0  # what was not completed until then says so itself
-_LEAVE_LOOK_SECONDS = 0.005
-_OTHERS = (
-    "select 1 from information_schema.processlist where id <> connection_id() and user = "
-    "substring_index(user(), '@', 1)"
-)
 _OPTIONS = (
     "--skip-networking",
     "--skip-log-bin",
@@ -139,19 +133,6 @@ class Private:
                 f"{self._shown}: account {self._account.user} is still there: {explain(error)}",
                 hint="remove what was restored, and restore it again",
             ) from error
-
-    def wait_until_left(self) -> None:
-        """Nobody's session is there any more: what one has prepared is anybody's to complete then.
-        Raises TargetRefused."""
-        import pymysql
-
-        end = time.monotonic() + _LEAVE_SECONDS
-        try:
-            with self.connect() as server:
-                while ask(server, _OTHERS) and time.monotonic() < end:
-                    time.sleep(_LEAVE_LOOK_SECONDS)
-        except pymysql.MySQLError as error:
-            raise self.died() from error
 
     def wait_until_up(self) -> None:
         """Raises TargetRefused when it ends instead."""

@@ -37,7 +37,7 @@ def lost(bare):
 def wait_for(site, step: str, status: str) -> None:
     deadline = time.monotonic() + 90
     while True:
-        if (site.top / "state/recoveries/shop").exists():
+        if list((site.top / "state/recoveries/shop").glob("*/order.json")):
             steps = site.json("recover", "--watch")["steps"]
             if next(s for s in steps if s["step"] == step)["status"] == status:
                 return

@@ -25,9 +25,13 @@ _SUFFIX = ".json"
 
 
 @contextmanager
-def _alone(directory: str) -> Iterator[None]:
-    """Two drills that end at once must not take one number: the chain would be forked for ever."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _alone() -> Iterator[None]:
+    """Two drills that end at once must not take one number: the chain would be forked for ever. A
+    file of this host is locked: a directory on a file server cannot be."""
+    home = state_home()
+    make_directory(home)
+    path = os.path.join(home, "evidence.lock")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -55,13 +59,14 @@ class Proofs:
         KeyUnavailable, StorageError."""
         try:
             make_directory(self.directory)
-            with _alone(self.directory):
+            with _alone():
                 before = evidence.newest([*self.here()[0], *known])
                 made = evidence.make(document, before, self.key())
                 replace(self.path_of(made), made.data.decode())  # half a piece reads as forged
         except OSError as error:
+            where = error.filename or self.directory
             raise StorageError(
-                f"{self.directory}: the evidence cannot be kept: {error.strerror}",
+                f"{where}: the evidence cannot be kept: {error.strerror}",
                 hint="make room or rights there, or name another with evidence.directory",
             ) from error
         return made

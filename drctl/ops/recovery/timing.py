@@ -41,14 +41,14 @@ def timing(graph: Graph, state: State) -> Timing:
     """Of a run that is over."""
     last = _last_required(graph, state)
     end_ns = state[last].ended_ns if last else state.began_ns
-    human = _seconds(_human(graph, state, end_ns))
+    human = max(_seconds(_human(graph, state, end_ns)), 0.0)
     total = (end_ns - state.began_ns) / 1e9
     began = [step.asked_ns for step in state.steps.values() if step.asked_ns]
     is_told = last and total >= 0  # else the clock was set back meanwhile: nobody knows
     passed = is_told and all(state[s.name].status == "done" for s in _required(graph))
     return Timing(
         total if passed else None,
-        total - human,
+        max(total - human, 0.0),  # less than nothing does not read as evidence
         human,
         (min(began, default=state.began_ns) - state.began_ns) / 1e9,
         _seconds(merged(_of_kind(graph, state, "restore"))),

@@ -94,6 +94,7 @@ def test_a_clock_that_was_set_back_leaves_the_time_unknown() -> None:
     at = replace(at, began_ns=20 * S)
     found = timing(STEPS, at)
     assert found.rta_seconds is None
+    assert found.machine_seconds == 0  # -13 would not read as evidence
     due = Tolerated(60.0, {}, {"x": 60.0})
     made = graph([Step("p", "prove", asset="x")], "drill")
     judged = rta(made, replace(state(p=(13, 14)), began_ns=20 * S), found, due)

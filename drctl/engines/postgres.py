@@ -85,11 +85,12 @@ class Source:
 
         with self._client.connect() as connection:
             _live_long(connection)
-            # The server's number: in containers each of us may have the same.
-            name = f"{_HOLD}{connection.info.backend_pid}"
-            call = "select pg_create_physical_replication_slot(%s, true, true)"
+            # The server's number: in containers each of us may have the same. The client's word for
+            # it may be a pooler's.
+            name = "%s || pg_backend_pid()"
+            call = f"select pg_create_physical_replication_slot({name}, true, true)"
             try:
-                connection.execute(call, (name,))
+                connection.execute(call, (_HOLD,))
             except psycopg.Error as error:
                 what = f"{self._asset}: no slot keeps its WAL while it is read: {error}".strip()
                 self._around.report.emit(Notice("warning", what))

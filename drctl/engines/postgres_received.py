@@ -5,13 +5,20 @@ is stored again in one piece, and the parts go.
 """
 
 import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 
 from drctl.codec.limits import LOG_PIECE_MAX_BYTES
 from drctl.engines.base import LogSink
 from drctl.engines.postgres_client import Cluster, show_lsn
 from drctl.errors import IntegrityError, NotFound, SourceError
 from drctl.logpieces import LogPiece
+
+_COMPARERS = 8
+_AT_ONCE = 64  # pieces are compared before the server hears of us
 
 
 class _Window:
@@ -35,19 +42,31 @@ class Received:
 
     What another attempt stored of a window must be the same as what comes now: else two servers
     write one timeline, or one was set back to an earlier state, and neither may add to what the
-    other stored. So nothing is added before it is compared.
+    other stored. So nothing is added before it is compared. It may be thousands of pieces: `alive`
+    is called meanwhile, for a server ends a connection of which it hears nothing.
     """
 
-    def __init__(self, asset: str, cluster: Cluster, log: LogSink) -> None:
+    def __init__(
+        self, asset: str, cluster: Cluster, log: LogSink, alive: Callable[[], object] = bool
+    ) -> None:
         self._asset = asset
+        self._alive = alive
         self._cluster = cluster
         self._log = log
         self._timeline = cluster.timeline
         self._window = _Window(0, 0)
         self._before: list[LogPiece] = []  # stored by another attempt, not compared yet
         self._covered: list[str] = []  # files that have parts which nobody needs
+        self._cleaner = ThreadPoolExecutor(1, "drctl-parts")
+        self._cleaning: deque[Future[int]] = deque()
         self.flushed = 0
         self.stored_at = 0.0
+
+    def __enter__(self) -> "Received":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._cleaner.shutdown()
 
     @property
     def at(self) -> int:
@@ -109,17 +128,30 @@ class Received:
     def _compare(self) -> None:
         """What came with what is stored of it, which need not be stored again."""
         window, (file, offset) = self._window, self._place()
-        while self._before and self._before[0].end - offset <= len(window.data):
-            piece = self._before[0]
-            begin, end = piece.offset - offset, piece.end - offset
-            # A whole one, stored meanwhile, may have taken its place; what is damaged comes anew.
-            with suppress(NotFound, IntegrityError):
-                if self._log.differs(piece, memoryview(window.data)[begin:end]):
-                    raise diverged(self._asset, file)
+        while due := self._due(offset + len(window.data)):
+            with ThreadPoolExecutor(_COMPARERS, "drctl-compare") as pool:
+                found = list(pool.map(partial(self._differs, offset), due))
+            if True in found:
+                raise diverged(self._asset, file)
+            same = [p for p, differs in zip(due, found, strict=True) if differs is False]
+            for piece in same:
                 window.known.add((piece.offset, piece.size))
-                if begin <= window.stored:
-                    window.stored = max(window.stored, end)
-            self._before.pop(0)
+                if piece.offset - offset <= window.stored:
+                    window.stored = max(window.stored, piece.end - offset)
+            del self._before[: len(due)]
+            self._alive()
+
+    def _due(self, end: int) -> list[LogPiece]:
+        """The next ones to compare, all of which came."""
+        return [piece for piece in self._before[:_AT_ONCE] if piece.end <= end]
+
+    def _differs(self, offset: int, piece: LogPiece) -> bool | None:
+        """None: it cannot be told. A whole one, stored meanwhile, may have taken its place; what is
+        damaged comes anew."""
+        data = memoryview(self._window.data)[piece.offset - offset : piece.end - offset]
+        with suppress(NotFound, IntegrityError):
+            return self._log.differs(piece, data)
+        return None
 
     def store(self) -> None:
         """What is new in the window."""
@@ -146,10 +178,12 @@ class Received:
         self._covered.append(file)
 
     def tidy(self) -> None:
-        """Delete the parts of what was stored whole. There may be thousands, so the server is
-        answered first."""
+        """Delete the parts of what was stored whole. There may be thousands, so it is done beside:
+        neither the server nor a commit waits for it. Raises what an earlier one met."""
+        while self._cleaning and self._cleaning[0].done():
+            self._cleaning.popleft().result()
         while self._covered:
-            self._log.clean(self._covered.pop())
+            self._cleaning.append(self._cleaner.submit(self._log.clean, self._covered.pop()))
 
 
 def diverged(asset: str, file: str) -> SourceError:

@@ -120,21 +120,22 @@ class _Run:
         self._interval = parse_duration(settings.store_every)
         self._timeline = cluster.timeline
         self._answered_at = 0.0
-        self._received = Received(asset, cluster, log)
+        self._received = Received(asset, cluster, log, self._keep_alive)
         self.met_gap = False
 
     def run(self, restart: int, marks: Marks, ended: Ended, *, after_gap: bool) -> None:
         """Until it is ended, or something fails. What came in is stored in either case."""
-        self._start(*self._resume(restart, after_gap=after_gap))
-        try:
-            while not ended():
-                if not self._receive():
-                    self._follow_timeline()
-                self._settle()
-                marks.keep()
-        finally:
-            self._received.store()
-            self._answer()
+        with self._received:
+            self._start(*self._resume(restart, after_gap=after_gap))
+            try:
+                while not ended():
+                    if not self._receive():
+                        self._follow_timeline()
+                    self._settle()
+                    marks.keep()
+            finally:
+                self._received.store()
+                self._answer()
 
     # -- where to begin -----------------------------------------------------------------------
 
@@ -142,12 +143,12 @@ class _Run:
         """Timeline and position where the stored log ends: on the newest timeline that is stored
         and from which the server's comes. Of nothing stored, or after a gap: where the slot keeps
         WAL from."""
+        files = by_file(self._log.pieces())  # before it says how far it is: archive_command adds
         timeline, reached = self._identified()
         forks = self._history(timeline)
         if after_gap:
             return begin(restart, forks, timeline)
         each = self._cluster.segment_bytes
-        files = by_file(self._log.pieces())
         known = {int(name[:8], 16) for name in files if layout.SEGMENT.fullmatch(name)}
         mine = [t for t in (timeline, *(t for t, _ in reversed(forks))) if t in known]
         if not mine:
@@ -282,7 +283,11 @@ class _Run:
         if is_due and self._received.has_new:
             self._received.store()
             self._answer()
-        elif now - self._answered_at >= _ANSWER_SECONDS:
+        else:
+            self._keep_alive()
+
+    def _keep_alive(self) -> None:
+        if time.monotonic() - self._answered_at >= _ANSWER_SECONDS:
             self._answer()
 
     def _answer(self) -> None:

@@ -1,6 +1,7 @@
 """WAL as it comes in, beside what another attempt stored of it."""
 
 import os
+from threading import Event
 
 import pytest
 
@@ -58,7 +59,8 @@ def test_what_is_stored_of_a_segment_is_not_stored_again(log) -> None:
     assert stored(log) == [(0, 100), (100, 200), (300, 100)]
     again.take(AT + 400, memoryview(data)[400:])
     assert again.flushed == AT + EACH
-    again.tidy()
+    with again:
+        again.tidy()
     assert stored(log) == [(0, EACH)]
 
 
@@ -82,5 +84,45 @@ def test_a_part_that_is_damaged_does_not_end_the_stream(log, storage) -> None:
     assert again.flushed == AT + 250
     assert (0, 250) in stored(log)
     again.take(AT + 250, memoryview(data)[250:])
-    again.tidy()
+    with again:
+        again.tidy()
     assert stored(log) == [(0, EACH)]
+
+
+def test_a_server_hears_of_us_while_thousands_of_pieces_are_compared(log) -> None:
+    data = os.urandom(300)
+    attempt(log, data, *range(1, 301))
+    heard: list[int] = []
+    with Received("orders", SERVER, log, lambda: heard.append(1)) as again:
+        again.resume(1, AT)
+        again.take(AT, memoryview(data))
+        again.store()
+        assert again.flushed == AT + 300
+    assert len(heard) > 1
+    assert len(stored(log)) == 300
+
+
+class Slow(Memory):
+    """It deletes nothing before it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_delete = Event()
+
+    def delete(self, name: str) -> None:
+        assert self.may_delete.wait(60)
+        super().delete(name)
+
+
+@pytest.mark.parametrize("storage", [Slow()])
+def test_a_commit_does_not_wait_until_the_parts_of_a_whole_segment_are_deleted(
+    log, storage
+) -> None:
+    data = os.urandom(EACH + 10)
+    with attempt(log, data, 100, 200, EACH) as received:
+        received.tidy()
+        received.take(AT + EACH, memoryview(data)[EACH:])
+        received.store()
+        assert received.flushed == AT + EACH + 10
+        storage.may_delete.set()
+    assert stored(log) == [(0, EACH), (0, 10)]

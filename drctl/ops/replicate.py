@@ -20,6 +20,7 @@ from drctl.ops.transfer import copied, damage_of, spread
 from drctl.repository import keyring, lifecycle, log, names
 from drctl.storage.base import ObjectInfo, Storage
 
+_REWRITTEN = (names.PACKS, names.INDEX)
 _REMAKE = "'drctl verify --repair', where the writer credential is, makes it again"
 
 
@@ -43,6 +44,7 @@ class _Done(Struct):
     mended: int = 0
     snapshots: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)  # from the source, since they were listed
     keyless: str = ""  # that a recipient cannot open the copy
 
 
@@ -69,6 +71,7 @@ def replicate(
     listed = {folder: list(source.list(folder)) for folder in reversed(names.COPY_ORDER)}
     for folder in names.COPY_ORDER:
         if folder == names.SNAPSHOTS:
+            _come_round(source, copy, pool, report, leaving, listed, done)
             before_commit()
         there = list(copy.list(folder))
         done.present += len(there)
@@ -77,7 +80,7 @@ def replicate(
         missing = _missing(listed[folder], there, damaged, leaving)
         for info, damage in copied(source, copy, missing, pool):
             _note(done, info, damage, report)
-            done.mended += info.name in damaged and not damage
+            done.mended += info.name in damaged and damage == ""
         if folder == names.KEYS:
             done.keyless = _keyless(source, copy, listed[folder], there, report)
     look_back(done.snapshots)
@@ -136,7 +139,31 @@ def _missing(
     ]
 
 
-def _note(done: _Done, info: ObjectInfo, damage: str, report: Reporter) -> None:
+def _come_round(
+    source: Storage,
+    copy: Storage,
+    pool: Executor,
+    report: Reporter,
+    leaving: Leaving,
+    listed: Mapping[str, Sequence[ObjectInfo]],
+    done: _Done,
+) -> None:
+    """Where a prune took packs or indexes meanwhile, what is live in them lies in new ones: these
+    are copied, too, before a snapshot that needs them."""
+    known = {info.name for folder in _REWRITTEN for info in listed[folder]}
+    while any(name.startswith(_REWRITTEN) for name in done.gone):
+        done.gone.clear()
+        for folder in _REWRITTEN:
+            new = [info for info in source.list(folder) if info.name not in known]
+            known.update(info.name for info in new)
+            for info, damage in copied(source, copy, _missing(new, (), {}, leaving), pool):
+                _note(done, info, damage, report)
+
+
+def _note(done: _Done, info: ObjectInfo, damage: str | None, report: Reporter) -> None:
+    if damage is None:
+        done.gone.append(info.name)
+        return
     if damage:
         done.damaged.append(damage)
         report.emit(Notice("warning", damage))

@@ -49,9 +49,9 @@ def _taken(under_way: deque[tuple[ObjectInfo, Future[_T]]]) -> tuple[ObjectInfo,
 
 def copied(
     source: Storage, copy: Storage, missing: Iterable[ObjectInfo], pool: Executor
-) -> Iterator[tuple[ObjectInfo, str]]:
-    """Each object once it is there, or with what is wrong with it at the source. What was taken
-    away there since it was listed is passed over."""
+) -> Iterator[tuple[ObjectInfo, str | None]]:
+    """Each object once it is there, or with what is wrong with it at the source; None: it was taken
+    away there since it was listed."""
     collects = cache(lambda: any(source.list(names.TRASH)))
 
     def one(info: ObjectInfo) -> str | None:
@@ -66,9 +66,7 @@ def copied(
             return error.what
         return ""
 
-    for info, damage in spread(missing, pool, one):
-        if damage is not None:
-            yield info, damage
+    return spread(missing, pool, one)
 
 
 def copy_object(source: Storage, copy: Storage, name: str) -> None:

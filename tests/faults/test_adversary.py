@@ -14,7 +14,7 @@ from drctl.errors import IntegrityError, NotFound, StorageError
 from drctl.events import Event, Notice, Silent
 from drctl.ops.prune import Effort, prune
 from drctl.ops.replicate import replicate
-from drctl.repository import lifecycle, names
+from drctl.repository import lifecycle, names, rewrite
 from drctl.repository.retention import Rule
 from drctl.repository.runs import Run
 from drctl.repository.state import StateFile
@@ -170,6 +170,27 @@ def test_a_copy_of_another_repository_is_left_as_it_is(own, pool, tmp_path) -> N
     with pytest.raises(StorageError, match="another repository"):
         replicate(made, copy, pool, Silent())
     assert memory_objects(copy) == own.objects
+
+
+def test_what_a_prune_stores_anew_at_the_source_meanwhile_comes_with_the_snapshots(own) -> None:
+    """A first copy may last longer than the grace period: packs that were listed are gone then."""
+    storage, copy = own.storage(), Memory()
+    packs = list(storage.list(names.PACKS))
+
+    def rewritten() -> None:
+        opened = lifecycle.open_as_writer(storage, own.site.credential, os.urandom)
+        sealed = [
+            (segment, storage.get(info.name, segment.offset, segment.stored_bytes))
+            for info in reversed(packs)
+            for segment in opened.read_toc(info).segments
+        ]
+        rewrite.put_index(opened, rewrite.pack_anew(opened, sealed))
+        for info in packs:
+            storage.delete(info.name)
+        storage.put(names.CLOCK, b"")
+
+    replicate(Meanwhile(storage, "get", packs[0].name, rewritten), copy, own.site.pool, Silent())
+    own.must_be_whole(copy)
 
 
 def memory_objects(storage: Memory) -> dict[str, bytes]:

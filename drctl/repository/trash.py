@@ -104,11 +104,12 @@ def remove_mark(storage: Storage, digest: str) -> None:
 
 def forget_gone(storage: Storage) -> None:
     """What is about marks that are gone: whoever removed one was killed, or another swept it too.
-    Listed before the marks, each of which is put before anything about it and never comes back."""
+    Listed before the marks, each of which is put before anything about it and never comes back.
+    Foreign files stay."""
     about = [*storage.list(names.SINCE), *storage.list(names.SWEEPING)]
     marks = listed(storage, names.MARKS)
     for info in about:
-        if info.name.split("/")[2] not in marks:
+        if names.is_id(info.name) and info.name.split("/")[2] not in marks:
             storage.delete(info.name)
 
 

@@ -29,9 +29,7 @@ def test_threads_of_a_restore_keep_their_place():
 
 ARENAS = """\
 import ctypes, threading
-import pytest
-
-from drctl.workers import Turns, pool
+from drctl.workers import pool
 libc = ctypes.CDLL(None)
 libc.fopen.restype = libc.malloc.restype = ctypes.c_void_p
 together = threading.Barrier(4)
@@ -53,23 +51,26 @@ def test_threads_do_not_have_memory_of_their_own_each() -> None:
 
 def test_of_what_computes_no_more_is_done_at_a_time_than_there_are_processors():
     at_once, most, lock = 0, 0, threading.Lock()
+    processors = len(os.sched_getaffinity(0))
+    together = threading.Barrier(processors)  # as many are needed to go on
 
     def compute(number: int) -> int:
         nonlocal at_once, most
         with lock:
             at_once += 1
             most = max(most, at_once)
-        time.sleep(0.005)
+        time.sleep(0.02)  # so that one too many comes in between
+        together.wait(20)
         with lock:
             at_once -= 1
         return number * number
 
     with pool() as threads:
         turns = Turns(threads)
-        works = [turns.submit(compute, number) for number in range(40)]
-        assert [work.result(20) for work in works] == [n * n for n in range(40)]
-        assert turns.submit(compute, 7).result(20) == 49  # after they had all ended
-    assert most == min(len(os.sched_getaffinity(0)), threads._max_workers)
+        works = [turns.submit(compute, number) for number in range(4 * processors)]
+        assert [work.result(20) for work in works] == [n * n for n in range(4 * processors)]
+        assert turns.submit(abs, -7).result(20) == 7  # after they had all ended
+    assert most == processors
 
 
 def test_who_waits_for_a_turn_can_be_cancelled_and_an_error_comes_where_it_is_waited_for():

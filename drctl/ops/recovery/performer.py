@@ -113,11 +113,14 @@ class Acting:
     def _make_room(self, asset: Returning) -> None:
         """What this run put there before, and did not finish, goes. Anything else stays: it is
         set aside where the plan says so, or refuses the restore. What bears no mark where this run
-        began to restore is perhaps somebody else's work since: it is set aside."""
+        began to restore before it was resumed is perhaps somebody else's work since: it is set
+        aside."""
         journal = self._place.journal
         spot = asset.spot
-        claims = [e for e in journal.events() if e["event"] == "claimed" and e["to"] == asset.to]
-        if claims and not spot.is_whole():
+        events = journal.events()
+        claims = [e for e in events if e["event"] == "claimed" and e["to"] == asset.to]
+        told = [e["event"] for e in events if e["event"] == "resumed" or e in claims]
+        if claims and (told[-1] == "claimed" or not spot.is_whole()):
             spot.remove()
         elif claims or asset.existing == "set_aside":
             again = f"-{len(claims)}" if claims else ""

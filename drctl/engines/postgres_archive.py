@@ -46,7 +46,7 @@ def push(path: str, top: str, open_log: Callable[[str], LogSink]) -> bool:
         )
     data, own = _read(path), system_id(top)
     if layout.SEGMENT.fullmatch(file):
-        _check_segment(file, data, own)
+        _check_segment(file, data, own, is_complete=_is_handed_out(file, top))
     log = open_log(own)
     for piece in log.pieces(file):
         if piece.end > len(data) or log.differs(piece, memoryview(data)[piece.offset :]):
@@ -70,8 +70,16 @@ def _read(path: str) -> bytes:
         raise SourceError(f"{path}: {reason(error)}", hint="PostgreSQL will try again") from error
 
 
-def _check_segment(file: str, data: bytes, own: str) -> None:
-    """As long as it says, of this cluster, and all of it what its name says."""
+def _is_handed_out(file: str, top: str) -> bool:
+    """Whether the server itself says that a segment is complete and is to be archived."""
+    ready = os.path.join(layout.WAL.decode(), "archive_status", f"{file}.ready")
+    return os.path.exists(os.path.join(top, ready))
+
+
+def _check_segment(file: str, data: bytes, own: str, *, is_complete: bool) -> None:
+    """As long as it says, of this cluster, and all of it what its name says. Of one that is
+    complete the begin is enough: a crash just after it was closed early leaves old pages behind
+    its end, which no replay reads."""
     if len(data) < _PAGE.size:
         raise SourceError(f"{file} is cut at {len(data)} bytes")
     _, flags, _, _, _, found, size, page = _PAGE.unpack_from(data)
@@ -84,7 +92,8 @@ def _check_segment(file: str, data: bytes, own: str) -> None:
             hint="nothing was stored; look at the disk of pg_wal",
         )
     begin = number_of(file, size) * size
-    if any(at not in (0, begin + offset) for offset, at in _addresses(data, page)):
+    looked = data[:page] if is_complete else data
+    if any(at not in (0, begin + offset) for offset, at in _addresses(looked, page)):
         raise SourceError(
             f"{file} holds WAL of before: it is not written yet, or not to its end",
             hint="nothing was stored; leave it to archive_command, which PostgreSQL calls for a "

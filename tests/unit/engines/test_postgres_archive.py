@@ -1,11 +1,17 @@
 """What archive_command hands out is stored only where it is what its name says."""
 
+import os
 import struct
 
 import pytest
 
-from drctl.engines.postgres_archive import _check_segment
+from drctl.codec.keys import WriterCredential, new_secrets
+from drctl.codec.recipients import new_identity
+from drctl.engines.postgres_archive import _check_segment, push
 from drctl.errors import SourceError
+from drctl.repository import lifecycle
+from drctl.repository.log import LogWriter
+from drctl.storage.memory import Memory
 
 PAGE, SIZE = 8192, 1 << 20
 OWN = 7
@@ -25,13 +31,39 @@ def test_a_segment_that_was_renamed_for_later_is_no_whole_one() -> None:
     """Its name is the future's, its content the past's; while it is written, a part of it."""
     kept, now = segment(3), segment(9)
     name = "000000010000000000000009"
-    _check_segment(name, bytes(now), str(OWN))
+    _check_segment(name, bytes(now), str(OWN), is_complete=False)
     closed_early = now[: 5 * PAGE] + bytes(SIZE - 5 * PAGE)
-    _check_segment(name, bytes(closed_early), str(OWN))
+    _check_segment(name, bytes(closed_early), str(OWN), is_complete=False)
     written_over = now[: 5 * PAGE] + kept[5 * PAGE :]
     for wrong in (kept, written_over):
         with pytest.raises(SourceError, match="holds WAL of before"):
-            _check_segment(name, bytes(wrong), str(OWN))
+            _check_segment(name, bytes(wrong), str(OWN), is_complete=False)
+
+
+def test_old_pages_behind_the_end_of_a_segment_keep_nobody_from_archiving_it(tmp_path) -> None:
+    """The server crashed just after it had closed it early, and hands it out ever since."""
+    kept, now = segment(3), segment(9)
+    name = "000000010000000000000009"
+    wal = tmp_path / "pg_wal"
+    (wal / "archive_status").mkdir(parents=True)
+    (tmp_path / "global").mkdir()
+    (tmp_path / "global/pg_control").write_bytes(struct.pack("<Q", OWN))
+    (wal / name).write_bytes(now[: 5 * PAGE] + kept[5 * PAGE :])
+    log = new_log()
+    with pytest.raises(SourceError, match="holds WAL of before"):
+        push(str(wal / name), str(tmp_path), lambda _: log)
+    (wal / "archive_status" / f"{name}.ready").touch()
+    assert push(str(wal / name), str(tmp_path), lambda _: log)
+    assert log.is_whole(name)
+    (wal / name).write_bytes(kept)
+    with pytest.raises(SourceError, match="holds WAL of before"):
+        push(str(wal / name), str(tmp_path), lambda _: log)
+
+
+def new_log() -> LogWriter:
+    identity = new_identity("someone", os.urandom)
+    credential = WriterCredential(new_secrets(os.urandom), (identity.recipient(),))
+    return LogWriter(lifecycle.create(Memory(), credential, os.urandom), bytes(8))
 
 
 @pytest.mark.parametrize("page", [0, 1, 5000])
@@ -39,4 +71,4 @@ def test_pages_of_no_size_are_no_wal(page) -> None:
     made = segment(9)
     struct.pack_into("<I", made, 36, page)
     with pytest.raises(SourceError, match="is no WAL of this cluster"):
-        _check_segment("000000010000000000000009", bytes(made), str(OWN))
+        _check_segment("000000010000000000000009", bytes(made), str(OWN), is_complete=False)

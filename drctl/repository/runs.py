@@ -106,11 +106,12 @@ class Sign(Struct, frozen=True):
 
 
 def signs(storage: Storage, folder: str) -> list[Sign]:
-    """The runs of one kind that have a sign."""
+    """The runs of one kind that have a sign. What shows that one lives is put after it, whatever
+    the clock said then."""
     alive = {names.digest_of(i.name): i.modified_ns for i in storage.list(names.ALIVE)}
     listed = [info for info in storage.list(folder) if names.is_id(info.name)]
     found = [(info, names.digest_of(info.name)) for info in listed]
-    return [Sign(i.name, own, max(i.modified_ns, alive.get(own, 0))) for i, own in found]
+    return [Sign(i.name, own, alive.get(own, i.modified_ns)) for i, own in found]
 
 
 def forget_gone(storage: Storage) -> None:

@@ -139,6 +139,25 @@ def test_a_clock_that_was_years_ahead_keeps_nothing_for_years(world: World) -> N
     here.must_read_back()
 
 
+def test_a_run_that_shows_itself_lives_though_it_began_while_the_clock_was_ahead(
+    world: World,
+) -> None:
+    here, clock = world.clone(), Time()
+    here.time.seconds += 9 * DAY
+    run = Run(here.storage, here.randomness, clock, reviving=True)
+    here.time.seconds -= 9 * DAY
+    clock.seconds += 700
+    run.keep_alive()
+    here.time.seconds += 60
+    prunes(DAY, DAY)(here, here.open())
+    here.time.seconds += 2 * DAY
+    clock.seconds += 700
+    run.keep_alive()
+    prunes(DAY, DAY)(here, here.open())
+    assert run.stands()
+    assert found(here, names.TRASHED), "no sweep began beside it"
+
+
 @pytest.mark.parametrize("later", [3600, -30 * DAY], ids=["soon", "the clock went back"])
 def test_nothing_goes_before_its_grace_period_is_over(world: World, later: int) -> None:
     here = marked(world)

@@ -28,12 +28,13 @@ def pool(*, behind: bool = False) -> ThreadPoolExecutor:
 
 class Turns(Executor):
     """Tasks that compute, in a pool that has more threads than there are processors, for those
-    that wait: as many at a time as there are processors. More of them take each other's caches and
-    hand the interpreter around: of a restore of small files that was a sixth of the time."""
+    that wait: `most` at a time, as many as there are processors, or two, for one may wait for a
+    disk. More of them take each other's caches and hand the interpreter around: of a restore of
+    small files that was a sixth of the time."""
 
     def __init__(self, pool: Executor) -> None:
         self._pool = pool
-        self._free = len(os.sched_getaffinity(0))
+        self.most = self._free = max(2, len(os.sched_getaffinity(0)))
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
 

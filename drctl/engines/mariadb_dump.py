@@ -70,8 +70,8 @@ class DumpSource:
     def _warn_of(self, lacking: list[str]) -> None:
         if lacking:
             what = (
-                f"{self._asset}: {' and '.join(lacking)} is not granted on *.*: what this account "
-                "may not see (databases, tables, triggers) is not in the dump"
+                f"{self._asset}: without {' and '.join(lacking)} on *.* what this account may not "
+                "see (databases, tables, triggers) is not in the dump"
             )
             self._around.report.emit(Notice("warning", what))
 

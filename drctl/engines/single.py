@@ -103,7 +103,9 @@ class _File:
             with suppress(FileExistsError):
                 self._descriptor = os.open(self._partial, _OPEN | os.O_CREAT | os.O_EXCL, 0o600)
                 self._lock(self._descriptor)
-                return
+                if self._is_named(self._descriptor):
+                    return
+                self._close()  # who took it for a killed one's removed it before it was locked
             with suppress(FileNotFoundError):
                 self._clear()
 
@@ -112,10 +114,16 @@ class _File:
         left = os.open(self._partial, _OPEN)
         try:
             self._lock(left)
-            if os.path.samestat(os.fstat(left), os.lstat(self._partial)):
+            if self._is_named(left):
                 os.unlink(self._partial)
         finally:
             os.close(left)
+
+    def _is_named(self, descriptor: int) -> bool:
+        """Whether the partial file's name still leads to what is open."""
+        with suppress(FileNotFoundError):
+            return os.path.samestat(os.fstat(descriptor), os.lstat(self._partial))
+        return False
 
     def _lock(self, descriptor: int) -> None:
         try:

@@ -41,7 +41,8 @@ def _result(
         *judge.rpa(assets.values(), graph, state, order.incident_ns, order.tolerated),
         *judge.rta(graph, state, times, order.tolerated),
     )
-    found, reasons = judge.verdict(state, judgements, (), [])
+    against = judge.shortfalls(graph, state, assets)
+    found, reasons = judge.verdict(state, judgements, (), against)
     undone = {
         name: "" if step.status == "undone" else step.what
         for name, step in state.steps.items()

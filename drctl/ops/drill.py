@@ -24,6 +24,7 @@ from drctl.ops.recovery.judge import (
     against,
     rpa,
     rta,
+    shortfalls,
     verdict,
 )
 from drctl.ops.recovery.performer import Acting, Place
@@ -165,23 +166,8 @@ def conclude(result: DrillResult, left: tuple[str, ...], report: Reporter) -> Dr
     """The verdict, once all is taken down: what is left of a drill speaks against it, too."""
     reasons = against(result.isolation, result.order.needs_isolation, left)
     reasons += [f"undo of {name}: {what}" for name, what in result.undone.items() if what]
-    reasons += _not_as_saved(result)
-    reasons += [
-        f"{name}: no good snapshot: {asset.snapshot.short} is SUSPECT: {asset.snapshot.suspect}"
-        for name, asset in result.assets.items()
-        if asset.snapshot.suspect
-    ]
+    reasons += shortfalls(result.order.graph, result.state, result.assets)
     found, told = verdict(result.state, result.judgements, result.controlled, reasons)
     for text in left:
         report.emit(Notice("warning", text))
     return replace(result, verdict=found, reasons=told, left=left)
-
-
-def _not_as_saved(result: DrillResult) -> list[str]:
-    """Entries that did not come back as they were, or were not whole in the snapshot."""
-    found = []
-    for step in result.order.graph.steps:
-        told = result.state[step.name].facts.get("not_as_saved", ())
-        if told:
-            found.append(f"{step.name}: not as saved: {told[0]}")
-    return found

@@ -152,6 +152,9 @@ def test_what_was_not_saved_is_told_and_holds_nothing_up(bare) -> None:
     assert proof["status"] == "done"
     assert "3 entries were not saved: b, locked, locked-too" in proof["what"]
     assert not (bare.top / "new/tree/b").exists()
+    evidence = bare.json("report", "show")
+    assert evidence["verdict"] == "failed"
+    assert "tree: not as saved: b: " in "".join(evidence["reasons"])
 
 
 def test_a_cancelled_recovery_is_undone(bare) -> None:

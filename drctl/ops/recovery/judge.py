@@ -3,7 +3,7 @@
 What could not be measured is unknown, and unknown never passes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from msgspec import Struct
@@ -145,3 +145,18 @@ def against(isolation: Isolation, is_needed: bool, left: Iterable[str]) -> list[
     if is_needed and not isolation.proven:
         found.append(f"isolation was not proven: {isolation.doubt}")
     return found
+
+
+def shortfalls(graph: Graph, state: State, assets: Mapping[str, Returning]) -> list[str]:
+    """What speaks against what came back: entries that are not as they were, or were not whole in
+    the snapshot, and snapshots that are suspect."""
+    found = []
+    for step in graph.steps:
+        told = state[step.name].facts.get("not_as_saved", ())
+        if told:
+            found.append(f"{step.name}: not as saved: {told[0]}")
+    return found + [
+        f"{name}: no good snapshot: {asset.snapshot.short} is SUSPECT: {asset.snapshot.suspect}"
+        for name, asset in assets.items()
+        if asset.snapshot.suspect
+    ]

@@ -18,6 +18,7 @@ from drctl.errors import SourceError
 _PIECE_BYTES = 1 << 20
 _MARK_BYTES = 40  # of what ends a dump whose length the server did not know beforehand
 _LINE_BYTES = 64 * 1024
+_ENDED = (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError)  # by the other side, unasked
 _HINTS = {
     "NOAUTH": "set 'password' in the plan to where the password lies",
     "WRONGPASS": "the user or the password is wrong: look at 'user' and 'password' in the plan",
@@ -230,7 +231,7 @@ class Connection:
 
     def _lost(self, error: OSError | None) -> SourceError:
         where = self._place.shown
-        if error is None:
+        if error is None or isinstance(error, _ENDED):
             return SourceError(
                 f"{where}: the server broke the connection off",
                 hint="look at its log: is client-output-buffer-limit too low, or did it stop?",

@@ -44,7 +44,7 @@ class Stream:
         return (self._site.top / "stream.log").read_text()
 
     def wait_for(self, words: str, times: int = 1) -> None:
-        self._wait(lambda: self.said.count(words) >= times)
+        self.wait_for_it(lambda: self.said.count(words) >= times)
 
     def wait_for_another_series(self, before: set[Path], size: int) -> None:
         """So much of its first file is in the repository."""
@@ -53,9 +53,9 @@ class Stream:
             new = series_of(self._site) - before
             return any(reach_of(path.name)[1] >= size for top in new for path in top.iterdir())
 
-        self._wait(is_stored)
+        self.wait_for_it(is_stored)
 
-    def _wait(self, until: Callable[[], bool]) -> None:
+    def wait_for_it(self, until: Callable[[], object]) -> None:
         deadline = time.monotonic() + 60
         while not until():
             assert self.process.poll() is None, self.said

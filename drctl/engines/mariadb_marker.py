@@ -3,12 +3,14 @@
 from typing import TYPE_CHECKING, Any
 
 from drctl.engines.base import Surroundings
-from drctl.engines.mariadb_client import Access, Settings
+from drctl.engines.mariadb_client import Access, Settings, ask
 
 if TYPE_CHECKING:
     from pymysql.connections import Connection
 
 NO_SUCH = (1049, 1146)  # database, table
+# Nothing waits long for whoever holds the table, or all tables, locked.
+_LIMITS = "set lock_wait_timeout = 2, innodb_lock_wait_timeout = 2"
 _TABLE = (
     "create table if not exists drctl.marker "
     "(asset varchar(64) primary key, at_ns bigint not null) engine=InnoDB"
@@ -27,7 +29,8 @@ class Marker:
         """Database and table are made where they are missing."""
         import pymysql
 
-        with Access(self._settings, self._around).connect() as server:
+        with Access(self._settings, self._around).connect(alive=True) as server:
+            ask(server, _LIMITS)
             try:
                 self._replace(server, at_ns)
             except pymysql.MySQLError as error:

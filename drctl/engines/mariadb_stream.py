@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from drctl.codec.limits import LOG_PIECE_MAX_BYTES
 from drctl.engines import mariadb_binlog as binlog
 from drctl.engines.base import LogSink, Surroundings
+from drctl.engines.log_marks import Marks
 from drctl.engines.mariadb_client import Access, Settings, identity_of
 from drctl.engines.mariadb_marker import Marker
 from drctl.engines.mariadb_series import (
@@ -23,7 +24,7 @@ from drctl.engines.mariadb_series import (
     where_it_ends,
 )
 from drctl.engines.mariadb_wire import Part, follow, replica_id
-from drctl.errors import DrctlError, SourceError
+from drctl.errors import SourceError
 from drctl.events import Notice
 from drctl.logpieces import LogFile, in_order
 from drctl.units import parse_duration
@@ -41,7 +42,6 @@ class Follower:
         self._asset = asset
         self._around = around
         self._marker = Marker(settings, asset, around)
-        self._marked_at = float("-inf")
 
     def follow(self, ended: Ended) -> None:
         import pymysql
@@ -57,16 +57,22 @@ class Follower:
             watch = _Watch(binlogs, store, self._asset, self._around)
             try:
                 parts = follow(server, file, position, replica_id(self._asset, identity))
-                for part in self._telling(parts):
-                    if ended():
-                        return
-                    watch.look(part)
-                    store.take(part)
-                    self._mark()
+                self._take(self._telling(parts), watch, store, ended)
             except pymysql.MySQLError as error:
                 if error.args[0] == _NO_BINLOG:
                     raise self._gone(error) from error
                 raise
+
+    def _take(self, parts: Iterator[Part], watch: "_Watch", store: "_Store", ended: Ended) -> None:
+        """Until it is ended, or something fails. What came in is stored in either case."""
+        with Marks(self._settings.mark_every, self._asset, self._around, self._marker) as marks:
+            try:
+                for part in parts:
+                    if ended():
+                        return
+                    watch.look(part)
+                    store.take(part)
+                    marks.keep()
             finally:
                 store.settle()
 
@@ -76,18 +82,6 @@ class Follower:
         self._around.report.emit(Notice("info", f"{self._asset}: following its log"))
         yield first
         yield from parts
-
-    def _mark(self) -> None:
-        """That the marker cannot be written must not end the stream."""
-        now = self._around.clock.monotonic_seconds()
-        if now - self._marked_at < parse_duration(self._settings.mark_every):
-            return
-        self._marked_at = now
-        try:
-            self._marker.write(self._around.clock.now_ns())
-        except DrctlError as error:
-            self._marked_at = float("inf")  # told once a connection
-            self._warn(f"the marker was not written: {error.what}")
 
     def _begin(self, files: dict[str, int], series: Series) -> tuple[str, int]:
         """Where the stored log ends; or the oldest binlog that the server still has."""

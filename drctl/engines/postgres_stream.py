@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from drctl.codec.limits import LOG_PIECE_MAX_BYTES
 from drctl.engines import postgres_layout as layout
 from drctl.engines.base import LogSink, Surroundings
+from drctl.engines.log_marks import Marks
 from drctl.engines.postgres_client import Client, Cluster, Settings, lsn_of, show_lsn, told
-from drctl.engines.postgres_marks import Marks
 from drctl.engines.postgres_probe import Marker
 from drctl.engines.postgres_received import Received, diverged
 from drctl.engines.postgres_wal import Forks, begin, number_of, parse_history, resume
@@ -59,7 +59,8 @@ class Follower:
             about = (self._settings, self._asset, self._around, self._client)
             run = _Run(*about, cluster, log, wire)
             try:
-                with Marks(self._settings, self._asset, self._around, self._marker) as marks:
+                every = self._settings.mark_every
+                with Marks(every, self._asset, self._around, self._marker) as marks:
                     run.run(restart, marks, ended, after_gap=self._after_gap)
             finally:
                 self._after_gap = run.met_gap

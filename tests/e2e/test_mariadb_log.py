@@ -81,6 +81,22 @@ def test_after_kill_9_of_the_server_the_repository_alone_gives_the_last_seconds(
     assert rpa_seconds < 5
 
 
+def test_who_locks_the_markers_table_stops_no_stream(kept, maria) -> None:
+    """Marks go on once that has ended."""
+    made = "select 1 from information_schema.tables where table_schema = 'drctl'"
+    newest = "select coalesce(max(at_ns), 0) from drctl.marker"
+    with streaming(kept) as stream:
+        stream.wait_for("following its log")
+        stream.wait_for_it(lambda: maria.ask(made))
+        with closing(maria.connect()) as other:
+            other.cursor().execute("lock tables drctl.marker write")
+            maria.ask("create database seen")
+            stream.wait_until_stored(*position(maria))
+            stream.wait_for("shop: no marker is written: ")
+            then_ns = time.time_ns()
+        stream.wait_for_it(lambda: maria.ask(newest)[0][0] > then_ns)
+
+
 def test_what_is_stored_is_the_servers_binlog_to_the_byte_also_across_crashes_and_restarts(
     kept, maria
 ) -> None:

@@ -1,12 +1,10 @@
-"""Marks in a live cluster while its WAL is followed."""
+"""Marks in a live database while its log is followed."""
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from drctl.engines.base import Surroundings
-from drctl.engines.postgres_client import Settings
-from drctl.engines.postgres_probe import Marker
-from drctl.errors import SourceError
+from drctl.engines.base import Marker, Surroundings
+from drctl.errors import DrctlError
 from drctl.events import Notice
 from drctl.units import parse_duration
 
@@ -14,13 +12,11 @@ _SELDOM_SECONDS = 3600.0
 
 
 class Marks:
-    """By which a restored cluster tells how fresh it is. A thread of its own writes them: whoever
+    """By which a restored copy tells how fresh it is. A thread of its own writes them: whoever
     locks their table does not stop the stream."""
 
-    def __init__(
-        self, settings: Settings, asset: str, around: Surroundings, marker: Marker
-    ) -> None:
-        self._every = self._pause = parse_duration(settings.mark_every)
+    def __init__(self, every: str, asset: str, around: Surroundings, marker: Marker) -> None:
+        self._every = self._pause = parse_duration(every)
         self._asset = asset
         self._around = around
         self._marker = marker
@@ -52,7 +48,7 @@ class Marks:
         try:
             written.result()
             self._pause = self._every
-        except SourceError as error:
+        except DrctlError as error:
             if self._pause == self._every:
                 what = f"{self._asset}: no marker is written: {error.what}"
                 self._around.report.emit(Notice("warning", what))

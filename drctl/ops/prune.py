@@ -78,6 +78,7 @@ def prune(
     report.emit(Phase(f"looking for what {repository.where} does not need"))
     result = PruneResult(repository.where)
     s = survey.look(repository, pool)
+    s.host_ns = clock.now_ns()
     _tell_void(repository, s, report)
     result.verdicts = judge(_snapshots(s.snapshots), rule, s.held, s.seen_ns)
     going = [v.snapshot.name for v in result.verdicts if not v.stays]
@@ -91,10 +92,10 @@ def prune(
         _pretend(repository.storage, s, chosen, needs, effort, result)
     else:
         _mark(repository, s, chosen, needs, effort, report, result)
-        _sweep(repository, effort, pool, report, result)
+        _sweep(repository, s.host_ns, effort, pool, report, result)
         trash.forget_gone(repository.storage)
         runs.forget_gone(repository.storage)
-        _drop_old(repository.storage, names.DAMAGED, s.now_ns - effort.grace_ns)
+        _drop_old(repository.storage, names.DAMAGED, min(s.now_ns, s.host_ns) - effort.grace_ns)
         _drop_old(repository.storage, names.SWEPT, s.now_ns - _SWEPT_NS)
     return result
 
@@ -173,18 +174,19 @@ def _mark(
     rewrite.merge_index(repository, s, result.marked.index, frozenset(result.marked.packs))
     _say_since(repository.storage, s)
     if result.marked:
-        trash.put_mark(repository, result.marked)
+        trash.put_mark(repository, result.marked, s.present)
 
 
 def _say_since(storage: Storage, s: Survey) -> None:
     """Of marks whose maker was killed. What bears a time to come was put while the storage's clock
-    was ahead: its grace period would not end before that, so it begins now."""
+    was ahead: its grace period would not end before that, so it begins now. So it does where the
+    clock was behind: it would have ended when that was set right."""
     latest_ns = s.now_ns + CLOCKS_DIFFER_NS
     for digest in [d for d, removed_ns in s.trashed_ns.items() if removed_ns > latest_ns]:
         trash.keep_anew(storage, digest)
     for seen in s.marks:
-        if seen.since_ns is None or seen.since_ns > latest_ns:
-            trash.note_since(storage, seen.digest)
+        if collect.is_doubtful(seen, s.now_ns, s.host_ns):
+            trash.note_since(storage, seen.digest, s.present)
 
 
 def _needs(s: Survey, effort: Effort) -> Needs:
@@ -205,16 +207,22 @@ def _note(s: Survey, effort: Effort, chosen: rewrite.Rewriting, result: PruneRes
 
 
 def _sweep(
-    repository: Repository, effort: Effort, pool: Executor, report: Reporter, result: PruneResult
+    repository: Repository,
+    host_ns: int,
+    effort: Effort,
+    pool: Executor,
+    report: Reporter,
+    result: PruneResult,
 ) -> None:
     now_ns = trash.storage_now_ns(repository.storage)
     for seen in trash.seen(repository):
         done = None
-        if collect.is_ripe(seen, now_ns, effort.grace_ns):
+        is_ripe = collect.is_ripe(seen, now_ns, host_ns, effort.grace_ns)
+        if is_ripe:
             report.emit(Phase(f"deleting what nothing needed since {seen.digest[:8]} was marked"))
             done = collect.sweep(repository, seen, effort.patience_ns, pool)
         if done is None:
-            _wait(repository.storage, seen, now_ns, effort, result)
+            _wait(repository.storage, seen, is_ripe, now_ns, effort, result)
             continue
         result.deleted += done.objects
         result.deleted_bytes += done.freed_bytes
@@ -223,12 +231,18 @@ def _sweep(
 
 
 def _wait(
-    storage: Storage, seen: trash.Seen, now_ns: int, effort: Effort, result: PruneResult
+    storage: Storage,
+    seen: trash.Seen,
+    is_ripe: bool,
+    now_ns: int,
+    effort: Effort,
+    result: PruneResult,
 ) -> None:
     """A mark stays: why, so that nobody has to guess when the room is free."""
     result.waiting += 1
-    if not collect.is_ripe(seen, now_ns, effort.grace_ns):
-        ripe_ns = (now_ns if seen.since_ns is None else seen.since_ns) + effort.grace_ns
+    if not is_ripe:
+        since_ns = now_ns if seen.since_ns is None else max(seen.since_ns, seen.noted.host_ns)
+        ripe_ns = since_ns + effort.grace_ns
         result.ripe_ns = min(ripe_ns, result.ripe_ns or ripe_ns)
         return
     signs = collect.in_the_way(storage, seen, effort.patience_ns, now_ns)
@@ -261,11 +275,12 @@ def _pretend(
     _note(s, effort, chosen, result)
     if result.marked:
         witnesses = tuple(sign.id for sign in runs.signs(storage, names.WRITING))
-        s.marks.append(trash.Seen("", result.marked, s.now_ns, witnesses, is_swept=False))
+        new = trash.Seen("", result.marked, s.now_ns, witnesses, is_swept=False, noted=s.present)
+        s.marks.append(new)
     for seen in s.marks:
-        is_ripe = collect.is_ripe(seen, s.now_ns, effort.grace_ns)
+        is_ripe = collect.is_ripe(seen, s.now_ns, s.host_ns, effort.grace_ns)
         if not is_ripe or collect.in_the_way(storage, seen, effort.patience_ns, s.now_ns):
-            _wait(storage, seen, s.now_ns, effort, result)
+            _wait(storage, seen, is_ripe, s.now_ns, effort, result)
             continue
         found = to_delete(s, seen)
         result.deleted += sum(len(getattr(found, f)) for f in Mark.__struct_fields__)

@@ -247,8 +247,22 @@ def _sorted(found: Iterable[str]) -> tuple[str, ...]:
 # -- sweeping -------------------------------------------------------------------------------------
 
 
-def is_ripe(seen: Seen, now_ns: int, grace_ns: int) -> bool:
-    return seen.since_ns is not None and now_ns - seen.since_ns >= grace_ns
+def is_ripe(seen: Seen, now_ns: int, host_ns: int, grace_ns: int) -> bool:
+    """Whether the grace period is over by the clock of the storage and by that of the host:
+    either may have been set ahead."""
+    if seen.since_ns is None or is_doubtful(seen, now_ns, host_ns):
+        return False
+    return now_ns >= seen.since_ns + grace_ns and host_ns >= seen.noted.host_ns + grace_ns
+
+
+def is_doubtful(seen: Seen, now_ns: int, host_ns: int) -> bool:
+    """Whether nobody can tell since when a mark is there: a clock said so that was ahead, or had
+    fallen back behind what was stored before, and was set right since."""
+    if seen.since_ns is None:
+        return True
+    was_behind = seen.since_ns + CLOCKS_DIFFER_NS < seen.noted.latest_ns < now_ns
+    latest_ns, latest_host_ns = now_ns + CLOCKS_DIFFER_NS, host_ns + CLOCKS_DIFFER_NS
+    return was_behind or seen.since_ns > latest_ns or seen.noted.host_ns > latest_host_ns
 
 
 def in_the_way(

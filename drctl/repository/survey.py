@@ -97,12 +97,18 @@ class Survey(Struct):
     telling: Mapping[str, frozenset[SegmentId]] = field(default_factory=dict)
     broken: frozenset[str] = frozenset()  # packs: cut short, without a session, or gone
     knows_all_packs: bool = True  # none is damaged: nobody can tell whose session that needs
+    host_ns: int = 0  # the present by the host's own clock, where that is asked
 
     @property
     def seen_ns(self) -> int | None:
         """The newest time that the storage gave to anything: the present is not before it."""
         times = [self.now_ns, *(info.modified_ns for info in self.refs_infos.values())]
         return max(times) or None
+
+    @property
+    def present(self) -> trash.Present:
+        """What is noted with a mark that is put now."""
+        return trash.Present(self.host_ns, self.seen_ns or 0)
 
     def marked(self, folder: str, but: str = "") -> frozenset[str]:
         """What marks name below a folder, but for one mark."""

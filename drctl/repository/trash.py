@@ -33,21 +33,37 @@ class Mark(msgspec.Struct, frozen=True):
         return any(getattr(self, field) for field in self.__struct_fields__)
 
 
+class Present(Struct, frozen=True):
+    """When something is noted, beside what the storage's clock says of it, which may be wrong:
+    `host_ns` by the host's own clock, and the newest time that the storage had given to anything by
+    then. An older drctl noted neither."""
+
+    host_ns: int = 0
+    latest_ns: int = 0
+
+
+_UNKNOWN = Present()
+
+
 class _Since(msgspec.Struct, frozen=True):
     """Runs that had a sign when the mark was there: those that may not know it."""
 
     runs: tuple[str, ...]
+    host_ns: int = 0
+    latest_ns: int = 0
 
 
 class Seen(Struct, frozen=True):
     """`since_ns`: when the mark was there, by the storage's clock; None: nobody has said so yet.
-    `witnesses`: ids of runs that may not know it. `is_swept`: a sweep of it has begun."""
+    `witnesses`: ids of runs that may not know it. `is_swept`: a sweep of it has begun. `noted`:
+    what else was known when that was said."""
 
     digest: str
     mark: Mark
     since_ns: int | None
     witnesses: tuple[str, ...]
     is_swept: bool
+    noted: Present = _UNKNOWN
 
 
 class Condemned(Struct, frozen=True):
@@ -71,17 +87,18 @@ def storage_now_ns(storage: Storage) -> int:
     return storage.head(names.CLOCK).modified_ns
 
 
-def put_mark(repository: Repository, mark: Mark) -> str:
+def put_mark(repository: Repository, mark: Mark, present: Present = _UNKNOWN) -> str:
     """Make a mark, and say since when it is there. Gives its digest."""
     digest = repository.put_meta(names.MARKS, MARK_MAGIC, msgspec.msgpack.encode(mark))
-    note_since(repository.storage, digest)
+    note_since(repository.storage, digest, present)
     return digest
 
 
-def note_since(storage: Storage, digest: str) -> None:
+def note_since(storage: Storage, digest: str, present: Present = _UNKNOWN) -> None:
     """The mark is there: whoever has no sign yet will see it."""
     under_way = tuple(sign.id for sign in runs.signs(storage, names.WRITING))
-    storage.put(names.SINCE + digest, msgspec.json.encode(_Since(under_way)), replace=True)
+    since = _Since(under_way, present.host_ns, present.latest_ns)
+    storage.put(names.SINCE + digest, msgspec.json.encode(since), replace=True)
 
 
 def begin_sweep(storage: Storage, digest: str, own_id: str) -> None:
@@ -171,9 +188,10 @@ def seen(repository: Repository) -> list[Seen]:
     swept = {i.name.split("/")[2] for i in storage.list(names.SWEEPING)}
     found = []
     for digest, mark in _marks(repository).items():
-        witnesses = _witnesses(storage, digest) if digest in since else None
-        since_ns = None if witnesses is None else since[digest]
-        found.append(Seen(digest, mark, since_ns, witnesses or (), digest in swept))
+        said = _said(storage, digest) if digest in since else None
+        since_ns = None if said is None else since[digest]
+        witnesses, noted = said or ((), _UNKNOWN)
+        found.append(Seen(digest, mark, since_ns, witnesses, digest in swept, noted))
     return sorted(found, key=lambda s: s.since_ns or 0)
 
 
@@ -184,15 +202,16 @@ def _marks(repository: Repository, folder: str = names.MARKS) -> dict[str, Mark]
     return {digest: mark for digest, mark in read if mark is not None}
 
 
-def _witnesses(storage: Storage, digest: str) -> tuple[str, ...] | None:
-    """None: it does not read, which is as if nobody had said so yet: it is said anew, and the grace
-    period begins then."""
+def _said(storage: Storage, digest: str) -> tuple[tuple[str, ...], Present] | None:
+    """The witnesses, and what was noted. None: it does not read, which is as if nobody had said so
+    yet: it is said anew, and the grace period begins then."""
     try:
-        return msgspec.json.decode(storage.get(names.SINCE + digest), type=_Since).runs
+        since = msgspec.json.decode(storage.get(names.SINCE + digest), type=_Since)
     except NotFound:
-        return ()
+        return (), _UNKNOWN
     except (Unreadable, *UNREADABLE):
         return None
+    return since.runs, Present(since.host_ns, since.latest_ns)
 
 
 # -- snapshots ------------------------------------------------------------------------------------

@@ -116,7 +116,7 @@ class CollectMachine(RuleBasedStateMachine):
     def start_prune(self, keep: int, grace: int, patience: int, budget: int, steps: int) -> None:
         def work(actor: Actor) -> None:
             effort = Effort(grace, patience, budget)
-            prune(self._open(actor), Rule(last=keep), effort, AtOnce(), Time(), Silent())
+            prune(self._open(actor), Rule(last=keep), effort, AtOnce(), self.storage_time, Silent())
 
         self._start("prune", work, steps)
 

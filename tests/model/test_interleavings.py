@@ -108,10 +108,12 @@ def world(tmp_path_factory: pytest.TempPathFactory, small_packs: None) -> World:
     return made
 
 
-def prunes(grace: int, patience: int, keep: int = 1) -> Work:
+def prunes(grace: int, patience: int, keep: int = 1, host: Time | None = None) -> Work:
+    """`host`: the collector's own clock; None: the storage's."""
+
     def work(world: World, repository: Repository) -> None:
         effort = Effort(grace, patience, 1 << 30)
-        prune(repository, Rule(last=keep), effort, AtOnce(), Time(), Silent())
+        prune(repository, Rule(last=keep), effort, AtOnce(), host or world.time, Silent())
 
     return work
 

@@ -171,6 +171,44 @@ def test_nothing_goes_before_its_grace_period_is_over(world: World, later: int) 
     assert found(here, names.SNAPSHOTS) == found(world, names.SNAPSHOTS)
 
 
+def pruned_an_hour_later(here: World, host: Time) -> None:
+    """No data is gone by that, and what was removed can be had back."""
+    for clock in {id(c): c for c in (here.time, host)}.values():
+        clock.seconds += 3600
+    before = set(found(here, names.PACKS))
+    for _ in range(2):
+        prunes(DAY, 1, host=host)(here, here.open())
+    assert before <= set(found(here, names.PACKS))
+    undone = begin(here, undeletes)
+    undone.finish()
+    assert not undone.error
+    here.must_read_back()
+    prunes(DAY, 1, host=host)(here, here.open())
+
+
+@pytest.mark.parametrize("is_marked", [False, True], ids=["unmarked", "marked"])
+@pytest.mark.parametrize("is_own", [False, True], ids=["one machine", "a NAS"])
+@pytest.mark.parametrize("off", [-900 * DAY, 900 * DAY], ids=["behind", "ahead"])
+def test_a_storage_whose_clock_was_wrong_cuts_no_grace_period_short(
+    world: World, is_marked: bool, is_own: bool, off: int
+) -> None:
+    """It fell back when its battery was empty, or was years ahead, and was set right. Of one
+    machine that was ahead nobody can tell that less than years went by."""
+    here = marked(world) if is_marked else world.clone()
+    host = Time(here.time.seconds - Time().seconds) if is_own else here.time
+    here.time.seconds += off
+    if is_own or off < 0:
+        pruned_an_hour_later(here, host)
+    here.time.seconds -= off
+    pruned_an_hour_later(here, host)
+    for _ in range(3):
+        for clock in {id(c): c for c in (here.time, host)}.values():
+            clock.seconds += 2 * DAY
+        prunes(DAY, 1, host=host)(here, here.open())
+    assert not found(here, names.TRASHED), "and all goes when it is over"
+    here.must_read_back()
+
+
 @pytest.mark.parametrize("folder", [names.PACKS, names.REFS])
 def test_a_run_under_way_is_waited_for_and_what_it_wrote_is_not_marked(
     world: World, folder: str

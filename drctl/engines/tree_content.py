@@ -159,16 +159,22 @@ class FileStream:
     def __init__(self, descriptor: int, entry: Entry, before: os.stat_result) -> None:
         self._descriptor = descriptor
         self._before = before
+        self._flat: tuple[int, ...] = ()  # its extents, one after the other
         self.entry = entry
 
     def __iter__(self) -> Iterator[bytes]:
         extents = _extents(self._descriptor, self._before)
-        got = 0
+        self._flat = tuple(number for pair in extents or () for number in pair)
+        got = due = 0
         for offset, length in extents or [(0, self._before.st_size)]:
+            due += length
             for piece in self._range(offset, length):
                 got += len(piece)
                 yield piece
-        self._conclude(extents, got)
+            if got < due:
+                self.entry = self.beginning(got, CUT)
+                return
+        self._conclude()
 
     def _range(self, offset: int, length: int) -> Iterator[bytes]:
         end = offset + length
@@ -179,16 +185,22 @@ class FileStream:
             offset += len(piece)
             yield piece
 
-    def _conclude(self, extents: list[tuple[int, int]] | None, got: int) -> None:
+    def _conclude(self) -> None:
         """What was read is what the entry says, also where the file was changed meanwhile."""
-        flat = tuple(number for pair in extents or () for number in pair)
-        whole = sum(flat[1::2]) if flat else self._before.st_size
-        if got != whole:
-            self.entry = replace(self.entry, size=got, problem=CUT)
-        elif is_same(self._before, os.fstat(self._descriptor)):
-            self.entry = replace(self.entry, extents=flat)
-        else:
-            self.entry = replace(self.entry, extents=flat, problem=CHANGED)
+        is_still = is_same(self._before, os.fstat(self._descriptor))
+        problem = "" if is_still else CHANGED
+        self.entry = replace(self.entry, extents=self._flat, problem=problem)
+
+    def beginning(self, got: int, why: str) -> Entry:
+        """The entry where so many bytes of it were read: each where it was, among the holes."""
+        kept: list[int] = []
+        left = got
+        for offset, length in zip(self._flat[::2], self._flat[1::2], strict=True):
+            if left:
+                kept += [offset, min(left, length)]
+                left -= kept[-1]
+        size = sum(kept[-2:]) if kept else got
+        return replace(self.entry, size=size, extents=tuple(kept), problem=why)
 
 
 class LargeFile:
@@ -199,18 +211,18 @@ class LargeFile:
         self.entry = entry
 
     def __iter__(self) -> Iterator[bytes]:
-        got = 0
+        got, opened = 0, None
         try:
-            for stream in self._content.pieces(self.entry):
-                for piece in stream:
+            for opened in self._content.pieces(self.entry):
+                for piece in opened:
                     got += len(piece)
                     yield piece
-                self.entry = stream.entry
+                self.entry = opened.entry
         except OSError as error:
             why = self._content.why_not(error)
-            if got:
-                why = f"only {got} bytes of it: {reason(error)}"
-            self.entry = replace(self.entry, size=got, problem=why)
+            self.entry = replace(self.entry, size=0, problem=why)
+            if opened and got:
+                self.entry = opened.beginning(got, f"only {got} bytes of it: {reason(error)}")
 
 
 def _extents(descriptor: int, found: os.stat_result) -> list[tuple[int, int]] | None:
@@ -227,6 +239,8 @@ def _extents(descriptor: int, found: os.stat_result) -> list[tuple[int, int]] | 
             if error.errno == errno.ENXIO:
                 break  # a hole up to the end
             return None
+        if start >= size:
+            break  # what was added meanwhile
         at = min(os.lseek(descriptor, start, os.SEEK_HOLE), size)
         extents.append((start, at - start))
     if len(extents) > _MOST_EXTENTS or extents == [(0, size)]:

@@ -43,6 +43,7 @@ class Child:
         self._listener = listener
         self._words: deque[str] = deque(maxlen=_LAST_LINES)
         self._heard_until = 0.0
+        self._failed: Exception | None = None  # the listener, with this
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
 
@@ -88,13 +89,16 @@ class Child:
         return self._process.returncode
 
     def wait(self, seconds: float | None = None) -> int:
-        """Its exit status, once all its words were heard. Raises TimeoutError."""
+        """Its exit status, once all its words were heard. Raises TimeoutError; and what its
+        listener raised."""
         if self._process.returncode is None:
             if seconds is not None:
                 self._wait_for(seconds)
             self._look(0)
             self._reap()
         self._hear_out()
+        if self._failed:
+            raise self._failed
         return self._process.wait()
 
     def _wait_for(self, seconds: float) -> None:
@@ -118,8 +122,15 @@ class Child:
         for line in self._process.stderr:
             text = line[:_LINE_BYTES].decode("utf-8", "backslashreplace").rstrip()
             self._words.append(text)
-            if self._listener:
+            self._tell(text)
+
+    def _tell(self, text: str) -> None:
+        """Whatever a listener makes of it, the child is heard out: it would wait for a reader."""
+        try:
+            if self._listener and not self._failed:
                 self._listener(text)
+        except Exception as error:  # noqa: BLE001 - raised again where the child is waited for
+            self._failed = error
 
     def end(self) -> None:
         """Nothing of it is left, whatever happened."""

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import time
 
+import pytest
+
 from drctl.engines.child import running
 
 OUTLIVED = ("sh", "-c", "setsid sleep 60 & echo $!; echo said >&2")
@@ -24,6 +26,21 @@ def test_a_listener_may_ask_for_what_was_said() -> None:
     with running(TWO_LINES, listener=lambda _: heard.append(child.last_line)) as child:
         assert child.wait(30) == 3
     assert heard == ["first", "second"]
+
+
+def test_who_listens_and_fails_leaves_nobody_waiting_for_a_reader() -> None:
+    """A pipe takes 64 KiB."""
+    heard: list[str] = []
+
+    def fail(line: str) -> None:
+        heard.append(line)
+        raise ValueError(line)
+
+    talks = ("sh", "-c", "for i in $(seq 20000); do echo line $i; done >&2; exit 3")
+    with running(talks, listener=fail) as child, pytest.raises(ValueError, match=r"^line 1$"):
+        child.wait(60)
+    assert heard == ["line 1"]
+    assert child.last_line == "line 20000"
 
 
 def test_who_outlives_it_in_a_session_of_its_own_and_holds_its_words_open_is_not_waited_for() -> (

@@ -30,6 +30,7 @@ from drctl.units import parse_duration, show_path
 _BLOCK_BYTES = 32 * 1024  # a multiple of every page size up to it; larger pages are two blocks
 _BESIDE = ("-wal", "-shm", "-journal")  # what belongs to a database, beside it
 _ROOM = 1.05  # of the database's size, for the copy
+_OF_THE_COPY = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC", "SQLITE_IOERR_TRUNCATE")
 _TURN_SECONDS = 1.0  # for a question to end that was told to
 
 
@@ -140,6 +141,10 @@ class Source:
             hint = "a program holds it locked: raise 'timeout', or end that program's transaction"
         if code.startswith("SQLITE_NOTADB"):
             hint = "it is encrypted, or another kind of file"
+        if code in _OF_THE_COPY:  # nothing is ever written to the database itself
+            where = f"{self._path}: its copy cannot be written to {self._around.scratch}"
+            hint = "make room there, or point DRCTL_STATE_DIR to a larger disk"
+            return SourceError(f"{self._asset}: {where}: {error}", hint=hint)
         return SourceError(f"{self._asset}: {self._path}: {error}", hint=hint)
 
 

@@ -2,13 +2,17 @@
 
 import json
 import os
+import resource
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from drctl.clock import SystemClock
 from drctl.engines.base import Surroundings
 from drctl.engines.sqlite import ENGINE, Settings
+from drctl.errors import SourceError
 from drctl.events import Event, Notice
 from drctl.model import Entry, Kind
 
@@ -48,6 +52,23 @@ def test_only_waiting_for_a_lock_is_limited(tmp_path: Path) -> None:
         database.execute("create table t (v text)")
         database.execute("insert into t values ('row')")
     assert saved(tmp_path, timeout="0s")[1] == {"rows.t": 1}
+
+
+def test_a_copy_that_finds_no_room_is_told_of_its_own_place(tmp_path: Path) -> None:
+    """A limit of what this process may write stands for a disk that others filled meanwhile."""
+    with closing(sqlite3.connect(tmp_path / "base.db")) as database, database:
+        database.execute("create table t (v blob)")
+        database.execute("insert into t values (zeroblob(4000000))")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+    try:
+        with pytest.raises(SourceError) as found:
+            saved(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert f"its copy cannot be written to {tmp_path}/scratch: " in found.value.what
+    assert "DRCTL_STATE_DIR" in found.value.hint
+    assert list((tmp_path / "scratch").iterdir()) == []
 
 
 def test_a_reference_that_fits_nothing_and_a_module_that_is_not_here_are_no_hindrance(

@@ -10,6 +10,7 @@ import os
 from drctl.engines.base import Surroundings, Writing
 from drctl.engines.redis_check import check
 from drctl.engines.tree_look import reason
+from drctl.engines.tree_settle import Troubles
 from drctl.engines.tree_write import TreeTarget
 from drctl.errors import IntegrityError, TargetRefused
 from drctl.events import Notice, Reporter
@@ -32,6 +33,7 @@ class Target:
         self._appendonly = facts.get("appendonly") == "yes"
         self._major = facts.get("redis", "").partition(".")[0]
         self._report = report
+        self._troubles = Troubles()
 
     def prepare(self) -> None:
         pid = server_in(self._to)
@@ -62,7 +64,7 @@ class Target:
         finally:
             if mark:
                 mark.settle(whole=is_done)
-        return problems
+        return tuple(dict.fromkeys((*problems, *self._troubles.problems())))
 
     def _make_ready(self, dump: str) -> None:
         if not os.path.exists(dump):
@@ -106,7 +108,11 @@ class Target:
         """A directory that was made for the server's user is restored into for that user."""
         if os.geteuid() == 0:
             above = os.stat(self._to)
-            os.chown(path, above.st_uid, above.st_gid)
+            try:
+                os.chown(path, above.st_uid, above.st_gid)
+            except OSError as error:  # this root may not, as in a container
+                name = os.fsencode(os.path.relpath(path, self._to))
+                self._troubles.add(name, f"its owner could not be set: {reason(error)}")
 
 
 def server_in(directory: str) -> int | None:

@@ -291,7 +291,9 @@ class TreeTarget:
     def _give_back(self) -> None:
         """The target is whose it was, where the snapshot says nothing of it."""
         if self._own:
-            os.chown(self._root, self._own.st_uid, self._own.st_gid)
+            now = os.fstat(self._root)
+            if (now.st_uid, now.st_gid) != (self._own.st_uid, self._own.st_gid):
+                os.chown(self._root, self._own.st_uid, self._own.st_gid)
             os.chmod(self._root, stat.S_IMODE(self._own.st_mode))
 
     def settle(self) -> None:

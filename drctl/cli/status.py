@@ -1,6 +1,6 @@
 """How things stand: objectives, copies, drills, and what is to be done."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,7 +13,7 @@ from drctl.cli.gate import gather, judge
 from drctl.cli.proofs import Proofs
 from drctl.cli.standing import Stand, rounded, stand, stand_document
 from drctl.errors import ExitCode, StorageError
-from drctl.ops.anomaly import ANOMALY
+from drctl.ops.anomaly import ANOMALY, UNJUDGED
 from drctl.ops.status import Lag, Seen, Standing, lost_at
 from drctl.report.forecast import Forecast
 from drctl.report.readiness import Gate, trusted
@@ -191,10 +191,7 @@ def _todos(found: _Found) -> Iterator[Todo]:
 
 def _todo(s: Standing, primary: str, seen: Sequence[Seen]) -> Iterator[Todo]:
     if s.newest and s.newest.suspect:
-        is_odd = s.newest.facts.get(ANOMALY)
-        accept = f"drctl diff {s.asset}; if all is right: drctl backup --accept {s.asset}"
-        mend = f"mend the source, then: drctl backup {s.asset}"
-        yield f"{s.asset} is suspect: {s.newest.suspect}", accept if is_odd else mend
+        yield f"{s.asset} is suspect: {s.newest.suspect}", _cure(s.asset, s.newest.facts)
     elif s.verdict == "unknown" and not any(o.name == s.repository and o.trouble for o in seen):
         yield (
             f"{s.asset}: {s.why}",
@@ -207,6 +204,15 @@ def _todo(s: Standing, primary: str, seen: Sequence[Seen]) -> Iterator[Todo]:
         yield what, f"drctl backup {s.asset}" if s.repository == primary else "drctl replicate"
     if s.verdict == "missed" and s.repository == primary:
         yield f"{_whose(s)} has no recovery point that is new enough", f"drctl backup {s.asset}"
+
+
+def _cure(asset: str, facts: Mapping[str, str]) -> str:
+    again = f"drctl backup {asset}"
+    if UNJUDGED in facts:
+        return again
+    if ANOMALY in facts:
+        return f"drctl diff {asset}; if all is right: drctl backup --accept {asset}"
+    return f"mend the source, then: {again}"
 
 
 # -- documents ------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from drctl.units import show_bytes
 HISTORY = 20  # good snapshots that are looked at
 LEAST_HISTORY = 5  # with fewer nobody knows what is ordinary
 ANOMALY, ACCEPTED, SINCE = "anomaly", "anomaly_accepted", "since_good"
+UNJUDGED = "unjudged"  # the others could not be read: its run's memory was of the one that it names
 
 _DEVIATIONS = 6 * 1.4826  # the factor makes a MAD comparable with a standard deviation
 _SHRUNK, _GROWN = 0.3, 1.0  # of what was there before
@@ -108,6 +109,28 @@ def run_of(snapshot: Snapshot) -> Run:
         known,
         number("things") if "things" in snapshot.facts else None,
     )
+
+
+def judged_late(past: Past) -> Past:
+    """With each that nobody could judge when it was made as it would have been told then."""
+    there = {one.name for one in past.snapshots}
+    found: list[Snapshot] = []
+    for one in past.snapshots:
+        before = one.facts.get(UNJUDGED)
+        lost = before if before and before not in there else ""
+        found.append(one if before is None else _judged_late(one, Past(found, lost)))
+    return Past(found, past.lost)
+
+
+def _judged_late(one: Snapshot, past: Past) -> Snapshot:
+    facts = {k: v for k, v in one.facts.items() if k not in {ANOMALY, UNJUDGED}}
+    same, run = _same(one, past), run_of(one)
+    if same and run.known:  # it could not tell what was gone: that takes the one before
+        removed = max(same[-1].entries - (run.entries - run.new), 0)
+        facts["entries_removed"] = str(removed)
+    bare = replace(one, facts=facts)
+    odd = judge(bare, past)
+    return replace(bare, facts={**facts, ANOMALY: odd, **carried(bare, past)}) if odd else bare
 
 
 def judge(made: Snapshot, past: Past) -> str:

@@ -16,7 +16,16 @@ from drctl.engines.base import Capture, Source
 from drctl.errors import DrctlError, IntegrityError, StorageError, StorageFault
 from drctl.events import EntryProblem, Notice, Phase, Reporter
 from drctl.model import Snapshot
-from drctl.ops.anomaly import ACCEPTED, ANOMALY, Past, carried, judge, measured
+from drctl.ops.anomaly import (
+    ACCEPTED,
+    ANOMALY,
+    UNJUDGED,
+    Past,
+    carried,
+    judge,
+    judged_late,
+    measured,
+)
 from drctl.ops.intake import Intake, Tally
 from drctl.ops.reread import Again, due, everything
 from drctl.repository import catalog, lines, names, runs, trash
@@ -240,33 +249,38 @@ def _manifest(
 
 def _judged(manifest: Manifest, around: Around, tally: Tally) -> Manifest:
     """With what it is to tell later runs, and whether it is far from what earlier ones told. That
-    never fails a backup: what is suspect is needed, too."""
+    never fails a backup: what is suspect is needed, too. So is one that nobody can judge now, which
+    is no good one until the next run has judged both."""
     try:
         found = catalog.load(around.repository, around.pool)
-        past = _past(manifest, found, around)
+        past = judged_late(_past(manifest, found, around))
     except (StorageError, IntegrityError) as error:
-        text = f"{manifest.asset}: it is not compared with earlier snapshots: {error.what}"
+        text = f"{manifest.asset}: the earlier snapshots cannot be read: {error.what}"
         around.report.emit(Notice("warning", text))
-        return manifest
+        told = replace(manifest, facts={**manifest.facts, **measured(tally, None)})
+        odd = "it could not be compared with earlier ones, which the next backup does"
+        return _flagged(told, odd, around, {UNJUDGED: around.state.of().name})
     _tell_if_first_of_host(manifest, found.of(manifest.asset), around.report)
     newest = past.snapshots[-1] if past.snapshots else None
     told = replace(manifest, facts={**manifest.facts, **measured(tally, newest)})
     made = catalog.snapshot("", told)
     odd = judge(made, past)
-    if not odd:
-        return told
+    return _flagged(told, odd, around, carried(made, past)) if odd else told
+
+
+def _flagged(told: Manifest, odd: str, around: Around, more: dict[str, str]) -> Manifest:
     if around.accepting:
         return replace(told, facts={**told.facts, ACCEPTED: odd})
-    around.report.emit(Notice("warning", f"{manifest.asset} is SUSPECT: {odd}{_SUSPECT_HINT}"))
-    return replace(told, facts={**told.facts, ANOMALY: odd, **carried(made, past)})
+    around.report.emit(Notice("warning", f"{told.asset} is SUSPECT: {odd}{_SUSPECT_HINT}"))
+    return replace(told, facts={**told.facts, ANOMALY: odd, **more})
 
 
 def _past(manifest: Manifest, found: Catalog, around: Around) -> Past:
-    """Where the newest is not the one that this host remembers, somebody may have removed that one,
-    and all that was suspect: what is in the trash is looked at, too."""
+    """Where the newest is not the one that this host remembers, or was not judged yet, somebody may
+    have removed the one before, and all that was suspect: the trash is looked at, too."""
     listed = found.line(manifest.asset, manifest.host)
     of = around.state.of()
-    if not listed or listed[-1].name == of.name:
+    if not listed or (listed[-1].name == of.name and UNJUDGED not in listed[-1].facts):
         return Past(listed)
     both = found.with_removed(catalog.load(around.repository, around.pool, names.TRASHED))
     is_gone = of.name and all(s.name != of.name for s in both.snapshots)

@@ -4,6 +4,7 @@ accepts what it left, the last good snapshots stay."""
 import random
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,6 +20,7 @@ from test_repository import Source, Tree
 
 from drctl.codec.keys import WriterCredential, new_secrets
 from drctl.codec.recipients import new_identity
+from drctl.errors import StorageError
 from drctl.events import Silent
 from drctl.ops.backup import Around, Asset, backup
 from drctl.ops.forget import forget
@@ -28,10 +30,24 @@ from drctl.repository import catalog, lifecycle, names
 from drctl.repository.repository import Repository
 from drctl.repository.retention import Rule
 from drctl.repository.state import StateFile
+from drctl.storage.base import ObjectInfo, Storage
+from drctl.storage.faulty import Fault, Faulty
 from drctl.storage.memory import Memory
 
 KEPT, GRACE = 3, 3 * DAY
 LEFT = b"99"  # as ransomware leaves the directory
+
+
+class Unlisted(Faulty):
+    """A storage that does not list its snapshots, and does all else."""
+
+    def __init__(self, inner: Storage) -> None:
+        super().__init__(inner, Fault.FAIL, sys.maxsize)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        if prefix == names.SNAPSHOTS:
+            raise StorageError(f"{self.where}: {prefix} is not listed")
+        return super().list(prefix)
 
 
 class SuspectMachine(RuleBasedStateMachine):
@@ -39,6 +55,12 @@ class SuspectMachine(RuleBasedStateMachine):
 
     @initialize(renames=st.booleans(), files=st.integers(9, 14))
     def attacked(self, renames: bool, files: int) -> None:
+        self.live_a_week(files)
+        self.be_attacked(renames)
+        self.back_up()
+        assert self.listed()[-1].suspect
+
+    def live_a_week(self, files: int) -> None:
         self.folder = TemporaryDirectory()
         self.chance = random.Random(files)
         self.time = Time()
@@ -53,20 +75,21 @@ class SuspectMachine(RuleBasedStateMachine):
             self.live[b"00"] = b"day %d\n" % day * 200
             self.back_up()
         self.good = {s.name for s in self.listed()[-KEPT:]}
+
+    def be_attacked(self, renames: bool) -> None:
         self.live = {
             path + b".locked" * renames: self.chance.randbytes(len(data))
             for path, data in self.live.items()
             if path != LEFT
         } | {LEFT: self.live[LEFT]}
-        self.back_up()
-        assert self.listed()[-1].suspect
 
     def teardown(self) -> None:
         if hasattr(self, "folder"):
             self.folder.cleanup()
 
-    def open(self) -> Repository:
-        return lifecycle.open_as_writer(self.storage, self.credential, self.chance.randbytes)
+    def open(self, storage: Storage | None = None) -> Repository:
+        storage = storage or self.storage
+        return lifecycle.open_as_writer(storage, self.credential, self.chance.randbytes)
 
     def listed(self) -> tuple[catalog.Snapshot, ...]:
         return catalog.load(self.open()).snapshots
@@ -78,12 +101,19 @@ class SuspectMachine(RuleBasedStateMachine):
 
     @rule()
     def back_up(self) -> None:
+        self.back_up_to(self.storage)
+
+    def back_up_to(self, storage: Storage) -> None:
         self.time.seconds += 3_600
         source = Source(dict(self.live))
         source.consistent_at_ns = self.time.now_ns()
         state = StateFile(str(Path(self.folder.name) / "asset.state"))
-        around = Around(self.open(), state, AtOnce(), self.time, Silent())
+        around = Around(self.open(storage), state, AtOnce(), self.time, Silent())
         backup(Asset("asset", "files", source, level=1), around)
+
+    @rule()
+    def back_up_while_nobody_can_tell_what_was_there(self) -> None:
+        self.back_up_to(Unlisted(self.storage))
 
     @rule()
     def back_up_and_die_before_it_is_remembered(self) -> None:
@@ -136,6 +166,23 @@ class SuspectMachine(RuleBasedStateMachine):
     def the_last_good_ones_are_there(self) -> None:
         if hasattr(self, "good"):
             assert self.good <= {s.name for s in self.listed()}
+
+
+def test_what_nobody_could_judge_is_no_good_one_and_is_judged_with_the_next() -> None:
+    told = {}
+    for attacked in (False, True):
+        machine = SuspectMachine()
+        machine.live_a_week(12)
+        if attacked:
+            machine.be_attacked(renames=False)
+        machine.back_up_while_nobody_can_tell_what_was_there()
+        machine.back_up()
+        *_, unjudged, then = machine.listed()
+        assert "could not be compared" in unjudged.suspect
+        told[attacked] = then.suspect
+        machine.teardown()
+    assert told[False] == ""
+    assert "12 of 13 entries are new or changed" in told[True]
 
 
 TestSuspects = SuspectMachine.TestCase

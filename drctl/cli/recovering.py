@@ -20,6 +20,7 @@ from drctl.plan import LoadedPlan
 from drctl.plan.model import Plan, RepositoryPart, engine_of
 from drctl.plan.parameters import fill
 from drctl.plan.recovery import DrillObjectives, DrillPart, StepPart
+from drctl.plan.tested import source_of
 from drctl.units import parse_duration
 from drctl.wiring import Wiring
 
@@ -58,14 +59,8 @@ def spot_of(plan: Plan, asset: str, to: str) -> Spot:
 
 
 def source_of_drill(wiring: Wiring, part: DrillPart) -> str:
-    """The repository of the drill; else the first copy elsewhere, else the first of all."""
-    if part.source:
-        return part.source
-    plan = wiring.loaded.plan
-    home = plan.sites[plan.repositories[wiring.primary()].site].failure_domain
-    others = wiring.others()
-    away = [n for n in others if plan.sites[plan.repositories[n].site].failure_domain != home]
-    return next(iter([*away, *others]), wiring.primary())
+    """The repository that a drill restores from."""
+    return source_of(wiring.loaded.plan, part)
 
 
 def recover_line(loaded: LoadedPlan, *words: str) -> str:

@@ -13,7 +13,10 @@ from drctl.units import show_seconds
 Readiness = Literal["verified", "changed since verified", "overdue", "failed", "never verified"]
 
 _CLOCKS_APART_SECONDS = 60.0  # evidence this far in the future: whose clock is right, nobody knows
-_CHANGED = "checks, objectives or steps of the plan are others now: carry the drill out again"
+_CHANGED = (
+    "checks, objectives or steps of the plan, or the repository that the drill restores from, are "
+    "others now: carry the drill out again"
+)
 
 
 class Gate(Struct, frozen=True):

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from drctl.cli.steps import steps_of
+from drctl.plan.tested import tested as digest
 
 STEPS = """\
 recovery:
@@ -148,3 +149,13 @@ def test_a_wait_is_not_ended_by_the_time_that_steps_are_given(load, whole) -> No
     plan = load(whole.replace("    well:", "    pause: {wait: 2h, after: [app]}\n    well:")).plan
     assert plan.recovery.defaults.timeout == "1h"
     assert steps_of(plan, "drill", {}, {})["pause"].timeout_seconds > 2 * 3600
+
+
+def test_a_drill_that_would_restore_from_elsewhere_is_another_drill(load, whole) -> None:
+    """A copy that is new, and stands before the one that was drilled from."""
+    nearer = "  nearer: {site: there, path: nearer, copy_of: local}\n"
+    unsaid = whole.replace("from: offsite, ", "")
+    for text, is_another in ((whole, False), (unsaid, True)):
+        after = text.replace("  offsite:", f"{nearer}  offsite:", 1)
+        assert (digest(load(text).plan, "far") != digest(load(after).plan, "far")) == is_another
+    assert digest(load(whole).plan, "far") == digest(load(unsaid).plan, "far")

@@ -47,13 +47,14 @@ def _step(
 ) -> Step:
     defaults = plan.recovery.defaults
     kind, words = _kind(part)
+    asks = f"{name} (step)" if name in plan.assets else name  # the asset's own looks are called so
     return Step(
         name=name,
         kind=kind,
         after=after,
         asset=part.restore or "",
         words=tuple(fill(word, values) for word in words),
-        looks=(look_of(name, part.check, values),) if part.check else (),
+        looks=(look_of(asks, part.check, values),) if part.check else (),
         env=part.env,
         undo=tuple(fill(word, values) for word in part.undo or ()),
         when=part.when,

@@ -159,3 +159,14 @@ def test_a_drill_that_would_restore_from_elsewhere_is_another_drill(load, whole)
         after = text.replace("  offsite:", f"{nearer}  offsite:", 1)
         assert (digest(load(text).plan, "far") != digest(load(after).plan, "far")) == is_another
     assert digest(load(whole).plan, "far") == digest(load(unsaid).plan, "far")
+
+
+def test_the_check_of_a_step_called_like_an_asset_is_not_taken_for_the_assets_own(
+    load, whole
+) -> None:
+    step = "    tree: {check: {asset: tree, integrity: full}, after: [back]}\n"
+    text = whole.replace("tree: {restore", "back: {restore").replace("[tree]", "[back]")
+    assert "after: [back]" in text
+    plan = load(text.replace("    app:", f"{step}    app:")).plan
+    looks = [look.name for one in steps_of(plan, "drill", {}, {}).steps for look in one.looks]
+    assert len(looks) == len(set(looks)) == 4

@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import click
+from msgspec import Struct
 
 from drctl.cli.context import Context, output_options, pass_context
 from drctl.cli.proofs import Proofs
 from drctl.errors import DrctlError, ExitCode, UsageError
-from drctl.events import Notice
 from drctl.plan.tested import tested
 from drctl.report.evidence import Proof
 from drctl.report.readiness import Gate, gate
@@ -20,14 +20,24 @@ from drctl.wiring import Wiring
 @click.argument("drills", nargs=-1, metavar="[DRILL]...")
 @click.option("--max-age", metavar="DURATION", help="Instead of objectives.drill_every.")
 @click.option("--strict", is_flag=True, help="Hold up every change of the plan's file.")
+@click.option(
+    "--without", multiple=True, metavar="REPOSITORY", help="Do not ask this one. Repeatable."
+)
 @output_options
 @pass_context
-def command(context: Context, drills: tuple[str, ...], max_age: str | None, strict: bool) -> int:
+def command(
+    context: Context,
+    drills: tuple[str, ...],
+    max_age: str | None,
+    strict: bool,
+    without: tuple[str, ...],
+) -> int:
     """Judge the evidence of each DRILL of the plan, of all by default.
 
     Exit code 10 where evidence is absent, stale, of a drill that did not pass or of other checks,
     objectives or steps than the plan has now, unsigned, or where a piece is missing from its
-    chain. One line for a delivery pipeline, or for cron.
+    chain. 5 where a repository cannot be asked: it alone may know of a newer drill. One line for a
+    delivery pipeline, or for cron.
     """
     wiring = context.wiring()
     context.subject = " ".join(drills)
@@ -35,19 +45,29 @@ def command(context: Context, drills: tuple[str, ...], max_age: str | None, stri
     unknown = [name for name in drills if name not in plan.drills]
     if unknown:
         raise UsageError(f"the plan has no drill '{unknown[0]}'")
+    for name in without:
+        wiring.part(name)
     every = max_age or plan.objectives.drill_every
-    proofs, wrong = gather(wiring, tuple(plan.repositories))
-    found = judge(wiring, drills or tuple(plan.drills), proofs, every)
+    known = gather(wiring, [name for name in plan.repositories if name not in without])
+    found = judge(wiring, drills or tuple(plan.drills), known.proofs, every)
     changed = [g.drill for g in found if strict and g.readiness == "changed since verified"]
-    if not found:
-        wrong.append("the plan describes no drill")
+    wrong = [*known.wrong] if found else [*known.wrong, "the plan describes no drill"]
     shut = wrong or changed or not all(g.is_open for g in found)
+    silent = [
+        f"{name} cannot be asked: {why}; a newer drill may be known there alone: try again, or "
+        f"leave it out with --without {name}"
+        for name, why in known.silent.items()
+    ]
     document = {
-        "open": not shut,
-        "wrong": wrong,
+        "open": not shut and not silent,
+        "wrong": [*wrong, *silent],
+        "not_asked": [*known.silent, *without],
         "drills": [_document(g) for g in found],
     }
-    context.result(document, "\n".join([*map(_text, found), *(f"  ! {w}" for w in wrong)]))
+    lines = [*map(_text, found), *(f"  ! {text}" for text in [*wrong, *silent])]
+    context.result(document, "\n".join(lines))
+    if silent:
+        return ExitCode.STORAGE
     return ExitCode.OBJECTIVE_MISSED if shut else ExitCode.DONE
 
 
@@ -67,21 +87,38 @@ def judge(
     return [gate(name, proofs, key, digest, tested(plan, name), age, now_ns) for name in drills]
 
 
-def gather(wiring: Wiring, repositories: Iterable[str]) -> tuple[list[Proof], list[str]]:
-    """All that is here and in the repositories, and what is wrong with where it lies. What was
-    taken out of one place shows by the others."""
+class Known(Struct, frozen=True):
+    """All evidence that was found, what is wrong with where it lies, and the repositories that
+    could not be asked, with why."""
+
+    proofs: list[Proof]
+    wrong: list[str]
+    silent: dict[str, str]
+
+
+def gather(wiring: Wiring, repositories: Iterable[str]) -> Known:
+    """What is here and in the repositories. What was taken out of one place shows by the others."""
     proofs = Proofs(wiring)
     here, wrong = proofs.here()
     found = {proof.name: proof for proof in here}
+    silent: dict[str, str] = {}
     for name in repositories:
         try:
             there, odd = proofs.there(name)
         except DrctlError as error:
-            wiring.report.emit(Notice("warning", f"{name} cannot be asked: {error.what}"))
+            silent[name] = error.what
             continue
         wrong += odd
         found |= {proof.name: proof for proof in there}
-    return list(found.values()), wrong
+    return Known(list(found.values()), wrong, silent)
+
+
+def gather_and_tell(wiring: Wiring) -> tuple[list[Proof], list[str]]:
+    """The same of all repositories. One that cannot be asked is a warning."""
+    known = gather(wiring, wiring.loaded.plan.repositories)
+    for name, why in known.silent.items():
+        wiring.warn(f"{name} cannot be asked: {why}")
+    return known.proofs, known.wrong
 
 
 def _document(g: Gate) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from drctl.plan.secrets import path_of, resolve
 from drctl.private import make_directory, replace
 from drctl.report import evidence
 from drctl.report.evidence import Proof
-from drctl.repository import names
+from drctl.repository import lifecycle, names, there
 from drctl.wiring import Wiring
 
 if TYPE_CHECKING:
@@ -97,8 +97,11 @@ class Proofs:
         return self._read(pieces)
 
     def there(self, repository: str) -> tuple[list[Proof], list[str]]:
-        """The same of what lies in a repository. Raises StorageError."""
+        """The same of what lies in a repository. Raises StorageError, also where none is: a disk
+        that is not mounted has no evidence either."""
         storage = self._wiring.storage(repository)
+        if not lifecycle.exists(storage):
+            raise there.missing(storage, "'drctl init' makes it", "bring it back")
         pieces: dict[str, bytes] = {}
         for info in storage.list(names.EVIDENCE):
             try:

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from drctl.cli.context import Context, output_options, pass_context
 from drctl.cli.findings import write_text
-from drctl.cli.gate import gather
+from drctl.cli.gate import gather_and_tell
 from drctl.cli.proofs import Proofs
 from drctl.errors import ExitCode, IntegrityError, KeyUnavailable, UsageError
 from drctl.report import evidence
@@ -40,7 +40,7 @@ def list_(context: Context) -> int:
     """
     wiring = context.wiring()
     here = {p.name for p in Proofs(wiring).here()[0]}
-    found, wrong = gather(wiring, tuple(wiring.loaded.plan.repositories))
+    found, wrong = gather_and_tell(wiring)
     found.sort(key=lambda p: p.number)
     wrong += evidence.chain_faults(found)
     public = _public_key(wiring)
@@ -85,7 +85,7 @@ def show(context: Context, number: int | None, as_junit: bool, html: str | None)
     proofs, public = Proofs(wiring), _public_key(wiring)
     found = proofs.here()[0]
     if number not in {p.number for p in found}:  # what was taken away here may be there
-        found = gather(wiring, tuple(wiring.loaded.plan.repositories))[0]
+        found = gather_and_tell(wiring)[0]
     chosen = [p for p in found if p.number == number] if number else [*found]
     proof = evidence.newest(trusted(chosen, public)) or evidence.newest(chosen)
     if proof is None:

@@ -66,7 +66,7 @@ def _look(wiring: Wiring, pool: ThreadPoolExecutor) -> _Found:
     found = stand(wiring, pool)
     reached = [one.name for one in found.seen if not one.trouble]
     every = plan.objectives.drill_every
-    proofs = gather(wiring, reached)[0] if plan.drills else []
+    proofs = gather(wiring, reached).proofs if plan.drills else []
     signed = trusted(proofs, Proofs(wiring).public_key()) if plan.drills else []
     return _Found(
         found.seen,

@@ -298,6 +298,22 @@ def test_a_gate_is_shut_without_evidence_and_by_each_fault_of_it(ready) -> None:
     assert "evidence 2 is missing" in ready.run("report", "list", code=6).stderr
 
 
+def test_a_gate_is_shut_while_a_repository_cannot_be_asked(ready) -> None:
+    """Its disk is not mounted; a drill that was missed since may be known there alone."""
+    drill(ready)
+    os.rename(ready.top / "offsite", ready.top / "unmounted")
+    (ready.top / "offsite").mkdir()
+    found = ready.json("gate", code=5)
+    assert (found["open"], found["not_asked"]) == (False, ["offsite"])
+    assert [drill["open"] for drill in found["drills"]] == [True]
+    said = ready.run("gate", code=5).stdout
+    assert "offsite cannot be asked: " in said
+    assert "is its disk mounted?" in said
+    assert "--without offsite" in said
+    assert ready.json("gate", "--without", "offsite")["not_asked"] == ["offsite"]
+    assert "no repository 'offsit'" in ready.run("gate", "--without", "offsit", code=2).stderr
+
+
 def enveloped(statement: dict, signatures: list) -> bytes:
     payload = base64.b64encode(json.dumps(statement).encode()).decode()
     kind = "application/vnd.in-toto+json"

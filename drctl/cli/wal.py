@@ -66,19 +66,25 @@ def fetch(
 
     Ends with 1 only where the repository holds no such file, and with 255 for every other trouble:
     PostgreSQL takes 1 for the end of the log, and would lose what follows a passing fault, or a
-    gap.
+    gap. A standby asks again, and is told 1 for all of it: 255 would end its server.
     """
     try:
         found = _fetch(context, asset, file, path, repository, identity_path)
     except DrctlError as error:
         context.report.emit(Notice("warning", f"{error.what} {error.hint}".rstrip()))
-        return TROUBLE
+        return _trouble()
     except Exception as error:
         # A bug must not look like the end of the log either: Python would end with 1.
         traceback.print_exc()
-        raise click.exceptions.Exit(TROUBLE) from error
+        raise click.exceptions.Exit(_trouble()) from error
     context.result({"file": file, "found": found}, "" if found else f"{file}: not stored")
     return 0 if found else MISSING
+
+
+def _trouble() -> int:
+    from drctl.engines.postgres_archive import is_standby
+
+    return MISSING if is_standby(os.getcwd()) else TROUBLE
 
 
 def _fetch(

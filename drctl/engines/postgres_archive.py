@@ -121,7 +121,7 @@ def fetch(file: str, to: str, log: Log, top: str) -> bool:
         raise StorageError(
             f"the log has a gap: {file} is not whole there, though later ones are",
             hint="another repository of the plan may hold it (--from); or let recovery end before "
-            "it, by a recovery_target",
+            "it, by a recovery_target, with recovery_prefetch = off: else it is read ahead of that",
         )
     found = files.get(file)
     if found is None or not found.pieces:
@@ -152,9 +152,13 @@ def _is_gap(file: str, files: Mapping[str, LogFile]) -> bool:
 
 def _has_other_source(file: str, top: str) -> bool:
     """Whether a server looks elsewhere when it is told that there is no such file: in pg_wal, where
-    a snapshot brought it; at its primary, as a standby, which asks again and never goes without."""
-    others = os.path.join(layout.WAL.decode(), file), "standby.signal"
-    return any(os.path.exists(os.path.join(top, name)) for name in others)
+    a snapshot brought it; at its primary, as a standby."""
+    return is_standby(top) or os.path.exists(os.path.join(top, layout.WAL.decode(), file))
+
+
+def is_standby(top: str) -> bool:
+    """Whether it asks again, and never takes for the end of the log what it does not get."""
+    return os.path.exists(os.path.join(top, "standby.signal"))
 
 
 def segment_bytes_of(top: str) -> int:

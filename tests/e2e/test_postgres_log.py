@@ -242,6 +242,7 @@ def test_archiving_and_fetching_file_by_file_leads_as_far(stage_of) -> None:
     assert fetch(gone) == 255, "it would take the gap for the end of the log"
     (stage.cluster.data / "standby.signal").touch()
     assert fetch(gone) == 1, "a standby goes on asking"
+    assert fetch(closed, DRCTL_PASSPHRASE="wrong") == 1, "255 would end its server"
     (stage.cluster.data / "standby.signal").unlink()
     aside.rename(stage.cluster.data / "pg_wal" / gone)
     assert re.fullmatch("[0-9A-F]{24}", closed)

@@ -16,9 +16,10 @@ from drctl.engines.base import Goal, Log
 from drctl.engines.log_read import as_it_is
 from drctl.engines.postgres_client import lsn_of
 from drctl.engines.postgres_server import programs
-from drctl.engines.postgres_wal import Base
+from drctl.engines.postgres_wal import Base, number_of
 from drctl.errors import IntegrityError, TargetRefused
 from drctl.logpieces import LogFile
+from drctl.private import passing_directory
 
 _HEAD = (
     "# Written by drctl: how this cluster recovers. Remove it once it is up and you are content.",
@@ -139,27 +140,29 @@ def replayed(brought: Iterable[str], way: Iterable[str]) -> list[str]:
     return [name for _, name in sorted({name[8:]: name for name in names}.items(), reverse=True)]
 
 
-def newest_commit(top: str, segments: Iterable[str], major: int) -> str:
+def newest_commit(top: str, segments: Iterable[str], major: int, segment_bytes: int) -> str:
     """When the newest commit in the log was, as text; empty: there is none. Replay can stop at an
     instant before it, and only there: PostgreSQL refuses what it takes for a target that was
-    missed. `segments` come newest first. Raises TargetRefused."""
+    missed. `segments` come newest first, and each is read with the one behind it, in which its last
+    record may go on. Raises TargetRefused."""
     reader = os.path.join(programs(major), "pg_waldump")
-    for name in segments:
-        newest = _newest_commit(reader, os.path.join(top, "pg_wal", name))
-        if newest:
-            return newest
+    wal = os.path.join(os.path.abspath(top), "pg_wal")
+    numbered: dict[int, str] = {}
+    with passing_directory() as folder:
+        for name in segments:
+            number = number_of(name, segment_bytes)
+            # pg_waldump follows the names of one timeline, and the log may change over to another.
+            numbered[number] = os.path.join(folder, "00000001" + name[8:])
+            os.symlink(os.path.join(wal, name), numbered[number])
+            words = [numbered[each] for each in (number, number + 1) if each in numbered]
+            if newest := max(_COMMIT.findall(dumped(reader, "Transaction", words)), default=""):
+                return newest
     return ""
 
 
 def is_before(at_ns: int, commit: str) -> bool:
     """Whether an instant lies before a commit's time."""
     return commit > show_time(at_ns).removesuffix("+00")
-
-
-def _newest_commit(reader: str, path: str) -> str:
-    """The newest time of a commit in a segment, as text; empty: there is none."""
-    said = dumped(reader, "Transaction", [path])
-    return max(_COMMIT.findall(said), default="")
 
 
 def dumped(reader: str, kind: str, words: list[str]) -> str:

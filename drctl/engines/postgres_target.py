@@ -305,8 +305,9 @@ class PostgresTarget:
             return goal
         way = [file.file for file in self._plan[2]]
         segments = recovery.replayed(self._segments().difference(way), way)
+        each = recovery.base_of(self._facts).segment_bytes
         try:
-            newest = recovery.newest_commit(self._to, segments, major_at(self._to))
+            newest = recovery.newest_commit(self._to, segments, major_at(self._to), each)
         except TargetRefused as error:
             self._tell("warning", f"{error.what}: so it is not known how far the log reaches")
             return goal

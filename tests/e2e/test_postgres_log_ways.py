@@ -5,10 +5,15 @@ import shutil
 import subprocess
 import time
 from datetime import datetime
+from typing import Any
 
 import pytest
-from clusters import Cluster
+from clusters import Cluster, give, place
 from wal_stage import Load, Stage, fill, has_all, push
+
+from drctl.engines.postgres_recovery import newest_commit
+
+PAGE, SEGMENT = 8192, 1 << 20
 
 
 def test_a_gap_in_the_log_is_an_error_and_never_the_end_of_it(stage_of) -> None:
@@ -97,6 +102,53 @@ def test_a_point_picks_the_base_that_leads_there_or_is_refused_before_anything_i
         done = stage.site.run("restore", wanted, "--to", away, "--until", point, code=2)
         assert "does not hold" in done.stderr
         assert not away.exists()
+
+
+def test_a_commit_is_found_whose_record_lies_across_two_segments() -> None:
+    """Else a time just before it counted as all there is, and it was replayed, too."""
+    with place() as top:
+        cluster = Cluster(give(top / "live"), conf="track_commit_timestamp = on\n").init().up()
+        try:
+            at, names = commit_across(cluster)
+            assert newest_commit(str(cluster.data), names, 15, SEGMENT) == at
+            assert newest_commit(str(cluster.data), names[1:], 15, SEGMENT) < at
+        finally:
+            cluster.stop()
+
+
+def commit_across(cluster: Cluster) -> tuple[str, list[str]]:
+    """A commit 16 bytes before the end of a segment, tried anew where the server writes a record of
+    its own meanwhile. Gives its time, and both segments, the newer one first."""
+    with cluster.connect() as connection:
+
+        def ask(statement: str, *values: object) -> Any:
+            return connection.execute(statement.encode(), values or None).fetchone()
+
+        def end() -> int:
+            return int(ask("select pg_current_wal_insert_lsn() - '0/0'::pg_lsn")[0])
+
+        def write(size: int) -> None:
+            ask("select pg_logical_emit_message(false, '', repeat('x', %s::int))", max(0, size))
+
+        ask("select pg_current_xact_id()")
+        while True:
+            before = end()
+            write(800)
+            head = end() - before - 800
+            room = SEGMENT - end() % SEGMENT
+            write(room - 4000 - room // PAGE * 24)
+            write(SEGMENT - end() % SEGMENT - head - 16)
+            names = ask(
+                "select pg_walfile_name(now + 100), pg_walfile_name(now)"
+                " from pg_current_wal_insert_lsn() as now"
+            )
+            starts = end() % SEGMENT
+            (transaction,) = ask("select pg_current_xact_id()::text")
+            if starts == SEGMENT - 16 and end() % SEGMENT < 100:
+                form = "YYYY-MM-DD HH24:MI:SS.US"
+                ask("select pg_switch_wal()")  # only now it is on the disk for sure
+                query = "select to_char(pg_xact_commit_timestamp(%s::xid) at time zone 'UTC', %s)"
+                return str(ask(query, transaction, form)[0]), list(names)
 
 
 def test_a_lost_slot_is_told_and_the_stream_goes_on(stage_of) -> None:

@@ -58,9 +58,8 @@ def auto_conf(before: str, goal: Goal, timeline: str) -> str:
         "recovery_target_timeline": timeline,
         **_target(goal),
     }
-    kept = [
-        line for line in before.splitlines() if _name(line) not in own and line.strip() not in _HEAD
-    ]
+    lines = before.removesuffix("\n").split("\n") if before else []  # a value may have U+2028 in it
+    kept = [line for line in lines if _name(line) not in own and line.strip() not in _HEAD]
     return "\n".join([*kept, *_HEAD, *(f"{k} = {_quoted(v)}" for k, v in own.items()), ""])
 
 

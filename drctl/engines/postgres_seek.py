@@ -8,7 +8,6 @@ a time where the log has a gap, since only what lies before the gap can be repla
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from itertools import groupby
 
 from msgspec import Struct
@@ -127,13 +126,12 @@ def refuse_missing(found: Way, facts: Facts, around: Surroundings) -> None:
 def choose(bases: Iterable[Facts], around: Surroundings) -> int | None:
     """Which of the snapshots, newest first, the goal comes after; None: it is not to be sought, or
     no one leads there. Each segment is looked at once."""
+    ways = _ways(bases, around)
     if around.goal.kind not in _SOUGHT:
-        return _of_timeline(bases, around) if around.goal.timeline.isdigit() else None
+        is_placed = around.goal.kind == "lsn" or around.goal.timeline.isdigit()
+        return next((number for number, _, _ in ways), None) if is_placed else None
     seen: set[str] = set()
-    for number, facts in enumerate(bases):
-        if facts.get("form") == "dump":
-            continue
-        found = way(facts, around.goal, around.log)
+    for number, facts, found in ways:
         new = [file for file in found.files if file.file not in seen]
         # A record may go on in the next segment, which was looked at from its own beginning.
         after = [file for file in found.files if file.file in seen][:1]
@@ -144,14 +142,20 @@ def choose(bases: Iterable[Facts], around: Surroundings) -> int | None:
     return None
 
 
-def _of_timeline(bases: Iterable[Facts], around: Surroundings) -> int | None:
-    """The newest from which a timeline comes: the last one may be of another, which left it."""
+def _ways(bases: Iterable[Facts], around: Surroundings) -> Iterator[tuple[int, Facts, Way]]:
+    """From those that the position and the timeline come after: the last ones may be newer, or of
+    another timeline, which left it."""
+    goal = around.goal
+    if goal.kind not in {*_SOUGHT, "lsn"}:
+        goal = Goal("immediate", timeline=goal.timeline)
     for number, facts in enumerate(bases):
-        if facts.get("form") != "dump":
-            with suppress(UsageError):
-                way(facts, Goal("immediate", timeline=around.goal.timeline), around.log)
-                return number
-    return None
+        if facts.get("form") == "dump":
+            continue
+        try:
+            found = way(facts, goal, around.log)
+        except UsageError:
+            continue  # the goal does not come after this one
+        yield number, facts, found
 
 
 def _number(file: LogFile, found: Way) -> int:

@@ -82,6 +82,7 @@ def test_a_point_picks_the_base_that_leads_there_or_is_refused_before_anything_i
     stage.follow()
     ((middle,),) = sql("insert into load values (2) returning pg_current_xact_id()::text")
     sql("select pg_create_restore_point('between')")
+    position = stage.now_lsn()
     fill(stage.cluster, 5)
     stage.site.run("backup")
     sql("insert into load values (3)")
@@ -91,6 +92,8 @@ def test_a_point_picks_the_base_that_leads_there_or_is_refused_before_anything_i
     assert stage.rows_back("--until", "name:between") == [1, 2]
     assert stage.rows_back("--until", f"transaction:{middle}") == [1, 2]
     assert stage.rows_back("--until", "name:after") == [1, 2, 3]
+    earlier = stage.site.top / "earlier"
+    stage.site.run("restore", "orders", "--to", earlier, "--until", f"lsn:{position}")
     newest = stage.site.json("snapshots")[-1]["id"]
     away = stage.site.top / "away"
     for wanted, point in (
@@ -200,11 +203,14 @@ def test_the_way_goes_on_over_a_promotion(stage_of, standby_of) -> None:
     stage.site.run("backup")
     with Load(stage.cluster) as load:
         load.wait_for(50)
+    stage.cluster.sql("select pg_create_restore_point('before')")
     take_over(standby_of(stage), stage)
     assert stage.rows_back() == [*range(1, load.committed + 1), 1000000]
     assert stage.rows_back("--timeline", "current") == [*range(1, load.committed + 1)]
     stage.site.run("backup")  # which is of the second timeline
     assert stage.rows_back("--timeline", "1") == [*range(1, load.committed + 1)]
+    of_the_first = ("--timeline", "1", "--until", "name:before")
+    assert stage.rows_back(*of_the_first) == [*range(1, load.committed + 1)]
 
     anew(stage)
     stage.follow()

@@ -82,9 +82,9 @@ def judge(
     wiring: Wiring, drills: tuple[str, ...], proofs: list[Proof], every: str | None
 ) -> list[Gate]:
     """Each drill by this evidence."""
-    key, age, now_ns = Proofs(wiring).public_key(), _age(every), wiring.clock.now_ns()
+    keys, age, now_ns = Proofs(wiring).keys(), _age(every), wiring.clock.now_ns()
     plan, digest = wiring.loaded.plan, wiring.loaded.digest
-    return [gate(name, proofs, key, digest, tested(plan, name), age, now_ns) for name in drills]
+    return [gate(name, proofs, keys, digest, tested(plan, name), age, now_ns) for name in drills]
 
 
 class Known(Struct, frozen=True):

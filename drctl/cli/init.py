@@ -274,10 +274,23 @@ def _evidence_key(wiring: Wiring, done: _Done) -> None:
         return
     made = not os.path.exists(path)
     if made:
+        _keep_public_half(wiring, path)
         key = Ed25519PrivateKey.generate()
         _write(path, evidence.private_pem(key))
         private.replace(f"{path}.pub", evidence.public_pem(key.public_key()))
     done.add("evidence key", path, made=made)
+
+
+def _keep_public_half(wiring: Wiring, path: str) -> None:
+    """Of a key that is gone: what it signed is verified with that."""
+    from drctl.report import evidence
+
+    with suppress(FileNotFoundError, KeyUnavailable):
+        with open(f"{path}.pub", encoding="utf-8") as file:
+            kept = f"{path}-{evidence.key_id(evidence.public_key(file.read()))}.pub"
+        os.rename(f"{path}.pub", kept)
+        text = f"the public half of the evidence key before is now {kept}: what it signed counts"
+        wiring.warn(f"{text} where the plan names it: evidence: {{former: [{kept}]}}")
 
 
 def _text(done: _Done, wiring: Wiring) -> str:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
         Ed25519PublicKey,
     )
 
+    from drctl.report.signers import Keys
+
 _SUFFIX = ".json"
 
 
@@ -142,7 +144,26 @@ class Proofs:
         reference = self._plan.evidence.key
         return path_of(reference, self._wiring.loaded.base) if reference else None
 
-    def public_key(self) -> "Ed25519PublicKey | None":
+    def keys(self) -> "Keys":
+        """What evidence is verified with. Raises KeyUnavailable."""
+        from drctl.report.signers import Keys
+
+        return Keys(self._public_key(), tuple(map(self._former, self._plan.evidence.former)))
+
+    def _former(self, named: str) -> "Ed25519PublicKey":
+        path = os.path.join(self._wiring.loaded.base, named)
+        try:
+            with open(path, encoding="utf-8") as file:
+                return evidence.public_key(file.read())
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise KeyUnavailable(
+                f"evidence.former: {path}: {why}", hint="is the path in the plan right?"
+            ) from error
+        except KeyUnavailable as error:
+            raise KeyUnavailable(f"evidence.former: {path}: {error.what}") from error
+
+    def _public_key(self) -> "Ed25519PublicKey | None":
         """The public half: of the file beside the private key, else of the private key itself."""
         path = self.key_path()
         beside = f"{path}.pub" if path else ""

@@ -17,7 +17,7 @@ from drctl.report.drills import drill_text
 from drctl.report.evidence import Proof
 from drctl.report.junit import junit
 from drctl.report.pages import drill_page
-from drctl.report.readiness import trusted
+from drctl.report.signers import Keys, Trust, read_keys
 from drctl.wiring import Wiring
 
 _SIGNED = {"good": "signed", "bad": "NOT SIGNED", "unknown": "unproven"}
@@ -43,8 +43,8 @@ def list_(context: Context) -> int:
     found, wrong = gather_and_tell(wiring)
     found.sort(key=lambda p: p.number)
     wrong += evidence.chain_faults(found)
-    public = _public_key(wiring)
-    states = {p.name: evidence.signature(p, public)[0] for p in found}
+    trust = Trust(_keys(wiring), found)
+    states = {p.name: trust.judge(p)[0] for p in found}
     wrong += [
         f"evidence {p.number}, {p.name[:12]}, is not signed by the plan's key"
         for p in found
@@ -66,11 +66,11 @@ def list_(context: Context) -> int:
     return ExitCode.INTEGRITY if wrong else ExitCode.DONE
 
 
-def _public_key(wiring: Wiring) -> Ed25519PublicKey | None:
-    """None where there is none here: a host that drills nothing needs none."""
+def _keys(wiring: Wiring) -> Keys:
+    """Without any where there is none here: a host that drills nothing needs none."""
     with suppress(KeyUnavailable):
-        return Proofs(wiring).public_key()
-    return None
+        return Proofs(wiring).keys()
+    return Keys(None)
 
 
 @command.command()
@@ -82,17 +82,17 @@ def _public_key(wiring: Wiring) -> Ed25519PublicKey | None:
 def show(context: Context, number: int | None, as_junit: bool, html: str | None) -> None:
     """Show what drill NUMBER found; the newest by default. Who signed it stands below it."""
     wiring = context.wiring()
-    proofs, public = Proofs(wiring), _public_key(wiring)
-    found = proofs.here()[0]
+    found = Proofs(wiring).here()[0]
     if number not in {p.number for p in found}:  # what was taken away here may be there
         found = gather_and_tell(wiring)[0]
     chosen = [p for p in found if p.number == number] if number else [*found]
-    proof = evidence.newest(trusted(chosen, public)) or evidence.newest(chosen)
+    trust = Trust(_keys(wiring), found)
+    proof = evidence.newest(trust.good(chosen)) or evidence.newest(chosen)
     if proof is None:
         raise UsageError("there is no such evidence here", hint="see 'drctl report list'")
+    state, told = trust.judge(proof)
     if html:
-        write_text(html, drill_page(proof, public))
-    state, told = evidence.signature(proof, public)
+        write_text(html, drill_page(proof, (state, told)))
     if state == "bad":
         wiring.warn(f"evidence {proof.number}: {told}")
     text = junit(proof.predicate) if as_junit else f"{drill_text(proof.predicate)}\n  {told}"
@@ -103,17 +103,28 @@ def show(context: Context, number: int | None, as_junit: bool, html: str | None)
 @output_options
 @pass_context
 def key(context: Context) -> None:
-    """Print the public key that evidence is verified with."""
-    found = Proofs(context.wiring()).public_key()
-    if found is None:
-        raise KeyUnavailable("the plan names no key", hint="name one with 'evidence: {key: ...}'")
-    pem = evidence.public_pem(found)
-    context.result({"key": evidence.key_id(found), "pem": pem}, pem.rstrip("\n"))
+    """Print the public key that evidence is verified with, and behind it the plan's former ones."""
+    keys = _needed(Proofs(context.wiring()).keys(), "name one with 'evidence: {key: ...}'")
+    pem = "".join(evidence.public_pem(key) for key in keys)
+    former = [evidence.key_id(key) for key in keys[1:]]
+    document = {"key": evidence.key_id(keys[0]), "former": former, "pem": pem}
+    context.result(document, pem.rstrip("\n"))
+
+
+def _needed(keys: Keys, hint: str) -> list[Ed25519PublicKey]:
+    if keys.current is None:
+        raise KeyUnavailable("the plan names no key", hint=hint)
+    return [keys.current, *keys.former]
 
 
 @command.command(short_help="Verify evidence offline, by the public key.")
 @click.argument("files", nargs=-1, metavar="[FILE|DIRECTORY]...")
-@click.option("--key", "key_path", metavar="FILE", help="Public key in PEM; else the plan's.")
+@click.option(
+    "--key",
+    "key_path",
+    metavar="FILE",
+    help="Public keys in PEM, as 'report key' prints them; else the plan's.",
+)
 @output_options
 @pass_context
 def verify(context: Context, files: tuple[str, ...], key_path: str | None) -> None:
@@ -123,15 +134,16 @@ def verify(context: Context, files: tuple[str, ...], key_path: str | None) -> No
     evidence is taken as one chain. Without a FILE it is all that the plan's drills left here.
     """
     files = files or (_kept_here(context),)
-    key = _key(context, key_path)
+    keys = _keys_of(context, key_path)
     read = {path: _read(path) for path in _all(files)}
     proofs = list(read.values())
+    trust = {plan: Trust(keys, [p for p in proofs if p.plan == plan]) for plan in _plans(proofs)}
     wrong = [
         f"{path}: not signed by this key"
         for path, p in read.items()
-        if not evidence.is_signed(p, key)
+        if trust[p.plan].judge(p)[0] != "good"
     ]
-    for plan in sorted({p.plan for p in proofs}):
+    for plan in trust:
         own = [p for p in proofs if p.plan == plan]
         if len(own) > 1 or any(os.path.isdir(path) for path in files):
             wrong += [f"{plan}: {fault}" for fault in evidence.chain_faults(own)]
@@ -139,13 +151,14 @@ def verify(context: Context, files: tuple[str, ...], key_path: str | None) -> No
         raise IntegrityError(f"evidence is not as it was signed: {'; '.join(wrong)}")
     if not proofs:
         raise UsageError(f"{', '.join(files)}: there is no evidence", hint=_WHERE)
-    document = {"verified": [p.name for p in proofs], "signed_by": evidence.key_id(key)}
+    by = ", ".join(evidence.key_id(key) for key in _needed(keys, "give one with --key"))
+    document = {"verified": [p.name for p in proofs], "signed_by": by}
     lines = [
         f"{p.plan} {p.number}: drill {p.predicate['drill']} {p.predicate['verdict']}, "
         f"{p.predicate['finished_at'][:19]}Z"
         for p in proofs
     ]
-    count = f"verified: {len(proofs)}, signed with {evidence.key_id(key)}"
+    count = f"verified: {len(proofs)}, signed with {by}"
     context.result(document, "\n".join([*lines, count]))
 
 
@@ -157,15 +170,18 @@ def _kept_here(context: Context) -> str:
     return found
 
 
-def _key(context: Context, path: str | None) -> Ed25519PublicKey:
+def _plans(proofs: list[Proof]) -> list[str]:
+    return sorted({p.plan for p in proofs})
+
+
+def _keys_of(context: Context, path: str | None) -> Keys:
     if path is None:
-        found = Proofs(context.wiring()).public_key()
-        if found is None:
-            raise KeyUnavailable("the plan names no key", hint="give the public one with --key")
+        found = Proofs(context.wiring()).keys()
+        _needed(found, "give the public one with --key")
         return found
     try:
         with open(path, encoding="utf-8") as file:
-            return evidence.public_key(file.read())
+            return read_keys(file.read())
     except (OSError, UnicodeDecodeError) as error:
         raise KeyUnavailable(f"{path}: it cannot be read", hint="is it the public key?") from error
     except KeyUnavailable as error:

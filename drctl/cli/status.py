@@ -9,14 +9,16 @@ from msgspec import Struct
 
 from drctl.cli.context import Context, output_options, pass_context
 from drctl.cli.forecasts import forecast_document, forecast_lines, forecasts
-from drctl.cli.gate import gather, judge
+from drctl.cli.gate import Known, gather, judge
 from drctl.cli.proofs import Proofs
 from drctl.cli.standing import Stand, rounded, stand, stand_document
 from drctl.errors import ExitCode, StorageError
 from drctl.ops.anomaly import ANOMALY, UNJUDGED
 from drctl.ops.status import Lag, Seen, Standing, lost_at
+from drctl.report.evidence import chain_faults
 from drctl.report.forecast import Forecast
-from drctl.report.readiness import Gate, trusted
+from drctl.report.readiness import Gate
+from drctl.report.signers import Keys, Trust
 from drctl.report.status import (
     Todo,
     drill_line,
@@ -36,6 +38,7 @@ class _Found(Struct, frozen=True):
     lags: list[Lag]
     drills: list[Gate]
     drill_every: bool  # how often to drill is an objective of the plan
+    evidence: list[str]  # what is wrong with it
     forecasts: dict[str, Forecast]
     now_ns: int
     host: str  # this one
@@ -51,9 +54,9 @@ def command(context: Context) -> int:
     objective, how far copies are behind, when drills were, and what is to be done.
 
     Needs the writer credential only. Exit code 10 when an objective is missed or nobody can tell, a
-    log has a gap, an asset has no snapshot or the last drill failed, 11 when a repository cannot be
-    asked, the plan lost its lock or a newest snapshot is SUSPECT, 5 when none can, 6 when one does
-    not read, or one or a key is lost.
+    log has a gap, an asset has no snapshot, the last drill failed or evidence is not whole, 11 when
+    a repository cannot be asked, the plan lost its lock or a newest snapshot is SUSPECT, 5 when
+    none can, 6 when one does not read, or one or a key is lost.
     """
     wiring, pool = context.wiring(), context.pool()
     found = _look(wiring, pool)
@@ -66,20 +69,31 @@ def _look(wiring: Wiring, pool: ThreadPoolExecutor) -> _Found:
     found = stand(wiring, pool)
     reached = [one.name for one in found.seen if not one.trouble]
     every = plan.objectives.drill_every
-    proofs = gather(wiring, reached).proofs if plan.drills else []
-    signed = trusted(proofs, Proofs(wiring).public_key()) if plan.drills else []
+    known = gather(wiring, reached) if plan.drills else Known([], [], {})
+    trust = Trust(Proofs(wiring).keys() if plan.drills else Keys(None), known.proofs)
     return _Found(
         found.seen,
         found.standings,
         found.lags,
-        judge(wiring, tuple(plan.drills), proofs, every) if plan.drills else [],
+        judge(wiring, tuple(plan.drills), known.proofs, every) if plan.drills else [],
         every is not None,
-        forecasts(wiring, found.seen, signed),
+        list(_wrong_evidence(known, trust, whole=len(reached) == len(found.seen))),
+        forecasts(wiring, found.seen, trust.good(known.proofs)),
         wiring.clock.now_ns(),
         wiring.loaded.host,
         list(_lost(wiring, found.seen)),
         [(what, LAPSED_HINT.format(name)) for name, what in wiring.lapsed().items()],
     )
+
+
+def _wrong_evidence(known: Known, trust: Trust, *, whole: bool) -> Iterator[str]:
+    """What is missing may lie where nobody could ask: unless it was looked for on the `whole`."""
+    yield from known.wrong
+    for name, why in known.silent.items():
+        yield f"the evidence in {name} cannot be read: {why}"
+    if whole and not known.silent:
+        yield from chain_faults(known.proofs)
+    yield from trust.faults(known.proofs)
 
 
 def _lost(wiring: Wiring, seen: Sequence[Seen]) -> Iterator[Todo]:
@@ -102,7 +116,7 @@ def _code(found: _Found) -> int:
     gone = {one.name for one in unreached}
     told = [s for s in found.standings if s.repository not in gone]
     missed = any(s.verdict in {"missed", "unknown"} or s.gap for s in told)
-    if missed or _never_saved(found) or _drills_missed(found):
+    if missed or _never_saved(found) or _drills_missed(found) or found.evidence:
         return ExitCode.OBJECTIVE_MISSED
     suspect = any(s.newest and s.newest.suspect for s in told)
     return ExitCode.PARTIAL if unreached or found.lapsed or suspect else ExitCode.DONE
@@ -131,10 +145,17 @@ def _text(found: _Found) -> str:
     ]
     lines = [standing_table(rows), ""]
     lines += [lag_line(g.repository, g.seconds, g.objects, g.size_bytes) for g in found.lags]
-    lines += [drill_line(g.drill, g.readiness, g.age_seconds) for g in found.drills]
+    lines += [drill_line(g.drill, _told(g, found), g.age_seconds) for g in found.drills]
     for name, told in found.forecasts.items():
         lines += forecast_lines(name, told, found.now_ns)
     return "\n".join([*lines, *todo_lines(list(_todos(found)))])
+
+
+def _told(g: Gate, found: _Found) -> str:
+    if g.newest and found.evidence:
+        return f"{g.readiness}, by evidence that is not whole"
+    is_signed = g.newest is None or g.newest.keyids
+    return g.readiness if is_signed else f"{g.readiness}, by evidence that nobody signed"
 
 
 def _allowed(s: Standing) -> str:
@@ -185,6 +206,7 @@ def _todos(found: _Found) -> Iterator[Todo]:
     for lag in found.lags:
         if lag.is_behind:
             yield f"{lag.repository} is behind {lag.original}", "drctl replicate"
+    yield from ((what, "drctl report list") for what in found.evidence)
     for g in _drills_missed(found):
         yield f"drill {g.drill}: {g.readiness}", f"drctl drill {g.drill}"
 

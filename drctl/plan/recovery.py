@@ -158,6 +158,9 @@ class Evidence(Part):
     key: SecretRef | None = Field(
         default=None, description="The Ed25519 private key that signs it, in PEM."
     )
+    former: tuple[PlanPath, ...] = Field(
+        default=(), description="Files of public keys, in PEM, of what signed before it."
+    )
     directory: PlanPath | None = Field(
         default=None, min_length=1, description="Where it is kept here; else beside the state."
     )

@@ -163,17 +163,6 @@ def is_signed(proof: Proof, key: Ed25519PublicKey) -> bool:
     return False
 
 
-def signature(proof: Proof, key: Ed25519PublicKey | None) -> tuple[str, str]:
-    """Whether it is `good`, `bad` or `unknown`, and a sentence, by the key that is given."""
-    if not proof.keyids:
-        return "bad", "Not signed: nobody can tell who made this."
-    if key is None:
-        return "unknown", f"Signed by {', '.join(proof.keyids)}; not verified, for want of a key."
-    if is_signed(proof, key):
-        return "good", f"Signed, and verified with the plan's key {key_id(key)}."
-    return "bad", f"NOT signed by the plan's key {key_id(key)}."
-
-
 def chain_faults(proofs: Sequence[Proof]) -> list[str]:
     """What is wrong with a plan's evidence as a chain: a piece that was taken out, put in, or
     exchanged shows at its neighbours."""

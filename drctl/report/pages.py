@@ -9,9 +9,7 @@ from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-from drctl.report.evidence import Proof, signature
+from drctl.report.evidence import Proof
 from drctl.units import show_bytes, show_seconds
 
 if TYPE_CHECKING:
@@ -60,13 +58,13 @@ def runbook_html(document: Document) -> str:
     return _environment().get_template("runbook.html").render(document)
 
 
-def drill_page(proof: Proof, key: Ed25519PublicKey | None) -> str:
-    """What a drill found. The signature is judged here and now, by the key that is given."""
+def drill_page(proof: Proof, signature: tuple[str, str]) -> str:
+    """What a drill found. `signature`: see signers.Trust.judge."""
     d = proof.predicate
     facts = {
         "d": d,
         "evidence": {"number": proof.number, "sha256": proof.name, "previous": proof.previous},
-        "signature": signature(proof, key),
+        "signature": signature,
         "bars": _bars(d),
     }
     return _environment().get_template("drill.html").render(facts)

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec import Struct
 
-from drctl.report.evidence import Proof, chain_faults, is_signed
+from drctl.report.evidence import Proof, chain_faults
+from drctl.report.signers import Keys, Trust
 from drctl.units import show_seconds
 
 Readiness = Literal["verified", "changed since verified", "overdue", "failed", "never verified"]
@@ -34,31 +34,24 @@ class Gate(Struct, frozen=True):
         return not self.faults
 
 
-def trusted(proofs: Sequence[Proof], key: Ed25519PublicKey | None) -> list[Proof]:
-    """What the plan's key signed; without one, all: nobody can tell."""
-    return [p for p in proofs if key is None or is_signed(p, key)]
-
-
 def gate(
     drill: str,
     proofs: Sequence[Proof],
-    key: Ed25519PublicKey | None,
+    keys: Keys,
     digest: str,
     tested: str,
     every_seconds: float | None,
     now_ns: int,
 ) -> Gate:
     """Judge one drill by all of its plan's evidence. `digest` is of the plan as it is now,
-    `tested` of that part of it by which the drill is judged. What the key did not sign says nothing
-    of the drill, and shuts the gate."""
+    `tested` of that part of it by which the drill is judged. What none of its keys signed says
+    nothing of the drill, and shuts the gate."""
     faults = chain_faults(proofs)
-    signed = trusted(proofs, key)
-    if key is None:
+    trust = Trust(keys, proofs)
+    if keys.current is None:
         faults.append("nobody can tell who made the evidence: name a key with evidence.key")
-    faults += [
-        f"evidence {p.number} is not signed by the plan's key" for p in proofs if p not in signed
-    ]
-    own = [p for p in signed if p.predicate["drill"] == drill]
+    faults += trust.faults(proofs)
+    own = [p for p in trust.good(proofs) if p.predicate["drill"] == drill]
     newest = max(own, key=lambda p: p.number, default=None)
     if newest is None:
         what = "it was never carried out, or its evidence is not here"

@@ -296,6 +296,9 @@ def test_a_gate_is_shut_without_evidence_and_by_each_fault_of_it(ready) -> None:
     missed.unlink()
     assert "evidence 2 is missing" in ready.run("gate", code=10).stdout
     assert "evidence 2 is missing" in ready.run("report", "list", code=6).stderr
+    told = ready.run("status", code=10).stdout
+    assert "evidence 2 is missing" in told
+    assert "drill far: verified, by evidence that is not whole" in told
 
 
 def test_a_gate_is_shut_while_a_repository_cannot_be_asked(ready) -> None:
@@ -357,6 +360,7 @@ def test_unsigned_evidence_does_not_open_the_gate(ready) -> None:
     change(ready, 'evidence: {key: "file:keys/evidence.key"}\n', "")
     assert "it is NOT SIGNED" in ready.run("drill", "far").stdout
     assert "nobody can tell who made the evidence" in ready.run("gate", code=10).stdout
+    assert "verified, by evidence that nobody signed" in ready.run("status").stdout
 
 
 def test_tampered_evidence_is_caught(ready) -> None:
@@ -377,6 +381,40 @@ def test_tampered_evidence_is_caught(ready) -> None:
     path.unlink()
     assert ready.json("report", "list")[0]["verdict"] == "missed"
     assert ready.json("report", "show")["verdict"] == "missed"
+
+
+def test_what_the_key_before_signed_counts_until_the_new_one_has_signed(ready) -> None:
+    drill(ready)
+    old = (ready.top / "keys/evidence.key").read_text()
+    (ready.top / "keys/evidence.key").unlink()
+    said = ready.run("init").stderr
+    (kept,) = (ready.top / "keys").glob("evidence.key-*.pub")
+    assert f"former: [{kept}]" in said
+    shut = ready.run("gate", code=10).stdout
+    assert "a key that the plan had before is named in evidence.former" in shut
+    assert "evidence 1 is not signed" in ready.run("status", code=10).stdout
+    change(ready, '.key"}', f'.key", former: [{kept}]}}')
+    ready.run("gate")
+    assert "former key" in ready.run("report", "show").stdout
+    drill(ready)
+    ready.run("gate")
+    ready.run("status")
+    ready.run("report", "list")
+    assert "verified: 2" in ready.run("report", "verify").stdout
+    pem = ready.top / "keys.pem"
+    pem.write_text(ready.run("report", "key").stdout)
+    script = Path(__file__).parents[2] / "scripts/verify-evidence"
+    argv = [sys.executable, "-I", str(script), str(pem), str(ready.top / "state/evidence/shop")]
+    assert subprocess.run(argv, check=False).returncode == 0
+    # Whoever stole the old one goes on with it.
+    new = (ready.top / "keys/evidence.key").read_text()
+    (ready.top / "keys/evidence.key").write_text(old)
+    drill(ready)
+    (ready.top / "keys/evidence.key").write_text(new)
+    assert "evidence 3 is not signed by the plan's key" in ready.run("gate", code=10).stdout
+    assert subprocess.run(argv, check=False).returncode == 1
+    for words in (("list",), ("verify",), ("verify", "--key", pem)):
+        ready.run("report", *words, code=6)
 
 
 def test_evidence_is_verified_by_a_script_that_needs_no_drctl(ready) -> None:

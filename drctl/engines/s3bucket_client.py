@@ -4,6 +4,7 @@ their metadata, and reads that hold on to what was listed."""
 import base64
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from functools import partial
 from hashlib import md5
@@ -14,7 +15,7 @@ from drctl.clock import Clock
 from drctl.engines.base import Surroundings
 from drctl.engines.s3bucket_order import Listed
 from drctl.engines.s3bucket_place import S3Place
-from drctl.errors import AlreadyExists, StorageError, StorageFault
+from drctl.errors import AlreadyExists, NotFound, StorageError, StorageFault
 from drctl.storage.base import Buffer
 from drctl.storage.retry import Retry
 from drctl.storage.s3 import S3, Credentials, code_of
@@ -207,10 +208,38 @@ class Bucket(S3):
         return {"PartNumber": number, "ETag": answer["ETag"]}
 
     def complete(self, key: str, upload: str, parts: list[Any]) -> None:
-        """All parts were put. Raises AlreadyExists when another object has come to be there."""
+        """All parts were put. Raises AlreadyExists when another object has come to be there; the
+        answer to our own call may have been lost, and then the upload is gone, too."""
         words: dict[str, Any] = {"UploadId": upload, "MultipartUpload": {"Parts": parts}}
         words |= {"Bucket": self._bucket, "Key": self._key(key), "IfNoneMatch": "*"}
-        self._call(key, "write", lambda: self._client.complete_multipart_upload(**words))
+        faults = 0
+
+        def attempt() -> None:
+            nonlocal faults
+            try:
+                with self._translated(key, "write"):
+                    self._client.complete_multipart_upload(**words)
+            except StorageFault:
+                faults += 1
+                raise
+            except StorageError as error:
+                may_be_ours = isinstance(error, AlreadyExists) or code_of(error) == "NoSuchUpload"
+                if not (faults and may_be_ours and self._is_of(key, parts)):
+                    raise
+
+        self._retry.again(attempt)
+
+    def _is_of(self, key: str, parts: list[Any]) -> bool:
+        """Whether the object that is there was made of just these parts, by its tag."""
+        told = (bytes.fromhex(part["ETag"].strip('"')) for part in parts)
+        try:
+            tag = md5(b"".join(told), usedforsecurity=False).hexdigest()
+        except ValueError:
+            return False  # a server with tags of its own kind tells nothing
+        with suppress(NotFound), self._translated(key, "look at"):
+            found = self._client.head_object(Bucket=self._bucket, Key=self._key(key))
+            return str(found.get("ETag", "")).strip('"') == f"{tag}-{len(parts)}"
+        return False
 
     def give_up(self, key: str, upload: str) -> None:
         """Nothing of the upload stays."""

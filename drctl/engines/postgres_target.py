@@ -25,8 +25,9 @@ from drctl.engines.postgres_delta import DeltaTree
 from drctl.engines.postgres_inside import ALLOWING, make_inside
 from drctl.engines.postgres_server import major_at, runs_at
 from drctl.engines.postgres_wal import Base, number_of
+from drctl.engines.tree_extents import write_extents
 from drctl.engines.tree_look import reason
-from drctl.engines.tree_write import TreeTarget, write_extents
+from drctl.engines.tree_write import TreeTarget
 from drctl.errors import TargetRefused
 from drctl.events import Notice
 from drctl.logpieces import LogFile

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from drctl.engines.base import Writing
+from drctl.engines.tree_extents import extents_of, write_extents
 from drctl.engines.tree_look import reason
 from drctl.engines.tree_settle import NO_LINKS, Settler, learn
 from drctl.engines.unfinished import (
@@ -39,10 +40,10 @@ _NODES = {
     Kind.BLOCK_DEVICE: stat.S_IFBLK,
 }
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+_TOO_LARGE = "could not be restored: the target's file system, or 'ulimit -f', allows none so large"
 _ACLS = ("system.posix_acl_default", "system.posix_acl_access")
 
 Make = Callable[[Entry, int, bytes], None]  # makes a thing by its name in an open directory
-Extents = list[tuple[int, int]]  # (offset, length) that is still to be written
 
 
 class TreeTarget:
@@ -321,6 +322,7 @@ class _LargeFile:
         self._descriptor = descriptor
         self._written_bytes = 0
         self._unflushed_bytes = 0
+        self._problem: Problem | None = None
 
     def write(self, piece: bytes | memoryview) -> None:
         self.write_at(self._written_bytes, [piece])
@@ -328,6 +330,8 @@ class _LargeFile:
 
     def write_at(self, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
         size = sum(map(len, pieces))
+        if self._problem:
+            return
         try:
             done = 0
             if not self._entry.extents and offset + size <= self._entry.size:
@@ -339,7 +343,14 @@ class _LargeFile:
             if self._unflushed_bytes >= _FLUSH_BYTES:
                 self._begin_flush()
         except OSError as error:
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        """What is of this file alone keeps no other from coming back: FAT holds none of 4 GiB. Any
+        thread may be the first to see it."""
+        if error.errno != errno.EFBIG:
             raise self._target._disk(error) from error
+        self._problem = Problem(self._entry.path, _TOO_LARGE, absent=True)
 
     def _begin_flush(self) -> None:
         """The disk begins now, while the rest is being read: `finish` waits for it otherwise."""
@@ -348,40 +359,18 @@ class _LargeFile:
 
     def close(self) -> Problem | None:
         try:
-            os.ftruncate(self._descriptor, self._entry.size)
+            os.ftruncate(self._descriptor, 0 if self._problem else self._entry.size)
             self._begin_flush()
         except OSError as error:
-            raise self._target._disk(error) from error
+            self._fail(error)
+        if self._problem:
+            self.abort()
+            return self._problem
         return self._target.settle_large(self._entry, self._partial, self._descriptor)
 
     def abort(self) -> None:
         os.close(self._descriptor)
         self._target.drop(self._partial)
-
-
-def extents_of(entry: Entry, skipped: int = 0) -> Extents:
-    """Where an entry's content belongs, without so many of its first bytes."""
-    if not entry.extents:
-        return [(skipped, max(0, entry.size - skipped))]
-    extents: Extents = []
-    for offset, length in zip(entry.extents[::2], entry.extents[1::2], strict=True):
-        passed = min(skipped, length)
-        skipped -= passed
-        if passed < length:
-            extents.append((offset + passed, length - passed))
-    return extents
-
-
-def write_extents(descriptor: int, extents: Extents, piece: memoryview) -> None:
-    """Write a piece of content where it belongs, and nothing beyond."""
-    for offset, length in extents:
-        part, piece = piece[:length], piece[length:]
-        at = offset
-        while part:
-            done = os.pwrite(descriptor, part, at)
-            at, part = at + done, part[done:]
-        if not piece:
-            return
 
 
 def _link(source: int, first: bytes, above: int, name: bytes) -> None:

@@ -1,9 +1,12 @@
 """A restore never leaves its target, whatever a repository says or another user does meanwhile."""
 
 import os
+import resource
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -76,6 +79,42 @@ def test_a_large_file_that_is_given_up_leaves_nothing(target, tmp_path) -> None:
     writing.abort()
     target.finish()
     assert everything(tmp_path / "back") == []
+
+
+@contextmanager
+def no_file_above(size_bytes: int) -> Iterator[None]:
+    """As FAT, which holds none of 4 GiB."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def sparse(path: bytes, size: int) -> Entry:
+    return Entry(path, FILE, 0o644, size=size, extents=(0, 1))
+
+
+def test_a_file_that_the_target_cannot_hold_keeps_no_other_from_coming_back(
+    target, tmp_path
+) -> None:
+    with no_file_above(3 << 20):
+        large = target.open_large(Entry(b"large", FILE, 0o644, size=4 << 20))
+        for start in range(0, 4 << 20, 1 << 20):
+            large.write_at(start, [b"x" * (1 << 20)])
+        hollow = target.open_large(sparse(b"hollow", 4 << 20))
+        hollow.write(b"x")
+        problems = large.close(), hollow.close(), target.put_small(sparse(b"small", 4 << 20), b"x")
+    assert target.put_small(Entry(b"other", FILE, 0o644, size=1), b"x") is None
+    assert [(problem.path, problem.absent) for problem in problems if problem] == [
+        (b"large", True),
+        (b"hollow", True),
+        (b"small", True),
+    ]
+    assert all("large" in problem.what for problem in problems if problem)
+    target.finish()
+    assert everything(tmp_path / "back") == ["other"]
 
 
 def test_nobody_else_may_enter_before_it_is_done(target, tmp_path) -> None:

@@ -4,6 +4,7 @@ packs that earlier runs wrote, and the session of a log that began long before i
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from functools import cache, partial
 
 from drctl.codec import documents
 from drctl.errors import IntegrityError, NotFound
@@ -32,10 +33,13 @@ def keep_locked(
     report.emit(Phase(f"locking in {repository.where} what {told}"))
     packs = _packs(repository.load_index(lambda _: None, pool, only_present=True))
     always = always_needed(repository)
+    pieces = cache(partial(log.listed, repository.storage))  # many snapshots share one log
     for snapshot in new:
         until_ns = snapshot.finished_at_ns + book.period_ns
         try:
             needed = [*always, *_needs(repository, snapshot, packs)]
+            if stream := snapshot.facts.get("log_stream"):
+                needed += log.needed(pieces(stream), snapshot.facts.get("log_first", ""))
         except (IntegrityError, NotFound) as error:
             report.emit(Notice("warning", f"snapshot {snapshot.short} is not locked: {error.what}"))
             continue
@@ -83,6 +87,4 @@ def _needs(
         for first, many in zip(runs[::2], runs[1::2], strict=True):
             begin, end = (bisect_left(there, (number, "")) for number in (first, first + many))
             needed.update(pack for _, pack in there[begin:end])
-    if stream := snapshot.facts.get("log_stream"):
-        needed |= log.needed(repository.storage, stream, snapshot.facts.get("log_first", ""))
     return needed

@@ -38,7 +38,8 @@ def commit(repository: Repository, run: Run, manifest: Manifest) -> Snapshot:
     need = need_of(manifest)
     if repository.hold and need.log_stream:
         # What opens the log may be months old, and its own lock about to run out.
-        repository.hold(log.needed(repository.storage, need.log_stream, need.log_first))
+        pieces = log.listed(repository.storage, need.log_stream)
+        repository.hold(log.needed(pieces, need.log_first))
     require(repository, run, need)
     snapshot = catalog.commit(repository, manifest)
     take_back_unless_whole(repository, run, {snapshot.name: need})

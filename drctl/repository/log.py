@@ -8,7 +8,7 @@ the writer that stores a whole file deletes the parts of it; one that stays behi
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from hashlib import sha256
 
@@ -208,16 +208,16 @@ def listed(storage: Storage, stream: str, file: str = "") -> tuple[LogPiece, ...
     return tuple(sorted(wanted, key=lambda p: (in_order(p.file), p.offset, p.name)))
 
 
-def needed(storage: Storage, stream: str, first: str) -> set[str]:
-    """What a snapshot needs of a log that goes on from the file `first`: its pieces, and what opens
+def needed(pieces: Iterable[LogPiece], first: str) -> set[str]:
+    """What a snapshot needs of a log's pieces that goes on from the file `first`, and what opens
     them."""
     begin = in_order(first)
-    pieces = [
+    found = [
         piece.name
-        for piece in listed(storage, stream)
+        for piece in pieces
         if in_order(piece.file) >= begin or piece.file.endswith(".history")
     ]
-    return {*pieces, *(names.SESSIONS + session_of(storage.where, name) for name in pieces)}
+    return {*found, *(names.SESSIONS + session_of("", name) for name in found)}
 
 
 def is_piece(name: str) -> bool:

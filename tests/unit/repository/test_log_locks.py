@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from drctl.repository.locks import LockBook
 from drctl.repository.log import LogWriter, session_of
 from drctl.repository.repository import Repository
 from drctl.repository.state import StateFile
+from drctl.storage.base import ObjectInfo
+from drctl.storage.memory import Memory
 from drctl.storage.s3_lock import Lock, LockedS3
 
 DAY_NS = 86_400 * 10**9
@@ -78,6 +81,50 @@ def test_a_snapshot_keeps_locked_what_opens_its_log_however_old(s3_server, tmp_p
         claims_everything(repository, clock)
         keep_locked(repository, anew(tmp_path, storage, clock), clock.now_ns(), pool, Silent())
     assert (locked_days(session) >= 34, locked_days(second) >= 34) == (True, True)
+
+
+class Listings:
+    """Which folders of a storage were listed."""
+
+    def __init__(self, storage: Memory) -> None:
+        self.seen: list[str] = []
+        self._list = storage.list
+        storage.list = self  # type: ignore[method-assign]
+
+    def __call__(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        self.seen.append(prefix)
+        return self._list(prefix)
+
+
+class Locking(Memory):
+    """What it was told to lock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock, self.written = WEEKS, dict[str, int]()
+        self.retained: set[str] = set()
+
+    def retain(self, name: str, until_ns: int) -> None:
+        self.head(name)
+        self.retained.add(name)
+
+
+def test_the_log_of_many_snapshots_is_listed_once_to_be_locked(tmp_path) -> None:
+    """A copy that is locked for the first time holds all that came in months."""
+    storage, clock = Locking(), Later()
+    credential = WriterCredential(new_secrets(os.urandom), (IDENTITY.recipient(),))
+    repository = lifecycle.create(storage, credential, os.urandom)
+    writer = LogWriter(repository, stream_id(repository.secrets, "db", "7"))
+    for file in "123":
+        writer.append(file, 0, file.encode(), whole=True)
+    for number in range(3):
+        back_up(repository, writer.stream, clock, tmp_path / f"state-{number}")
+    listings = Listings(storage)
+    book = LockBook(str(tmp_path / "book"), storage, clock, lambda call: call())
+    assert keep_locked(repository, book, clock.now_ns(), AtOnce(), Silent()) == 3
+    assert sum(prefix.startswith(names.LOG) for prefix in listings.seen) == 1
+    files = {name.split("/")[2][0] for name in storage.retained if name.startswith(names.LOG)}
+    assert files == {"2", "3"}
 
 
 def anew(tmp_path: Path, storage: LockedS3, clock: Later) -> LockBook:

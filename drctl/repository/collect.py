@@ -14,7 +14,7 @@ from drctl.codec.documents import Manifest
 from drctl.errors import StorageError
 from drctl.logpieces import LogPiece, in_order, newest_file, outlived
 from drctl.repository import names, runs, survey, trash
-from drctl.repository.log import session_of
+from drctl.repository.log import is_piece, session_of
 from drctl.repository.repository import Repository
 from drctl.repository.retention import CLOCKS_DIFFER_NS
 from drctl.repository.standins import SegmentId
@@ -331,9 +331,11 @@ def _put_out(
 
 
 def _delete(repository: Repository, s: Survey, going: Mark, pool: Executor) -> Swept:
-    """In the mark's order, so that whoever is killed here leaves nothing that misses something."""
+    """In the mark's order, so that whoever is killed here leaves nothing that misses something. So
+    a session stays with what needs it and the storage refused to delete."""
     done = Swept()
     sizes = sizes_of(s)
+    staying: set[str] = set()
 
     def delete(name: str) -> str:
         try:
@@ -342,14 +344,24 @@ def _delete(repository: Repository, s: Survey, going: Mark, pool: Executor) -> S
             return error.what
         return ""
 
-    for chosen in _names(going):
+    for found in _names(going):
+        chosen = [name for name in found if name not in staying]
         for name, refused in zip(chosen, pool.map(delete, chosen), strict=True):
             if refused:
                 done.kept.append(refused)
+                staying |= _opened_by(s, name)
             else:
                 done.objects += 1
                 done.freed_bytes += sizes.get(name, 0)
     return done
+
+
+def _opened_by(s: Survey, name: str) -> set[str]:
+    """The sessions, by their whole names, that a pack or a piece of a log needs."""
+    if is_piece(name):
+        return {names.SESSIONS + session_of("", name)}
+    use = s.packs.get(names.digest_of(name)) if name.startswith(names.PACKS) else None
+    return {names.SESSIONS + session for session in sessions_of(use)} if use else set()
 
 
 def bytes_of(s: Survey, mark: Mark) -> int:

@@ -22,7 +22,7 @@ from promises import (
     with_log,
     writer_of,
 )
-from stepped import Actor, Stepped
+from stepped import Actor, AtOnce, Stepped
 from test_collect import DAY, Time
 from test_interleavings import (  # noqa: F401
     World,
@@ -36,7 +36,8 @@ from test_interleavings import (  # noqa: F401
 
 from drctl.errors import StorageError
 from drctl.ops.undelete import undelete
-from drctl.repository import catalog, names, trash
+from drctl.repository import catalog, names, survey, trash
+from drctl.repository.collect import sessions_of
 from drctl.repository.log import LogWriter
 from drctl.repository.repository import Repository
 
@@ -84,6 +85,36 @@ def test_a_log_whose_last_snapshot_comes_back_from_the_trash_is_kept(world: Worl
     pruned_for_good(here)
     assert log_files(here) == ["2", "3", "4", "5"]
     here.must_read_back()
+
+
+@pytest.mark.parametrize("folder", [names.LOG, names.PACKS])
+def test_what_the_storage_does_not_let_go_keeps_its_session(world: World, folder: str) -> None:
+    """It was there, and nobody could open it."""
+    here = world.clone()
+    writer_of(here, "123")
+    writer_of(here, "45")
+    outlived = set(found(here, names.SESSIONS))
+    prunes(DAY, 0)(here, here.open())
+    delete = here.storage.delete
+
+    def refuse(name: str) -> None:
+        if name.startswith(folder):
+            raise StorageError(f"{name} is kept here")
+        delete(name)
+
+    here.storage.delete = refuse  # type: ignore[method-assign]
+    for _ in range(2):
+        here.time.seconds += 3 * DAY
+        prunes(DAY, 0)(here, here.open())
+    opened = log_sessions(here) if folder == names.LOG else sessions_of_packs(here)
+    assert len(opened & outlived) > 1
+    assert opened <= set(found(here, names.SESSIONS))
+
+
+def sessions_of_packs(world: World) -> set[str]:
+    """Those that stored packs need."""
+    packs = survey.look(world.open(), AtOnce()).packs.values()
+    return set().union(*(sessions_of(use) for use in packs))
 
 
 @pytest.mark.parametrize("days", [0, 3], ids=["is marked", "is gone"])

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _DUMP = 0x12
 _WITH_ANNOTATIONS = 2  # events that are left out otherwise
+_COUNTED = 0xFFFF_FFFF
 _HEADER = struct.Struct("<IBIIIH")
 _ROTATE, _STOP, _HEARTBEAT = 4, 3, 27
 _MADE_UP = 0x20
@@ -52,28 +53,34 @@ def replica_id(asset: str, identity: str) -> int:
 
 def follow(server: "Connection[Any]", file: str, position: int, replica: int) -> Iterator[Part]:
     """From `position` of `file` on, through later files, for ever. Raises pymysql's errors, and
-    SourceError where something is missing in between."""
+    SourceError where something is missing in between.
+
+    The protocol counts in 32 bits. One huge transaction makes a file that is longer: it is asked
+    for from its beginning then, and what is before `position` is passed over.
+    """
     with server.cursor() as cursor:
         for words in _SETTINGS:
             cursor.execute(words)
-    ask = struct.pack("<IHI", max(4, position), _WITH_ANNOTATIONS, replica) + file.encode()
+    at = max(4, position) if position <= _COUNTED else 4
+    due = (file, position)
+    ask = struct.pack("<IHI", at, _WITH_ANNOTATIONS, replica) + file.encode()
     server._execute_command(_DUMP, ask)  # type: ignore[attr-defined]
-    at = max(4, position)
     while True:
         data = _event(server)
         _, kind, _, _, end, flags = _HEADER.unpack_from(data)
         if kind == _ROTATE and flags & _MADE_UP:
             file, at = _names(data, file, at)
-        elif kind == _HEARTBEAT or flags & _MADE_UP or end == 0:
+        elif kind == _HEARTBEAT or flags & _MADE_UP or end == 0 != (at + len(data)) & _COUNTED:
             yield Part(file, at, b"")
         else:
-            if at + len(data) != end:
+            if (at + len(data) - end) & _COUNTED:
                 raise SourceError(
                     f"{file}: the server sent an event that ends at {end}, {at + len(data)} is due",
                     hint="something was left out; it is asked for again",
                 )
-            yield Part(file, at, data, kind in (_ROTATE, _STOP))
-            at = end
+            is_known = file == due[0] and at < due[1]
+            yield Part(file, at, b"" if is_known else data, kind in (_ROTATE, _STOP))
+            at += len(data)
 
 
 def _event(server: "Connection[Any]") -> bytes:

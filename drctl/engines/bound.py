@@ -2,9 +2,11 @@
 
 The kernel counts by the thread that started a program, so one thread that lives as long as drctl
 starts them all. `setpriv` of util-linux says it to the kernel, and becomes the program. Where it is
-not there the program is run all the same.
+not there the program is run all the same. Of a drctl that was killed before it was said the kernel
+tells nothing any more, so a shell in between looks whether drctl is still there.
 """
 
+import os
 import shutil
 import signal
 import subprocess
@@ -12,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+_GATE = ("/bin/sh", "-c", 'test "$PPID" = "$1" && shift && exec "$@"', "sh")
 _starter = ThreadPoolExecutor(1, "drctl-starter")
 
 
@@ -19,7 +22,10 @@ def bound(argv: Sequence[str], how: signal.Signals = signal.SIGKILL) -> list[str
     """The words that run a program so that it does not outlive the thread that starts it. `how`:
     what the kernel sends it then; one with children of its own is to be given time to end them."""
     found = shutil.which("setpriv")
-    return [found, "--pdeathsig", how.name.removeprefix("SIG"), "--", *argv] if found else [*argv]
+    if not found:
+        return [*argv]
+    signal_name = how.name.removeprefix("SIG")
+    return [found, "--pdeathsig", signal_name, "--", *_GATE, str(os.getpid()), *argv]
 
 
 def start(make: Callable[[], "subprocess.Popen[bytes]"]) -> "subprocess.Popen[bytes]":

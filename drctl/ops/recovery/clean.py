@@ -16,6 +16,7 @@ from contextlib import ExitStack
 
 from msgspec import Struct
 
+from drctl.engines.bound import bound
 from drctl.errors import TargetRefused
 from drctl.ops.recovery.door import Door
 from drctl.signals import held_back
@@ -133,7 +134,7 @@ class Clean(Struct, frozen=True):
 
     def _front(self, words: Sequence[str], way: int | None = None) -> tuple[str, ...]:
         shown = [*_system(), *self.shown]
-        argv = (*_back_to_oneself(), "setpriv", "--pdeathsig", "KILL", *words)
+        argv = (*_back_to_oneself(), *bound(words))
         told = [self.root, shown, list(self.hidden), list(self.addresses), way, argv]
         return (*_apart(), sys.executable, "-c", _ENTER, json.dumps(told))
 

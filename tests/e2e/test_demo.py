@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -58,9 +59,12 @@ def test_a_demo_that_is_killed_takes_all_that_it_started_with_it_and_the_next_dr
     words = b" ".join(started.values())
     for name in (rb"postgres\0-D", rb"redis-server", rb"insert into sales", rb"insert into orders"):
         assert re.search(name, words), name
-    since = {pid: born(pid) for pid in started}
+    demo.send_signal(signal.SIGSTOP)  # it starts nothing more
+    started |= below(demo.pid)
+    since = {pid: at for pid in started if (at := born(pid))}
     demo.kill()
     demo.communicate(timeout=60)
+    give_up = time.monotonic() + 60
     while any(born(pid) == since[pid] for pid in since):
         assert time.monotonic() < give_up, [started[pid] for pid in since if born(pid)]
         time.sleep(0.05)

@@ -21,6 +21,7 @@ from faked import clock
 from recoverable import change, drill, lay_out, left, program, reasons
 
 from drctl.removing import remove_all
+from drctl.started import born
 
 
 @pytest.fixture
@@ -189,12 +190,7 @@ def test_a_killed_drill_is_removed_by_the_next_command(ready, stop_at_end) -> No
     said = ready.run("snapshots").stderr
     assert "what a drill left there is removed" in said
     assert left(ready) == []
-    assert not os.path.exists(f"/proc/{pid}") or _is_zombie(pid)
-
-
-def _is_zombie(pid: int) -> bool:
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rpartition(")")[2].split()[0] == "Z"
+    assert not born(pid)
 
 
 def test_a_drill_that_lives_is_left_alone_by_other_commands(ready, stop_at_end) -> None:

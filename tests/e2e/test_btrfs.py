@@ -143,6 +143,8 @@ def test_a_snapshot_that_a_killed_run_left_is_removed_by_the_next(bare, how) -> 
         fill(data)
         (data / "more").write_bytes(os.urandom(40 << 20))
         ready(bare, data)
+        plan = PLAN.format(path=data, more="")
+        bare.plan(f"{plan}    throttle: {{read: 10MiB/s}}\n")  # it is not over at once
         running = bare.start("backup")
         while not leftovers(data):
             assert running.poll() is None, running.communicate()
@@ -150,6 +152,7 @@ def test_a_snapshot_that_a_killed_run_left_is_removed_by_the_next(bare, how) -> 
         running.send_signal(how)
         running.communicate()
         assert len(leftovers(data)) == (1 if how == signal.SIGKILL else 0)
+        bare.plan(plan)
         bare.run("backup")
         assert leftovers(data) == []
         assert len(bare.snapshots()) == 1

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from drctl.errors import ExitCode
+from drctl.started import born
 
 DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 SLOW = "command: {run: [sh, -c, 'echo $$ > PIDFILE; cat live/tree/sub/deeper/c.bin; sleep 60']}"
@@ -43,11 +44,6 @@ def start_slow(site, stop_at_end) -> tuple["subprocess.Popen[str]", Path]:
     return process, pid_file
 
 
-def is_alive(pid: int) -> bool:
-    status = Path(f"/proc/{pid}/status")
-    return status.exists() and "zombie" not in status.read_text()
-
-
 def test_the_table_of_exit_codes_in_the_docs_is_the_real_one() -> None:
     rows = re.findall(r"^\| (\d+) \| ([a-z ]+) \|", DOCS.read_text(), re.MULTILINE)
     told = {name.strip().upper().replace(" ", "_"): int(code) for code, name in rows}
@@ -64,7 +60,7 @@ def test_an_interrupted_backup_ends_clean_and_takes_its_source_along(
     assert process.returncode == ExitCode.INTERRUPTED, told
     assert "nothing was lost" in told
     assert "Traceback" not in told
-    wait_until(lambda: not is_alive(int(pid_file.read_text())), 10)
+    wait_until(lambda: not born(int(pid_file.read_text())))
     assert site.snapshots() == []
     site.run("verify", "--read-data", "100")
 
@@ -72,6 +68,8 @@ def test_an_interrupted_backup_ends_clean_and_takes_its_source_along(
 def test_the_next_run_takes_over_what_an_interrupted_one_stored(site, stop_at_end) -> None:
     for i in range(200):
         (site.top / f"live/tree/file-{i:03}").write_bytes(os.urandom(600_000))
+    text, read = (site.top / "plan.yaml").read_text(), "files: {paths: [live/tree]}\n"
+    site.plan(text.replace(read, f"{read}    throttle: {{read: 20MiB/s}}\n"))  # it takes a while
     process = site.start("backup", "tree", "--json")
     stop_at_end.append(process)
     packs = site.top / "local" / "packs"
@@ -79,6 +77,7 @@ def test_the_next_run_takes_over_what_an_interrupted_one_stored(site, stop_at_en
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == ExitCode.INTERRUPTED
+    site.plan(text)
     again = site.json("backup", "tree")["snapshots"][0]
     assert again["added_bytes"] < 0.95 * again["size_bytes"]
     held = sum(p.stat().st_size for p in packs.rglob("*") if p.is_file())

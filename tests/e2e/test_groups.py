@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import pytest
@@ -161,7 +162,9 @@ def test_one_transfer_between_two_sources_is_never_seen_half(grouped) -> None:
             (last,) = copy.execute("select max(n) from log").fetchone()
         times = dict(database.execute("select n, at_ns from log").fetchall())
         apart_ns = abs(times[max(held, 1)] - times[last or 1])
-        assert apart_ns < skew_ns + 2_000_000_000
+        at_ns = sorted(times.values())
+        pause_ns = max((b - a for a, b in pairwise(at_ns)), default=0)  # what else kept it waiting
+        assert apart_ns < skew_ns + pause_ns + 2_000_000_000
 
 
 class Named:

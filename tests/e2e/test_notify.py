@@ -96,12 +96,15 @@ def test_a_missed_objective_and_a_success_are_told_where_they_are_wanted(site, h
 
 
 def test_whoever_does_not_hear_changes_no_exit_code_and_is_tried_again(site, hook) -> None:
-    told(site, hook, "  on: [success]\n  timeout: 1s\n")
+    told(site, hook, "  on: [success]\n")
+    plan = (site.top / "plan.yaml").read_text()
     for status in (500, 302, None):
         hook.status = status
+        site.plan(plan if status else f"{plan}  timeout: 1s\n")
         said = site.run("backup", "tree").stderr
         assert "not told: notify.to[0]: " in said
         assert "s3cret" not in said
+    site.plan(plan)
     hook.status = 200
     assert "not told" not in site.run("backup", "tree").stderr
     assert len(hook.got) == 4
@@ -110,8 +113,7 @@ def test_whoever_does_not_hear_changes_no_exit_code_and_is_tried_again(site, hoo
 def test_nobody_to_be_reached_is_a_warning_and_the_others_are_told(site, hook) -> None:
     program(site.top / "page", "#!/bin/sh\ncat > page.json\nenv > page.env\n")
     program(site.top / "hang", "#!/bin/sh\nsleep 600\n")
-    more = "  on: [success]\n  timeout: 1s\n"
-    told(site, hook, more)
+    told(site, hook, "  on: [success]\n  timeout: 4s\n")
     ways = "env:NOTHING, file:none, {run: [./page]}, {run: [./hang]}, {run: [./none]}, env:HOOK"
     text = (site.top / "plan.yaml").read_text()
     site.plan(text.replace("to: [env:HOOK]", f"to: [{ways}]"))

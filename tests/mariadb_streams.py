@@ -1,11 +1,12 @@
 """A MariaDB server whose binlog `drctl stream` follows, and what is stored of it."""
 
+import os
 import re
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -51,7 +52,8 @@ class Stream:
 
         def is_stored() -> bool:
             new = series_of(self._site) - before
-            return any(reach_of(path.name)[1] >= size for top in new for path in top.iterdir())
+            pieces = (path for top in new for path in top.iterdir() if is_there(path))
+            return any(reach_of(path.name)[1] >= size for path in pieces)
 
         self.wait_for_it(is_stored)
 
@@ -91,9 +93,17 @@ def stored_sizes(site) -> dict[str, int]:
     """How far each file reaches, from the names of the objects alone."""
     found: dict[str, int] = {}
     for path in (site.top / "local/log").glob("*/*"):
-        file, reach = reach_of(path.name)
-        found[file] = max(found.get(file, 0), reach)
+        if is_there(path):
+            file, reach = reach_of(path.name)
+            found[file] = max(found.get(file, 0), reach)
     return found
+
+
+def is_there(piece: Path) -> bool:
+    """Its directory is made first, and goes last."""
+    with suppress(FileNotFoundError):
+        return bool(os.listdir(piece))
+    return False
 
 
 def reach_of(name: str) -> tuple[str, int]:

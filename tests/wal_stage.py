@@ -6,6 +6,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,11 @@ class Stage:
             return [row[0] for row in back.sql("select id from load order by id")]
 
     def pieces(self, file: str = "") -> list[Path]:
-        return sorted(self.site.top.glob(f"repository/log/*/{file}*/*"))
+        found: list[Path] = []
+        for folder in self.site.top.glob(f"repository/log/*/{file}*"):
+            with suppress(FileNotFoundError):  # the parts of a segment go
+                found += folder.iterdir()
+        return sorted(found)
 
     def close(self) -> None:
         if self.following:

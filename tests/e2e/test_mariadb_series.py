@@ -1,5 +1,6 @@
 """Binlogs that were begun anew, and those whose numbers run over: which belong to which base."""
 
+import signal
 import tempfile
 import time
 
@@ -37,8 +38,12 @@ def test_binlogs_begun_anew_while_they_are_followed_are_never_replayed_onto_anot
         maria.ask("flush binary logs")
         stream.wait_until_stored(*position(maria))
         before = series_of(kept)
-        maria.ask("reset master")
-        done = kept.run("backup")
+        stream.process.send_signal(signal.SIGSTOP)  # so that the backup is the first to see it
+        try:
+            maria.ask("reset master")
+            done = kept.run("backup")
+        finally:
+            stream.process.send_signal(signal.SIGCONT)
         assert "do not continue what is stored" in done.stderr
         stream.wait_for("begun anew")
         maria.ask("insert into own.nokey values (4)")

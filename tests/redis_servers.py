@@ -79,7 +79,7 @@ def started(*directives: str, directory: Path | None = None, port: int = 0) -> I
     finally:
         process.kill()
         process.wait()
-        shutil.rmtree(top)
+        shutil.rmtree(top, ignore_errors=True)  # who saves for it may not have ended yet
 
 
 def _wait(server: Redis) -> None:

@@ -32,7 +32,8 @@ def test_a_restore_lands_exactly_at_any_second_and_at_any_transaction(kept, mari
             maria.ask("flush binary logs")
         last = time.time_ns() // 10**9
         writer.end()
-        stream.wait_until_stored(*position(maria))
+        end = position(maria)
+        stream.wait_until_stored(*end)
     chance = random.Random(time.time_ns())
     for second in [chance.randint(first, last) for _ in range(INSTANTS)]:
         done, found = restored(kept, "--at", utc(second))
@@ -44,7 +45,7 @@ def test_a_restore_lands_exactly_at_any_second_and_at_any_transaction(kept, mari
             second, done.stderr
         )  # fmt: skip
     assert done.stderr.index("replaying") < done.stderr.index("the binlog is replayed up to")
-    gtid = maria.ask("select binlog_gtid_pos(%s, %s)", *position(maria))[0][0]
+    gtid = maria.ask("select binlog_gtid_pos(%s, %s)", *end)[0][0]
     domain, server, sequence = str(gtid).split("-")
     one = int(sequence) - chance.randint(1, 100)
     done, found = restored(kept, "--until", f"gtid:{domain}-{server}-{one}")

@@ -4,7 +4,7 @@ import os
 import socket
 from typing import Any
 
-from drctl.cli.proofs import Proofs
+from drctl.cli.proofs import Proofs, one_by_one
 from drctl.errors import DrctlError, StorageError
 from drctl.events import Notice
 from drctl.ops.drill import DrillResult
@@ -36,12 +36,14 @@ def keep_document(
 ) -> tuple[dict[str, Any], str]:
     """The same of a drill that was carried out elsewhere."""
     drill, source = document["drill"], document["repository"]["name"]
-    proofs = Proofs(wiring)
-    proof = proofs.add(document, _known(wiring, proofs, source))
-    told = f"  evidence {proof.number}: {proof.name[:16]} in {proofs.directory}"
-    told += "" if proof.keyids else "\n  it is NOT SIGNED: name a key with 'evidence: {key: ...}'"
-    for name in dict.fromkeys([source, *_reachable(wiring, drill)]):
-        told += _share(wiring, proofs, name)
+    proofs, places = Proofs(wiring), dict.fromkeys([source, *_reachable(wiring, drill)])
+    with one_by_one(wiring):
+        proof = proofs.add(document, [p for name in places for p in _known(wiring, proofs, name)])
+        told = f"  evidence {proof.number}: {proof.name[:16]} in {proofs.directory}"
+        hint = "" if proof.keyids else "name a key with 'evidence: {key: ...}'"
+        told += f"\n  it is NOT SIGNED: {hint}" if hint else ""
+        for name in places:
+            told += _share(wiring, proofs, name)
     if junit:
         write_text(junit, junit_xml(document))
     whole = {**document, "evidence": {"number": proof.number, "sha256": proof.name}}

@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from drctl.errors import AlreadyExists, IntegrityError, KeyUnavailable, NotFound, StorageError
@@ -39,6 +39,20 @@ def _alone() -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def one_by_one(wiring: Wiring) -> Iterator[None]:
+    """Another user of this host keeps evidence in a directory and under a lock of his own: what two
+    know of each other lies in the repositories, so each looks and adds there alone. The plan's own
+    file is locked, which both read; where it is none, or on a file server, nobody waits."""
+    with ExitStack() as stack:
+        with suppress(OSError):
+            flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+            descriptor = os.open(wiring.loaded.path, flags)
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
 
 
 class Proofs:

@@ -1,6 +1,7 @@
 """A drill tells the truth: what came back, how fast, how fresh, and whether that was proven."""
 
 import base64
+import fcntl
 import json
 import os
 import re
@@ -311,6 +312,28 @@ def test_a_gate_is_shut_while_a_repository_cannot_be_asked(ready) -> None:
     assert "--without offsite" in said
     assert ready.json("gate", "--without", "offsite")["not_asked"] == ["offsite"]
     assert "no repository 'offsit'" in ready.run("gate", "--without", "offsit", code=2).stderr
+
+
+def waits_for_a_lock(process) -> bool:
+    lines = Path("/proc/locks").read_text().splitlines()
+    return any(" -> FLOCK " in line and f" {process.pid} " in line for line in lines)
+
+
+def test_drills_of_two_users_of_one_plan_are_one_chain(ready) -> None:
+    """Each has a state of its own, and learns of the other's by the repository alone."""
+    other = replace(ready, variables={**ready.variables, "DRCTL_STATE_DIR": str(ready.top / "his")})
+    other.run("drill", "far")
+    (kept,) = (ready.top / "offsite/evidence").iterdir()
+    kept = kept.rename(ready.top / kept.name)  # he is not done yet, and keeps others waiting
+    held = os.open(ready.top / "plan.yaml", os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    mine = ready.start("drill", "far")
+    while mine.poll() is None and not waits_for_a_lock(mine):
+        time.sleep(0.05)
+    kept.rename(ready.top / "offsite/evidence" / kept.name)
+    os.close(held)
+    assert mine.communicate()[0].count("evidence 2: ") == 1
+    ready.run("gate")
 
 
 def enveloped(statement: dict, signatures: list) -> bytes:

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, cast
 
@@ -266,7 +267,7 @@ def _go_on(context: Context, opened: Opened, run: Run) -> int:
             hint="put the plan back as it was, or cancel the recovery and begin another",
         )
     context.interrupted_hint = "nothing is lost: 'drctl recover --resume' goes on"
-    with run.journal.running():
+    with ExitStack() as last, run.journal.running(), ExitStack() as first:
         _declare(run)
         assets = {  # from the snapshots that were decided on, whatever is newer by now
             name: returning(opened, name, asset["to"], order["at_ns"], asset["snapshot"])
@@ -275,11 +276,9 @@ def _go_on(context: Context, opened: Opened, run: Run) -> int:
         graph = _graph(wiring, order, {n: bool(a.counts_due) for n, a in assets.items()})
         place = _place_of(opened, run, assets)
         acting = Acting(place)
-        try:
-            state = Runner(graph, run.journal, acting, wiring.clock, wiring.report).run()
-        finally:
-            acting.close()
-    keep_recovery(wiring, run, graph, state, assets)
+        first.callback(acting.close)
+        state = Runner(graph, run.journal, acting, wiring.clock, wiring.report).run()
+        last.callback(keep_recovery, wiring, run, graph, state, assets)  # also if one stays up
     return _show(context, wiring, run, graph)
 
 

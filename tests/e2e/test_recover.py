@@ -157,6 +157,31 @@ def test_what_was_not_saved_is_told_and_holds_nothing_up(bare) -> None:
     assert "tree: not as saved: b: " in "".join(evidence["reasons"])
 
 
+STAYS = """
+from drctl.errors import DrctlError
+from drctl.ops.recovery.performer import Acting
+down = Acting.close
+def stays(acting):
+    down(acting)
+    raise DrctlError("a server of it does not go")
+Acting.close = stays
+from drctl.cli.main import main
+main()
+"""
+
+
+def test_a_recovery_leaves_evidence_although_what_it_put_up_does_not_go(bare) -> None:
+    lay_out(bare, PLAN, SLOW)
+    (bare.top / "go").touch()
+    words = bare.argv("recover", "--yes", "--mode", "planned", "--to", bare.top / "new")[3:]
+    argv, env = [sys.executable, "-c", STAYS, *words], bare.environment()
+    done = subprocess.run(argv, env=env, cwd=bare.top, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "a server of it does not go" in done.stderr
+    assert bare.json("report", "show")["verdict"] == "passed"
+    assert "failover" not in bare.run("recover", "--watch").stdout
+
+
 def test_a_cancelled_recovery_is_undone(bare) -> None:
     lay_out(bare, PLAN, SLOW)
     (bare.top / "go").touch()

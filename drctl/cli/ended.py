@@ -1,10 +1,13 @@
 """A run that has ended, as it is told to those who were not there."""
 
+import os
 from typing import Any
 
 from msgspec import Struct, field
 
 from drctl.cli.context import Context
+from drctl.errors import DrctlError, WrongPassphrase
+from drctl.private import PASSPHRASE
 from drctl.wiring import Wiring
 
 RUNS = frozenset({
@@ -14,7 +17,8 @@ RUNS = frozenset({
 
 class Ended(Struct, frozen=True):
     """`subject`: what it was asked to work on, as typed; empty: everything. `what` and `hint` of
-    the error that ended it, if one did; `document` is its result, where it came to one."""
+    the error that ended it, if one did; `document` is its result, where it came to one.
+    `is_mistyped`: a person typed the passphrase, and wrong, which says nothing of anything."""
 
     wiring: Wiring
     command: str
@@ -25,6 +29,7 @@ class Ended(Struct, frozen=True):
     what: str = ""
     hint: str = ""
     document: dict[str, Any] = field(default_factory=dict)
+    is_mistyped: bool = False
 
     def reasons(self) -> list[str]:
         """Why it did not end well, a sentence each."""
@@ -61,4 +66,9 @@ def ended(context: Context, exit_code: int) -> Ended | None:
         error.what if error else "",
         error.hint if error else "",
         document,
+        error is not None and _is_mistyped(error),
     )
+
+
+def _is_mistyped(error: DrctlError) -> bool:
+    return isinstance(error.__cause__, WrongPassphrase) and not os.environ.get(PASSPHRASE)

@@ -101,7 +101,7 @@ def _of_result(ended: Ended) -> Iterator[Sample]:
         yield from _of_snapshots(ended.wiring, document)
     if ended.command == "drill" and "objectives" in document:
         yield from _of_drill(plan.name, ended.subject, document)
-    elif ended.command == "drill" and ended.exit_code not in _NO_DRILL:
+    elif ended.command == "drill" and ended.exit_code not in _NO_DRILL and not ended.is_mistyped:
         yield _not_drilled(ended)
 
 

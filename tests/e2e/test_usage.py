@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
+from recoverable import lay_out
 from servers import ACCESS_KEY, SECRET_KEY
 
 from drctl.engines import KINDS
@@ -128,6 +129,22 @@ def test_a_wrong_passphrase_may_be_typed_again_twice(site, typed, code) -> None:
     assert found == code, said
     assert said.count("type it again") == 2
     assert ("a.txt" in said) == (code == 0)
+
+
+def test_a_passphrase_that_a_person_mistypes_says_nothing_of_the_drill(bare) -> None:
+    lay_out(bare)
+    (bare.top / "node").mkdir()
+    bare.plan((bare.top / "plan.yaml").read_text() + "metrics: {textfile: node/drctl.prom}\n")
+    found, said = typed_at_a_terminal(bare, ("drill", "far"), ("wrong", "wrong", "wrong"))
+    assert found == 7, said
+    numbers = bare.top / "node/drctl.prom"
+    assert (
+        'drctl_run_exit_code{plan="shop",command="drill",subject="far"} 7.0' in numbers.read_text()
+    )
+    assert "drctl_drill_passed{" not in numbers.read_text()
+    bare.variables["DRCTL_PASSPHRASE"] = "wrong"  # as cron has it: nobody's slip
+    bare.run("drill", "far", code=7)
+    assert 'drctl_drill_passed{plan="shop",drill="far"' in numbers.read_text()
 
 
 def test_the_past_of_a_bucket_without_versions_is_refused(bare, s3_server) -> None:

@@ -32,7 +32,7 @@ from drctl.storage.retry import Retry
 from drctl.storage.s3 import S3
 from drctl.storage.s3_lock import LockedS3
 from drctl.units import parse_duration, show_instant
-from drctl.workers import pool
+from drctl.workers import pool_of_its_own
 
 LAPSED_HINT = "give repositories.{} the 'lock' that it had, then: drctl backup"
 _CACHED = (names.INDEX, names.SNAPSHOTS)
@@ -116,7 +116,7 @@ class Stores:
         if book:
 
             def hold(needed: Iterable[str]) -> None:
-                with pool() as work:
+                with pool_of_its_own() as work:
                     lost = book.hold([*always_needed(repository), *needed], work)
                 tell_lost(repository, lost, self.report)
 

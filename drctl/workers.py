@@ -4,9 +4,9 @@ import ctypes
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,19 @@ def pool(*, behind: bool = False) -> ThreadPoolExecutor:
     _share_memory()
     threads = max(4, (os.cpu_count() or 1) + 2)
     return ThreadPoolExecutor(threads, "drctl", _step_back if behind else None)
+
+
+@contextmanager
+def pool_of_its_own() -> Iterator[ThreadPoolExecutor]:
+    """One for the block alone. Whoever breaks the block off waits for nothing that was not begun,
+    and a moment only for what is under way."""
+    made = pool()
+    try:
+        yield made
+    except BaseException:
+        end(made, hurried=True)
+        raise
+    end(made)
 
 
 class Turns(Executor):

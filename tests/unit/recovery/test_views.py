@@ -37,7 +37,10 @@ def asking(standing: Standing) -> threading.Thread:
 
     thread = threading.Thread(target=ask)
     thread.start()
-    time.sleep(0.2)
+    end = time.monotonic() + 60
+    while not standing._turn.locked():
+        assert time.monotonic() < end
+        time.sleep(0.01)
     return thread
 
 

@@ -259,9 +259,9 @@ def test_a_database_under_load_is_not_held_up_and_its_copy_is_whole(tmp_path) ->
         try:
             assert writer.stdout
             assert writer.stdout.readline() == "ready\n"
-            time.sleep(0.2)
-            counts = []
+            counts = [(5000, 5000)]
             for i in range(3):
+                wait_for_more(tmp_path / "live/base.db", counts[-1][1])
                 case.restore(case.read_all(), tmp_path / f"back-{i}")
                 with closing(sqlite3.connect(tmp_path / f"back-{i}")) as database:
                     assert integrity(database) == ""
@@ -270,4 +270,13 @@ def test_a_database_under_load_is_not_held_up_and_its_copy_is_whole(tmp_path) ->
         finally:
             writer.kill()
     assert all(count == last for count, last in counts), "a row is missing in the middle"
-    assert counts[0] < counts[1] < counts[2]
+    assert counts[0] < counts[1] < counts[2] < counts[3]
+
+
+def wait_for_more(live: Path, rows: int) -> None:
+    """Until what is written has more."""
+    end = time.monotonic() + 60
+    with closing(sqlite3.connect(live)) as database:
+        while database.execute("select max(id) from t").fetchone()[0] <= rows:
+            assert time.monotonic() < end
+            time.sleep(0.01)

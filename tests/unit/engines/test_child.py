@@ -52,7 +52,7 @@ def test_who_outlives_it_in_a_session_of_its_own_and_holds_its_words_open_is_not
         assert child.wait(30) == 0
         assert child.words == "said"
     try:
-        assert time.monotonic() - begun < 8
+        assert time.monotonic() - begun < 40
         os.kill(holder, 0)
     finally:
         os.kill(holder, signal.SIGKILL)

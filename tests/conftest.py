@@ -1,4 +1,4 @@
-"""What all tests share: a real S3 server, started once for the whole run."""
+"""What all tests share: a real S3 server, started once for a whole run; how examples are drawn."""
 
 import signal
 import sys
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -13,6 +14,13 @@ from servers import Proxy, S3Server, shared_s3
 
 # A run in the background ignores interrupts, and so would every command of the tests.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes says how busy the machine is. The same ones are drawn each time, so that
+# what fails fails for everybody; --hypothesis-profile=explore draws others.
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", CALM)
+settings.register_profile("drctl", CALM, derandomize=True)
+settings.load_profile("drctl")
 
 
 @pytest.fixture(scope="session")

@@ -74,7 +74,9 @@ def fields(entry: Entry) -> dict[str, object]:
 
 
 @settings(
-    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None,
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(block=st.lists(FORGED, min_size=1, max_size=3))
 def test_forged_entries_stay_in_the_target_and_are_told(tiny, tmp_path, block) -> None:

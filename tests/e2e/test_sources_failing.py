@@ -96,10 +96,9 @@ def test_what_a_command_left_behind_is_told_and_heard_out(site, stop_at_end) -> 
     with_asset(site, f"command: {{run: [sh, -c, '({late}) & echo early']}}")
     running = site.start("backup", "wrong")
     stop_at_end.append(running)
-    while "has ended, but its output is held open by sh (process" not in (
-        line := running.stderr.readline()
-    ):
+    while "has ended, but its output is held open by " not in (line := running.stderr.readline()):
         assert line, "it ended without a word of that"
+    assert "sh (process" in line
     (site.top / "go").touch()
     assert running.wait(60) == 0
     site.run("restore", "wrong", "--to", site.top / "back")
@@ -214,12 +213,13 @@ def test_one_failed_asset_is_one_document(site) -> None:
 
 
 def test_the_command_of_a_killed_backup_is_ended_by_the_next_one(site, stop_at_end) -> None:
-    with_asset(site, "command: {run: [sh, -c, 'echo $$ > pid; test -e go || sleep 600; echo it']}")
+    said = "echo $$ > new; mv new pid; test -e go || sleep 600; echo it"
+    with_asset(site, f"command: {{run: [sh, -c, '{said}']}}")
     running = site.start("backup", "wrong")
     stop_at_end.append(running)
     kept = site.top / "state"
     deadline = time.monotonic() + 60
-    while not list(kept.glob("*/wrong.scratch/*.pid")):
+    while not ((site.top / "pid").exists() and list(kept.glob("*/wrong.scratch/*.pid"))):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     running.kill()

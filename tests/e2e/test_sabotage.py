@@ -74,7 +74,7 @@ def test_a_stale_copy_misses_its_objective(ready) -> None:
 
 def test_a_hanging_script_ends_at_its_time_limit(ready) -> None:
     program(ready.top / "app", "#!/bin/sh\nsleep 600\n")
-    change(ready, "timeout: 1m", "timeout: 3s")
+    change(ready, "after: [base, tree]}", "after: [base, tree], timeout: 3s}")
     assert "app: it did not end within 3.0s and was killed" in reasons(drill(ready, "failed"))
 
 

@@ -27,13 +27,15 @@ def test_after_kill_9_of_the_primary_the_repository_alone_gives_back_what_was_co
         load.wait_for(50)
         stage.site.run("backup")
         load.wait_for(load.committed + 300)
+        confirmed = load.committed
+        stage.stored_to(stage.now_lsn())
         stage.cluster.kill()
     stage.unfollow()
     rows = stage.rows_back("--from", "offsite")
     lost = load.committed - len(rows)
     record_property("rows_lost", lost)
     assert rows == list(range(1, len(rows) + 1)), "a row is missing in the middle"
-    assert lost <= 0 if synchronous else lost < 300
+    assert len(rows) >= (load.committed if synchronous else confirmed)
     assert len(rows) <= load.committed + 1, "one commit may be there whose answer was lost"
 
 
@@ -53,15 +55,14 @@ def test_the_marker_tells_how_fresh_the_restored_copy_is(stage_of) -> None:
     until(lambda: 'constraint "no"' in (stage.cluster.top / "log").read_text())
     stage.cluster.sql("alter table drctl.marker drop constraint no")
     marked_anew(stage)
-    time.sleep(1)
-    before = time.time_ns()
-    time.sleep(1)
+    ((marked,),) = stage.cluster.sql("select max(at_ns) from drctl.marker")
+    stage.stored_to(stage.now_lsn())
     stage.cluster.kill()
     assert "no marker is written: " in stage.unfollow()
     stage.site.run("restore", "orders", "--to", stage.site.top / "back")
     with standing(stage.site.top / "back", stage.site.top / "up") as back:
         ((newest,),) = back.sql("select max(at_ns) from drctl.marker")
-    assert before - 10**9 < newest
+    assert marked <= newest <= time.time_ns()
 
 
 def marked_anew(stage) -> None:

@@ -4,6 +4,7 @@ import os
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,9 @@ class Load:
 
     def __enter__(self) -> "Load":
         self._thread.start()
+        while not self.committed:
+            assert self._thread.is_alive()
+            time.sleep(0.01)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -104,6 +104,7 @@ def test_what_was_acknowledged_before_the_consistent_point_is_in_it(server, tmp_
     writer.start()
     try:
         for number in range(3):
+            until(lambda: acknowledged and not is_dumping(server))
             server.ask("BGSAVE", "SCHEDULE")
             source = ENGINE.source(Settings(host=server.socket), "carts", around(tmp_path))
             with source.open() as capture:
@@ -116,6 +117,19 @@ def test_what_was_acknowledged_before_the_consistent_point_is_in_it(server, tmp_
     finally:
         ended.set()
         writer.join()
+
+
+def is_dumping(server: Redis) -> bool:
+    told = server.ask("INFO", "persistence")
+    assert isinstance(told, bytes)
+    return b"rdb_bgsave_in_progress:1" in told
+
+
+def until(is_so: Callable[[], object]) -> None:
+    end = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def put_back(capture: Any, to: Path, top: Path) -> None:
@@ -363,11 +377,9 @@ class Flipping:
     def _carry_all(self, source: socket.socket, to: socket.socket, is_answer: bool) -> None:
         carried = 0
         while data := source.recv(4096):
-            if is_answer and carried < 60_000 <= carried + len(data):
+            if is_answer and carried <= 60_000 < carried + len(data):
                 at = 60_000 - carried
-                data = (
-                    data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :] if at < len(data) else data
-                )
+                data = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
             carried += len(data)
             to.sendall(data)
 

@@ -160,6 +160,7 @@ class Proxy:
         self.cut_after: int | None = None
         self.most_cuts = sys.maxsize
         self.cuts = 0
+        self._counting = threading.Lock()
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -182,14 +183,19 @@ class Proxy:
     def _pace(self, count: int) -> None:
         """For links that take their time."""
 
+    def _may_cut(self) -> bool:
+        """Then it counts: of several connections at once no more are cut than may be."""
+        with self._counting:
+            self.cuts += (is_left := self.cuts < self.most_cuts)
+        return is_left
+
     def _carry(self, source: socket.socket, to: socket.socket, is_answer: bool) -> None:
         carried = 0
         with contextlib.suppress(OSError):  # one side went away: so does the other
             while data := source.recv(1 << 16):
                 is_whole = self.cut_after is None or self.cuts >= self.most_cuts
                 left = None if is_whole else max(0, self.cut_after - carried)
-                if is_answer and left is not None and len(data) > left:
-                    self.cuts += 1
+                if is_answer and left is not None and len(data) > left and self._may_cut():
                     to.sendall(data[:left])
                     break
                 if is_answer:

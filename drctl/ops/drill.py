@@ -87,7 +87,7 @@ def drill(order: Order, place: Place, box: Box, isolation: Isolation) -> DrillRe
             state = Runner(order.graph, journal, acting, clock, place.report).run()
         if order.undoes:
             undone = _undo(order.graph, state, acting, place)
-        _end_programs(box, acting)
+        _end_programs(box, acting, place.report)
         if state.ending == "done":
             controlled = _controls(order, place, box, acting, state)
     finally:
@@ -108,9 +108,13 @@ def _undo(graph: Graph, state: State, acting: Acting, place: Place) -> dict[str,
     return found
 
 
-def _end_programs(box: Box, acting: Acting) -> None:
-    """Servers that belong to restored assets are taken down first, in their own way."""
-    acting.close()
+def _end_programs(box: Box, acting: Acting, report: Reporter) -> None:
+    """Servers that belong to restored assets are taken down first, in their own way. One that does
+    not go is ended, and takes nothing of what was found with it."""
+    try:
+        acting.close()
+    except DrctlError as error:
+        report.emit(Notice("warning", f"what was put up did not go, and is ended: {error.what}"))
     end_all(box.path)
 
 

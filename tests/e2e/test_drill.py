@@ -314,6 +314,29 @@ def test_a_gate_is_shut_while_a_repository_cannot_be_asked(ready) -> None:
     assert "no repository 'offsit'" in ready.run("gate", "--without", "offsit", code=2).stderr
 
 
+STAYS = """
+from drctl.errors import DrctlError
+from drctl.ops.recovery.performer import Acting
+down = Acting.close
+def stays(acting):
+    Acting.close = down
+    down(acting)
+    raise DrctlError("a server of it does not go")
+Acting.close = stays
+from drctl.cli.main import main
+main()
+"""
+
+
+def test_what_a_drill_found_is_kept_although_what_it_put_up_does_not_go(ready) -> None:
+    argv, env = [sys.executable, "-c", STAYS, *ready.argv("drill", "far")[3:]], ready.environment()
+    done = subprocess.run(argv, env=env, cwd=ready.top, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "did not go, and is ended: a server of it" in done.stderr
+    assert ready.json("report", "show")["verdict"] == "passed"
+    assert left(ready) == []
+
+
 def waits_for_a_lock(process) -> bool:
     lines = Path("/proc/locks").read_text().splitlines()
     return any(" -> FLOCK " in line and f" {process.pid} " in line for line in lines)

@@ -12,6 +12,7 @@ from drctl.errors import DrctlError, ExitCode, UsageError
 from drctl.plan.tested import tested
 from drctl.report.evidence import Proof
 from drctl.report.readiness import Gate, gate
+from drctl.report.signers import Keys
 from drctl.units import parse_duration, show_seconds
 from drctl.wiring import Wiring
 
@@ -49,7 +50,8 @@ def command(
         wiring.part(name)
     every = max_age or plan.objectives.drill_every
     known = gather(wiring, [name for name in plan.repositories if name not in without])
-    found = judge(wiring, drills or tuple(plan.drills), known.proofs, every)
+    keys = Proofs(wiring).keys()
+    found = judge(wiring, keys, drills or tuple(plan.drills), known.proofs, every)
     changed = [g.drill for g in found if strict and g.readiness == "changed since verified"]
     wrong = [*known.wrong] if found else [*known.wrong, "the plan describes no drill"]
     shut = wrong or changed or not all(g.is_open for g in found)
@@ -79,10 +81,10 @@ def _age(text: str | None) -> float | None:
 
 
 def judge(
-    wiring: Wiring, drills: tuple[str, ...], proofs: list[Proof], every: str | None
+    wiring: Wiring, keys: Keys, drills: tuple[str, ...], proofs: list[Proof], every: str | None
 ) -> list[Gate]:
     """Each drill by this evidence."""
-    keys, age, now_ns = Proofs(wiring).keys(), _age(every), wiring.clock.now_ns()
+    age, now_ns = _age(every), wiring.clock.now_ns()
     plan, digest = wiring.loaded.plan, wiring.loaded.digest
     return [gate(name, proofs, keys, digest, tested(plan, name), age, now_ns) for name in drills]
 

@@ -12,7 +12,7 @@ from drctl.cli.forecasts import forecast_document, forecast_lines, forecasts
 from drctl.cli.gate import Known, gather, judge
 from drctl.cli.proofs import Proofs
 from drctl.cli.standing import Stand, rounded, stand, stand_document
-from drctl.errors import ExitCode, StorageError
+from drctl.errors import ExitCode, KeyUnavailable, StorageError
 from drctl.ops.anomaly import ANOMALY, UNJUDGED
 from drctl.ops.status import Lag, Seen, Standing, lost_at
 from drctl.report.evidence import chain_faults
@@ -70,20 +70,30 @@ def _look(wiring: Wiring, pool: ThreadPoolExecutor) -> _Found:
     reached = [one.name for one in found.seen if not one.trouble]
     every = plan.objectives.drill_every
     known = gather(wiring, reached) if plan.drills else Known([], [], {})
-    trust = Trust(Proofs(wiring).keys() if plan.drills else Keys(None), known.proofs)
+    keys, why = _keys(wiring) if plan.drills else (Keys(None), [])
+    trust = Trust(keys, known.proofs)
+    wrong = [*why, *_wrong_evidence(known, trust, whole=len(reached) == len(found.seen))]
     return _Found(
         found.seen,
         found.standings,
         found.lags,
-        judge(wiring, tuple(plan.drills), known.proofs, every) if plan.drills else [],
+        judge(wiring, keys, tuple(plan.drills), known.proofs, every),
         every is not None,
-        list(_wrong_evidence(known, trust, whole=len(reached) == len(found.seen))),
+        wrong,
         forecasts(wiring, found.seen, trust.good(known.proofs)),
         wiring.clock.now_ns(),
         wiring.loaded.host,
         list(_lost(wiring, found.seen)),
         [(what, LAPSED_HINT.format(name)) for name, what in wiring.lapsed().items()],
     )
+
+
+def _keys(wiring: Wiring) -> tuple[Keys, list[str]]:
+    """What evidence is verified with, and why that is not to be had: all else is told without."""
+    try:
+        return Proofs(wiring).keys(), []
+    except KeyUnavailable as error:
+        return Keys(None), [f"the evidence of drills cannot be verified: {error.what}"]
 
 
 def _wrong_evidence(known: Known, trust: Trust, *, whole: bool) -> Iterator[str]:
@@ -153,7 +163,7 @@ def _text(found: _Found) -> str:
 
 def _told(g: Gate, found: _Found) -> str:
     if g.newest and found.evidence:
-        return f"{g.readiness}, by evidence that is not whole"
+        return f"{g.readiness}, by evidence that is in doubt"
     is_signed = g.newest is None or g.newest.keyids
     return g.readiness if is_signed else f"{g.readiness}, by evidence that nobody signed"
 

@@ -295,7 +295,7 @@ def test_a_gate_is_shut_without_evidence_and_by_each_fault_of_it(ready) -> None:
     assert "evidence 2 is missing" in ready.run("report", "list", code=6).stderr
     told = ready.run("status", code=10).stdout
     assert "evidence 2 is missing" in told
-    assert "drill far: verified, by evidence that is not whole" in told
+    assert "drill far: verified, by evidence that is in doubt" in told
 
 
 def test_a_gate_is_shut_while_a_repository_cannot_be_asked(ready) -> None:
@@ -396,6 +396,17 @@ def test_a_drill_whose_evidence_could_not_be_signed_is_not_begun(ready) -> None:
     (ready.top / "keys/evidence.key").unlink()
     assert "evidence.key" in ready.run("drill", "far", code=7).stderr
     assert not (ready.top / "state/drills").exists()
+
+
+def test_a_host_without_the_key_of_the_evidence_is_told_how_all_else_stands(ready) -> None:
+    drill(ready)
+    (ready.top / "keys/evidence.key").unlink()
+    (ready.top / "keys/evidence.key.pub").unlink()
+    told = ready.json("status", code=10)
+    assert {a["verdict"] for a in told["assets"]} == {"met"}
+    (todo,) = told["to_do"]
+    assert todo["what"].startswith("the evidence of drills cannot be verified: evidence.key: ")
+    ready.run("gate", code=7)
 
 
 def test_unsigned_evidence_does_not_open_the_gate(ready) -> None:

@@ -37,6 +37,7 @@ _ALL = (
     "--max-allowed-packet=1G",
 )
 _OWN = ("information_schema", "performance_schema", "mysql", "sys")
+_RAW = "#mysql50#"  # of a directory's own name
 _TO_SEE = ("SELECT", "TRIGGER")  # what may not be seen is left out of a dump without a word
 _EVERYWHERE = re.compile(r"GRANT (.+) ON \*\.\* TO ")
 
@@ -53,10 +54,9 @@ class DumpSource:
     def open(self) -> Iterator["_Capture"]:
         with self._access.connect() as server:
             version, has_binlog = (str(x) for x in ask(server, "select @@version, @@log_bin")[0])
-            names = [str(row[0]) for row in ask(server, "show databases")]
+            databases = _databases(server, self._asset)
             self._warn_of(_lacking(server))
         tool = self._tool(version)
-        databases = [name for name in names if name not in _OWN]
         if not databases:
             raise SourceError(
                 f"{self._asset}: {self._access.settings.shown} shows no database to dump",
@@ -86,6 +86,21 @@ class DumpSource:
                 hint="install the client of the server's series, or a newer one",
             )
         return found
+
+
+def _databases(server: "Connection[Any]", asset: str) -> list[str]:
+    """What is to be dumped. A directory whose name is no database's, such as `lost+found`, is
+    listed by that, and is none where it holds no table: a dump of it could not be loaded. Raises
+    SourceError."""
+    names = [str(row[0]) for row in ask(server, "show databases")]
+    tables = "select distinct table_schema from information_schema.tables"
+    raw = [str(row[0]) for row in ask(server, f"{tables} where table_schema like '{_RAW}%'")]
+    if raw:
+        raise SourceError(
+            f"{asset}: {raw[0]} is a database of before MySQL 5.1: a dump of it cannot be loaded",
+            hint=f"run: ALTER DATABASE `{raw[0]}` UPGRADE DATA DIRECTORY NAME",
+        )
+    return [name for name in names if name not in _OWN and not name.startswith(_RAW)]
 
 
 def _lacking(server: "Connection[Any]") -> list[str]:

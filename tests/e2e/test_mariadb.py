@@ -324,6 +324,7 @@ def dumped(shop, maria):
     maria.ask("insert into app.t values (1, x'00ff27'), (2, null)")
     maria.ask("create procedure app.p() select 42")
     maria.ask("create database `--result-file=stolen`")
+    (maria.datadir / "lost+found").mkdir(mode=0o700)  # where it is a file system of its own
     maria.ask("create user reader@localhost identified by 'r'")
     maria.ask("grant select on app.* to reader@localhost")
     return shop
@@ -351,6 +352,10 @@ def test_a_dump_loads_into_another_server_with_its_users_and_routines(
         assert any("`app`" in row[0] for row in other.ask("show grants for reader@localhost"))
     maria.ask("revoke trigger on *.* from drctl@localhost")
     assert "without TRIGGER on *.*" in dumped.run("backup").stderr
+    maria.ask("create database old")
+    maria.ask("create table old.t (id int) engine=Aria")
+    (maria.datadir / "old").rename(maria.datadir / "o-ld")
+    assert "#mysql50#o-ld is a database of before" in dumped.run("backup", code=4).stderr
 
 
 def load(maria: MariaDB, path: Path) -> None:

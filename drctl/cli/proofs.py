@@ -13,6 +13,7 @@ from drctl.private import make_directory, replace
 from drctl.report import evidence
 from drctl.report.evidence import Proof
 from drctl.repository import lifecycle, names, there
+from drctl.repository.state import no_locks
 from drctl.wiring import Wiring
 
 if TYPE_CHECKING:
@@ -35,7 +36,10 @@ def _alone() -> Iterator[None]:
     path = os.path.join(home, "evidence.lock")
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            raise no_locks(path, error) from error
         yield
     finally:
         os.close(descriptor)

@@ -180,6 +180,15 @@ def _trouble(path: str, error: OSError) -> StorageError:
     )
 
 
+def no_locks(path: str, error: OSError) -> StorageError:
+    """A file server without locks, say."""
+    return StorageError(
+        f"{path}: it cannot be locked: {error.strerror}",
+        hint="what keeps two runs apart must lie on a disk that knows locks: point DRCTL_STATE_DIR "
+        "to one of this machine's own",
+    )
+
+
 @contextmanager
 def exclusive(path: str, what: str, hint: str = "wait until it ends") -> Iterator[None]:
     """Hold a lock file. It goes with the process, so a killed run leaves no lock behind.
@@ -194,6 +203,9 @@ def exclusive(path: str, what: str, hint: str = "wait until it ends") -> Iterato
     except BlockingIOError as error:
         os.close(descriptor)
         raise Busy(f"{what} is already running here", hint=hint) from error
+    except OSError as error:
+        os.close(descriptor)
+        raise no_locks(path, error) from error
     try:
         yield
     finally:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
+from drctl.durable import sync_names
 from drctl.engines.base import Writing
 from drctl.engines.postgres_layout import BLOCK_BYTES
 from drctl.engines.tree_look import reason
@@ -140,7 +141,7 @@ class DeltaTree:
         """It may be missing. That it is gone is on the disk before anything else is written."""
         with self._above(path) as (above, name), suppress(FileNotFoundError):
             os.unlink(name, dir_fd=above)
-            os.fsync(above)
+            sync_names(above)
 
     def settle(self) -> None:
         """What the snapshot does not hold goes; then all of it is on the disk."""

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from drctl.durable import sync_names
 from drctl.engines.base import Writing
 from drctl.engines.tree_extents import extents_of, write_extents
 from drctl.engines.tree_look import reason
@@ -242,7 +243,7 @@ class TreeTarget:
             settled = [self._settle(*made) for made in reversed(self._directories)]
             self._take_mark_back()
             self._give_back()
-            os.fsync(self._root)
+            sync_names(self._root)
         except OSError as error:
             raise self._disk(error) from error
         finally:

@@ -10,6 +10,7 @@ import os
 import shlex
 from contextlib import suppress
 
+from drctl.durable import sync_names
 from drctl.errors import Busy, SourceError, TargetRefused
 from drctl.units import show_path
 
@@ -40,7 +41,7 @@ class Unfinished:
             if whole:
                 sync_file_system(self._root)
                 self.take_back()
-                os.fsync(self._root)
+                sync_names(self._root)
         finally:
             if self._descriptor >= 0:
                 os.close(self._descriptor)

@@ -21,6 +21,7 @@ _FOLDER_TRIES = 20
 _STALE_SECONDS = 24 * 3600  # no put takes so long: what is older was left by a killed run
 _MEDIUM = frozenset({errno.EIO, errno.EUCLEAN, errno.EBADMSG})  # of one file, not of the disk
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
+_GONE = (errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT)
 _HINTS = {
     errno.ENOSPC: "the disk is full: make room there; nothing that was committed is lost",
     errno.EDQUOT: "the quota is used up: raise it or make room; nothing committed is lost",
@@ -28,7 +29,8 @@ _HINTS = {
     errno.EACCES: "run as the user who owns the repository, or mend its permissions",
     errno.EPERM: "run as the user who owns the repository, or mend its permissions",
     errno.EIO: "the disk reports errors: look at the kernel's log, and at its health",
-    errno.ESTALE: "the network file system went away: mount it again",
+    errno.EBUSY: "something has it open there, such as a virus scanner: run this again",
+    **dict.fromkeys(_GONE, "the network file system went away: mount it again"),
 }
 
 
@@ -240,9 +242,11 @@ class Local:
         self._identity = found.st_dev, found.st_ino
 
     def _remove_stale(self) -> None:
-        """What a killed run left behind."""
-        oldest = time.time() - _STALE_SECONDS
-        with suppress(FileNotFoundError), os.scandir(os.path.join(self._path, _TEMPORARY)) as found:
+        """What a killed run left behind, long before the last file came there or went. All these
+        times are of the disk's own clock, which on a file server may be years behind ours."""
+        folder = os.path.join(self._path, _TEMPORARY)
+        with suppress(FileNotFoundError), os.scandir(folder) as found:
+            oldest = os.stat(folder).st_mtime - _STALE_SECONDS
             for entry in found:
                 with suppress(OSError):
                     if entry.stat(follow_symlinks=False).st_mtime < oldest:
@@ -260,10 +264,14 @@ class Local:
 
 
 def _name_new(temporary: str, path: str) -> None:
-    """Linking never replaces what is there. A file system without hard links leaves an instant
-    between looking and renaming; only writers of the same bytes can meet there."""
+    """Linking never replaces what is there; that it is ours already says a file server whose answer
+    was lost, when it is asked again. A file system without hard links leaves an instant between
+    looking and renaming; only writers of the same bytes can meet there."""
     try:
         os.link(temporary, path)
+    except FileExistsError:
+        if not os.path.samefile(temporary, path):
+            raise
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise

@@ -6,13 +6,16 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from drctl.durable import sync_directory, sync_names
 from drctl.errors import AlreadyExists, NotFound, StorageError
-from drctl.storage.local import Local
+from drctl.storage.local import Local, _name_new
 
 WRITER = """
 import os, sys
@@ -79,6 +82,48 @@ def test_what_killed_runs_left_is_swept_after_a_day(local, tmp_path) -> None:
     os.utime(old, (time.time() - 90_000, time.time() - 90_000))
     assert list(local.list()) == []
     assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_a_put_under_way_on_a_file_server_whose_clock_is_years_behind_is_left(
+    local, tmp_path
+) -> None:
+    """Its files bear the server's time. Whoever listed took those for old, and removed them."""
+    folder = tmp_path / "repository" / "tmp"
+    folder.mkdir(mode=0o700)
+    (folder / "new").write_bytes(b"half")
+    for path in (folder / "new", folder):
+        os.utime(path, (1_000, 1_000))
+    assert list(local.list()) == []
+    assert (folder / "new").exists()
+
+
+def test_an_object_that_a_file_server_named_though_its_answer_was_lost_is_there(tmp_path) -> None:
+    """The kernel asks NFS once more then, and hears that the name is taken."""
+    temporary, other, path = (str(tmp_path / name) for name in ("mine", "his", "object"))
+    for made in (temporary, other):
+        Path(made).write_bytes(b"data")
+    os.link(temporary, path)
+    _name_new(temporary, path)
+    with pytest.raises(FileExistsError):
+        _name_new(other, path)
+
+
+def test_a_directory_that_cannot_be_synced_is_no_error() -> None:
+    """As on some network and shared folders: no backup could be made there."""
+    with open_directory("/proc") as descriptor:
+        with pytest.raises(OSError, match="Invalid argument"):
+            os.fsync(descriptor)
+        sync_names(descriptor)
+    sync_directory("/proc")
+
+
+@contextmanager
+def open_directory(path: str) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def test_a_full_disk_is_named_with_what_to_do_and_nothing_is_left(local) -> None:

@@ -118,6 +118,8 @@ class FileContent:
             os.dup2(again, descriptor, inheritable=False)
             os.close(again)
             found = os.fstat(descriptor)
+        elif found.st_nlink == 1:
+            self._forget()  # the other names lead elsewhere, or the number is a new file's
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.ESTALE, REPLACED)
         return FileStream(descriptor, to_entry(entry.path, found, read_xattrs(descriptor)), found)

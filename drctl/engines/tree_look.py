@@ -54,6 +54,7 @@ def is_same(before: os.stat_result, after: os.stat_result) -> bool:
         and before.st_size == after.st_size
         and before.st_ino == after.st_ino
         and before.st_dev == after.st_dev
+        and before.st_nlink == after.st_nlink
     )
 
 

@@ -57,6 +57,20 @@ def test_a_small_file_that_has_grown_large_comes_back_and_so_does_what_is_beside
     assert site.restored(storage, made.name) == {"a": b"first", "b": LARGE, "c": b"last"}
 
 
+def test_a_later_name_of_a_file_that_is_replaced_is_saved_as_it_is(site: Site) -> None:
+    write_tree(site.live, {"a": SMALL})
+    os.link(site.live / "a", site.live / "b")
+
+    def move() -> None:
+        (site.live / "b").unlink()
+        (site.live / "b").write_bytes(b"the content of another")
+
+    storage = site.new_repository()
+    made = site.backup(storage, source=Moving(site.source(), b"a", move))
+    other = b"the content of another"
+    assert site.restored(storage, made.name) == {"a": SMALL, "b": other}
+
+
 @pytest.mark.parametrize("others", [b"the content of another", None], ids=["replaced", "gone"])
 def test_a_name_of_a_file_whose_first_name_is_gone_is_saved_itself(
     site: Site, others: bytes | None

@@ -49,10 +49,12 @@ class Local:
         return self._path
 
     def create(self) -> None:
-        """Make the directory. That it is there already is success."""
+        """Make the directory. That it is there already is success: whose it is may not be allowed
+        to look at what lies beside it."""
         with self._translated("make the directory"):
-            make_directory(self._path)
-            sync_directory(os.path.dirname(self._path))
+            if not os.path.isdir(self._path):
+                make_directory(self._path)
+                sync_directory(os.path.dirname(self._path))
 
     def put(self, name: str, data: Buffer, *, replace: bool = False) -> None:
         with self._translated(f"write {name}"):

@@ -38,6 +38,7 @@ def told(event, args):  # a directory is opened to be synced
 sys.addaudithook(told)
 Local(sys.argv[1]).put(sys.argv[2], b"data")
 """
+CREATED = SYNCED.replace('.put(sys.argv[2], b"data")', ".create()")
 
 
 @pytest.fixture
@@ -190,6 +191,13 @@ def test_the_name_of_every_new_folder_is_on_the_disk(local, tmp_path) -> None:
         argv = [sys.executable, "-c", SYNCED, str(top), f"log/{stream}/piece/x"]
         done = subprocess.run(argv, capture_output=True, text=True, check=True)
         assert {str(top / folder) for folder in above} <= set(done.stdout.splitlines())
+
+
+def test_a_directory_that_somebody_made_for_us_is_used_as_it_is(tmp_path) -> None:
+    """What lies above it, such as /home, may let others pass through only."""
+    (tmp_path / "made").mkdir()
+    argv = [sys.executable, "-c", CREATED, str(tmp_path / "made")]
+    assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == ""
 
 
 def test_of_many_putting_one_name_exactly_one_wins(local) -> None:

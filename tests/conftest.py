@@ -14,6 +14,8 @@ from servers import Proxy, S3Server, shared_s3
 
 # A run in the background ignores interrupts, and so would every command of the tests.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)  # under nohup we go on, they are as ever
 
 # How long an example takes says how busy the machine is. The same ones are drawn each time, so that
 # what fails fails for everybody; --hypothesis-profile=explore draws others.

@@ -176,7 +176,11 @@ class Proxy:
         with contextlib.suppress(OSError):  # closed: the test has ended
             while True:
                 near, _ = self._listening.accept()
-                far = socket.create_connection(("127.0.0.1", self._to))
+                try:
+                    far = socket.create_connection(("127.0.0.1", self._to))
+                except OSError:  # the server is gone, which is no reason to hang
+                    near.close()
+                    continue
                 threading.Thread(target=self._carry, args=(near, far, False), daemon=True).start()
                 threading.Thread(target=self._carry, args=(far, near, True), daemon=True).start()
 

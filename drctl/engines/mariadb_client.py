@@ -25,6 +25,7 @@ _CONNECT_SECONDS = 10
 _READ_SECONDS = 600
 _ALIVE_SECONDS = 20
 _LOCKED = 1205
+_BROKEN_OFF = (2006, 2013)  # by the other side, unasked
 _DENIED = (1044, 1045, 1142, 1227, 1698)
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)[^\s]*")
 
@@ -99,6 +100,8 @@ class Access:
         hint = "is it running, and is 'host' in the plan right?"
         if code in _DENIED:
             hint = "are 'user', 'password' and the grants right? See docs/engines/mariadb.md"
+        if code in _BROKEN_OFF:
+            hint = "look at the server's log: did it stop, or was this connection ended?"
         if code == _LOCKED:
             hint = "another session holds it locked: see 'show processlist'"
         return SourceError(f"{self.settings.shown}: {said}", hint=hint)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from drctl.engines.base import Surroundings
 from drctl.engines.child import find_program, running
-from drctl.engines.values import Flag, Period, Port, SecretRef
+from drctl.engines.values import Flag, Host, Period, Port, SecretRef
 from drctl.errors import DrctlError, SourceError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    host: str = Field(
+    host: Host = Field(
         default="/run/mysqld/mysqld.sock",
         min_length=1,
         description="The server's socket, or its address.",

@@ -21,7 +21,7 @@ from drctl.engines.redis_client import Connection, Place, Refused, refused
 from drctl.engines.redis_probe import MARKER, Probe
 from drctl.engines.redis_target import DUMP, hollow, target
 from drctl.engines.tree_look import reason
-from drctl.engines.values import Flag, Period, Port, SecretRef
+from drctl.engines.values import Flag, Host, Period, Port, SecretRef
 from drctl.errors import SourceError
 from drctl.model import Entry, Kind
 from drctl.units import parse_duration
@@ -35,7 +35,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    host: str = Field(
+    host: Host = Field(
         default="127.0.0.1",
         min_length=1,
         description="Its address; its Unix socket when it begins with /.",

@@ -22,6 +22,15 @@ def _port(value: object) -> object:
     return value
 
 
+def _host(text: str) -> str:
+    if not text.startswith("/"):
+        try:
+            text.encode("idna")
+        except UnicodeError as error:
+            raise ValueError(f"'{text[:60]}' is no name of a server, and no address") from error
+    return text
+
+
 def _period(text: str) -> str:
     if parse_duration(text) <= 0:
         raise ValueError(f"'{text}': longer than nothing is wanted")
@@ -39,6 +48,7 @@ def _place(path: str) -> str:
 
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Port = Annotated[int, Field(ge=1, le=65535), BeforeValidator(_port)]
+Host = Annotated[str, AfterValidator(_host)]  # or the path of a socket
 Period = Annotated[
     str,
     AfterValidator(_period),

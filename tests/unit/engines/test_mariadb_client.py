@@ -5,8 +5,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from drctl.clock import SystemClock
+from drctl.engines import redis
 from drctl.engines.base import Surroundings
 from drctl.engines.mariadb_client import Access, Settings
 from drctl.errors import SourceError
@@ -33,3 +35,12 @@ def test_a_connection_that_the_server_breaks_off_is_no_matter_of_the_plan(tmp_pa
         assert "look at the server's log" in told(str(tmp_path / "socket")).hint
         ends.join()
     assert "is 'host' in the plan right" in told(str(tmp_path / "nowhere")).hint
+
+
+@pytest.mark.parametrize("host", ["db..example.com", "x" * 64])
+@pytest.mark.parametrize("settings", [Settings, redis.Settings])
+def test_what_can_be_no_servers_name_is_a_mistake_of_the_plan(settings, host: str) -> None:
+    """To look it up would end in a traceback."""
+    with pytest.raises(ValidationError, match="is no name of a server"):
+        settings(host=host)
+    assert settings(host="::1").host == "::1"

@@ -100,7 +100,7 @@ def test_a_prune_that_is_killed_again_and_again_harms_nothing(
                 os.kill(running.pid, signal.SIGKILL)
             running.communicate()
     for _ in range(2):
-        site.run("prune", "--from", "local", "--grace", "1ms", "--patience", "1ms")
+        site.run("prune", "--from", "local", "--grace", "0s", "--patience", "1ms")
     assert len(site.snapshots()) == 2
     assert site.json("verify", "--read-data", "100")["wrong"] == []
     assert restored(site, site.snapshots()[1]["id"], differences) == ""

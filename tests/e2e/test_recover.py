@@ -45,6 +45,14 @@ def wait_for(site, step: str, status: str) -> None:
         time.sleep(0.2)
 
 
+def wait_until_it_wrote(file: Path, word: str) -> None:
+    """A step is told to run a moment before its program begins."""
+    deadline = time.monotonic() + 60
+    while not (file.exists() and word in file.read_text().split()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_a_recovery_survives_a_kill_and_keeps_who_approved_it(lost, stop_at_end) -> None:
     running = lost.start("recover", "--yes")
     stop_at_end.append(running)
@@ -56,6 +64,7 @@ def test_a_recovery_survives_a_kill_and_keeps_who_approved_it(lost, stop_at_end)
     lost.run("recover", "--resume", code=8)
     said = lost.run("recover", "--yes", code=8).stderr
     assert "a recovery of this plan is already running here" in said
+    wait_until_it_wrote(lost.top / "runs", "start")
     running.send_signal(signal.SIGKILL)
     running.wait()
     (run,) = (path.name for path in (lost.top / "state/recoveries/shop").glob("*-*"))
@@ -304,6 +313,7 @@ def test_what_failed_is_undone_in_reverse_whatever_is_killed_and_the_way_back_is
     running = bare.start("recover", "--yes", "--to", bare.top / "there")
     stop_at_end.append(running)
     wait_for(bare, "app", "undoing")
+    wait_until_it_wrote(bare.top / "acts", "unapp")
     running.send_signal(signal.SIGKILL)
     running.wait()
     (bare.top / "go").touch()

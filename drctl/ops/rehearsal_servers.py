@@ -19,6 +19,7 @@ from drctl.errors import SourceError
 
 _PATIENCE_SECONDS = 30.0
 _LOOK_SECONDS = 0.1
+_LEAST_ROWS = 100  # that the demo's check wants: the first backup holds them
 _CONF = """
 listen_addresses = ''
 unix_socket_directories = '{sockets}'
@@ -103,13 +104,16 @@ class Postgres:
         while True:
             writer = begin(argv, stderr=subprocess.DEVNULL)
             while writer.poll() is None and time.monotonic() < deadline:
-                if self.committed():
+                if len(self.committed()) >= _LEAST_ROWS:
                     return writer
                 time.sleep(_LOOK_SECONDS)
             if time.monotonic() > deadline:
                 writer.kill()
                 writer.wait()
-                raise SourceError("PostgreSQL took no rows", hint="run its 'postgres' by hand")
+                raise SourceError(
+                    f"PostgreSQL took no {_LEAST_ROWS} rows within {_PATIENCE_SECONDS:.0f} s",
+                    hint="run its 'postgres' by hand",
+                )
 
     def committed(self) -> list[int]:
         """When each row was committed, by the load's own log."""

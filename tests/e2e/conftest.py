@@ -73,7 +73,7 @@ class Site:
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            timeout=120,
+            timeout=240,  # the demo takes a minute on a machine with six times as much to do
             check=False,
         )
         said = f"{words}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from drctl.engines import postgres_layout as layout
 from drctl.engines.base import Log, LogSink
-from drctl.engines.postgres_recovery import assemble_as_it_is
+from drctl.engines.postgres_recovery import put_as_it_is
 from drctl.engines.postgres_wal import number_of
 from drctl.engines.tree_look import reason
 from drctl.errors import SourceError, StorageError, TargetRefused
@@ -126,11 +126,11 @@ def fetch(file: str, to: str, log: Log, top: str) -> bool:
     found = files.get(file)
     if found is None or not found.pieces:
         return False
-    data = assemble_as_it_is(log, found, segment_bytes_of(top))
+    each = segment_bytes_of(top)
     partial = f"{to}.drctl-partial"
     try:
         with open(partial, "wb") as out:
-            out.write(data)
+            put_as_it_is(log, found, each, out)
             out.flush()
             os.fsync(out.fileno())
         os.replace(partial, to)

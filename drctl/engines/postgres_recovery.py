@@ -8,8 +8,9 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from typing import BinaryIO
 
 from drctl.engines import postgres_layout as layout
 from drctl.engines.base import Goal, Log
@@ -40,6 +41,8 @@ _TARGETS = {
     "transaction": "recovery_target_xid",
 }
 _KEPT_ASIDE = ("port", "listen_addresses")
+_ZEROS_BYTES = 1 << 20
+Buffer = bytes | memoryview
 
 
 def auto_conf(before: str, goal: Goal, timeline: str) -> str:
@@ -110,25 +113,46 @@ def access_conf(text: str) -> str:
 
 
 def assemble(log: Log, file: LogFile, segment_bytes: int) -> bytes:
-    """A file's bytes. A segment that the server was still writing is filled up with zeros, as its
-    own would be. Raises IntegrityError."""
-    data = bytearray()
+    """All of a small file. Raises IntegrityError."""
+    return b"".join(filled(log, file, segment_bytes))
+
+
+def filled(log: Log, file: LogFile, segment_bytes: int) -> Iterator[Buffer]:
+    """A file's bytes, a piece at a time: a segment may have 1 GiB. One that the server was still
+    writing is filled up with zeros, as its own would be. Raises IntegrityError."""
+    is_segment = layout.SEGMENT.fullmatch(file.file)
+    if is_segment and file.whole and file.size != segment_bytes:
+        raise IntegrityError(
+            f"{file.file} is {file.size} bytes long in the repository, not {segment_bytes}",
+            hint="it was cut before it was stored; restore up to before it, with --at",
+        )
+    yield from stored(log, file)
+    for at in range(file.size, segment_bytes if is_segment else 0, _ZEROS_BYTES):
+        yield bytes(min(_ZEROS_BYTES, segment_bytes - at))
+
+
+def stored(log: Log, file: LogFile) -> Iterator[Buffer]:
+    """What is there of a file, a piece at a time. A piece may reach into the next one. Raises
+    IntegrityError."""
+    at = 0
     for piece in file.pieces:
-        data[piece.offset :] = log.read(piece)
-    del data[file.size :]
-    if layout.SEGMENT.fullmatch(file.file):
-        if file.whole and len(data) != segment_bytes:
-            raise IntegrityError(
-                f"{file.file} is {len(data)} bytes long in the repository, not {segment_bytes}",
-                hint="it was cut before it was stored; restore up to before it, with --at",
-            )
-        data += bytes(segment_bytes - len(data))
-    return bytes(data)
+        if at < file.size:
+            part = memoryview(log.read(piece))[at - piece.offset : file.size - piece.offset]
+            at += len(part)
+            yield part
 
 
-def assemble_as_it_is(log: Log, file: LogFile, segment_bytes: int) -> bytes:
-    """The same of a log that is being written meanwhile."""
-    return as_it_is(log, file, lambda now: assemble(log, now, segment_bytes))[1]
+def put_as_it_is(log: Log, file: LogFile, segment_bytes: int, into: BinaryIO) -> None:
+    """The bytes of a file of a log that is being written meanwhile. Raises IntegrityError,
+    OSError."""
+
+    def put(now: LogFile) -> None:
+        into.seek(0)
+        into.truncate()
+        for part in filled(log, now, segment_bytes):
+            into.write(part)
+
+    as_it_is(log, file, put)
 
 
 def replayed(brought: Iterable[str], way: Iterable[str]) -> list[str]:

@@ -231,4 +231,4 @@ def _windows(files: list[LogFile]) -> Iterator[list[LogFile]]:
 def _put(folder: str, file: LogFile, segment_bytes: int, log: Log | None) -> None:
     assert log  # noqa: S101 - the files come from it
     with open(os.path.join(folder, file.file), "wb") as into:
-        into.write(recovery.assemble_as_it_is(log, file, segment_bytes))
+        recovery.put_as_it_is(log, file, segment_bytes, into)

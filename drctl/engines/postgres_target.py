@@ -7,7 +7,7 @@ cluster. Tablespaces go beside the target: DIR is the data directory, DIR-tables
 import json
 import os
 import pwd
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
@@ -18,7 +18,8 @@ from drctl.engines import postgres_layout as layout
 from drctl.engines import postgres_recovery as recovery
 from drctl.engines import postgres_seek as seek
 from drctl.engines import postgres_spaces as spaces
-from drctl.engines.base import Goal, Surroundings, Target, Writing
+from drctl.engines.base import Goal, Log, Surroundings, Target, Writing
+from drctl.engines.log_read import as_it_is
 from drctl.engines.postgres_archive import system_id
 from drctl.engines.postgres_client import Settings
 from drctl.engines.postgres_delta import DeltaTree
@@ -215,13 +216,14 @@ class PostgresTarget:
             yield self._main.put_small(replace(entry, size=len(data)), data)
 
     def _put_text(self, path: bytes, text: str) -> Problem | None:
-        return self._put(path, text.encode("utf-8", "surrogateescape"))
+        data = text.encode("utf-8", "surrogateescape")
+        return self._main.put_small(self._made(path, len(data)), data)
 
-    def _put(self, path: bytes, data: bytes) -> Problem | None:
+    def _made(self, path: bytes, size: int) -> Entry:
+        """A file that no snapshot brought."""
         now_ns = self._around.clock.now_ns()
         control = self._held[layout.CONTROL][0]
-        made = Entry(path, int(Kind.FILE), 0o600, control.uid, control.gid, now_ns, len(data))
-        return self._main.put_small(made, data)
+        return Entry(path, int(Kind.FILE), 0o600, control.uid, control.gid, now_ns, size)
 
     # -- WAL ----------------------------------------------------------------------------------
 
@@ -245,12 +247,7 @@ class PostgresTarget:
 
         def one(file: LogFile) -> Problem | None:
             assert log  # noqa: S101 - the files come from it
-            data = recovery.assemble_as_it_is(log, file, base.segment_bytes)
-            path = b"pg_wal/" + file.file.encode()
-            if path in self._seen:
-                self._lay(path, data[: file.size])
-                return None
-            return self._put(path, data)
+            return as_it_is(log, file, lambda now: self._put_logged(log, now, base))[1]
 
         with ThreadPoolExecutor(_FETCHERS, "drctl-wal") as pool:
             return list(pool.map(one, wanted))
@@ -262,12 +259,32 @@ class PostgresTarget:
         is_segment = layout.SEGMENT.fullmatch(file)
         return not is_segment or number_of(file, base.segment_bytes) <= base.reached
 
-    def _lay(self, path: bytes, data: bytes) -> None:
+    def _put_logged(self, log: Log, file: LogFile, base: Base) -> Problem | None:
+        """A piece at a time: a segment may have 1 GiB."""
+        path = b"pg_wal/" + file.file.encode()
+        if path in self._seen:
+            self._lay(path, recovery.stored(log, file))
+            return None
+        is_segment = layout.SEGMENT.fullmatch(file.file)
+        size = base.segment_bytes if is_segment else file.size
+        writing = self._main.open_large(self._made(path, size))
+        try:
+            for part in recovery.filled(log, file, base.segment_bytes):
+                writing.write(part)
+        except BaseException:
+            writing.abort()
+            raise
+        return writing.close()
+
+    def _lay(self, path: bytes, parts: Iterable[recovery.Buffer]) -> None:
         """Over the begin of a file that is there: what follows may be newer than the log."""
+        at = 0
         try:
             descriptor = os.open(os.path.join(os.fsencode(self._to), path), _WRITE)
             try:
-                write_extents(descriptor, [(0, len(data))], memoryview(data))
+                for part in parts:
+                    write_extents(descriptor, [(at, len(part))], memoryview(part))
+                    at += len(part)
             finally:
                 os.close(descriptor)
         except OSError as error:

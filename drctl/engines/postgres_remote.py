@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from psycopg import pq
 
 _PIECE_BYTES = 1 << 20
-_BAD_PAGE = re.compile(r'checksum verification failed in file "(?:\./)?([^"]+)", block (\d+)')
 # Words are the server's language; the name of the function is not.
 _LEAVES_OUT = (b"sendDir", b"WARNING")
 _PATH = re.compile(r"\.?/[^\"\u00ab\u00bb\u201c\u201d\u201e]+")
+_NUMBER = re.compile(r"(?<![0-9A-Za-z])[0-9A-F]+(?![0-9A-Za-z])")
 _LOGS = (b"./log", b"./pg_log")
 _DATA_CORRUPTED = "XX001"
 _BEHIND_NS = 60 * 10**9
@@ -226,18 +226,22 @@ class RemoteCapture(Capture):
         return self._client.error(psycopg.OperationalError(f"{what}: {words}" if words else what))
 
     def _notice(self, result: "pq.abc.PGresult") -> None:
-        """The server names each page whose checksum is wrong while it sends the file, and what it
-        does not send."""
+        """With a file the server names each page that is wrong, and what it leaves out."""
         from psycopg import pq
 
-        words = told(result.error_message)
-        found = _BAD_PAGE.search(words)
-        if found:
-            path = os.fsencode(found[1])
-            self._bad.setdefault(path, []).append(int(found[2]))
-        field, which = result.error_field, pq.DiagnosticField
-        if (field(which.SOURCE_FUNCTION), field(which.SEVERITY_NONLOCALIZED)) == _LEAVES_OUT:
-            self._without(_PATH.search(words.replace("\xa0", "")))
+        words = told(result.error_message).replace("\xa0", "")
+        if found := _bad_page(words, self.cluster.page_bytes):
+            self._bad.setdefault(self._entry_path(found[0]), []).append(found[1])
+        which = pq.DiagnosticField.SOURCE_FUNCTION, pq.DiagnosticField.SEVERITY_NONLOCALIZED
+        if tuple(map(result.error_field, which)) == _LEAVES_OUT:
+            self._without(_PATH.search(words))
+
+    def _entry_path(self, named: str) -> bytes:
+        """A tablespace's files are named by where it lies."""
+        for number, place in self._spaces.items():
+            if named.startswith(f"{place}/"):
+                return os.fsencode(f"pg_tblspc/{number}{named[len(place) :]}")
+        return os.fsencode(named.removeprefix("./"))
 
     def _without(self, named: re.Match[str] | None) -> None:
         path = os.fsencode(named[0]) if named else b"a part of it"
@@ -263,6 +267,16 @@ class RemoteCapture(Capture):
         if not blocks:
             return ""
         return f"the checksum of page {blocks[0]} is wrong: the cluster is corrupt there"
+
+
+def _bad_page(words: str, page_bytes: int) -> tuple[str, int] | None:
+    """Where a page is whose checksum is wrong, in any language: behind the path come its number and
+    two checksums; of a page that is cut two sizes, the last of which is a page's."""
+    path = _PATH.search(words)
+    numbers = _NUMBER.findall(words[path.end() :]) if path else []
+    if not path or len(numbers) != 3 or not numbers[0].isdigit() or numbers[2] == str(page_bytes):
+        return None
+    return path[0].strip(), int(numbers[0])
 
 
 def _prefix(archive: bytes) -> bytes:

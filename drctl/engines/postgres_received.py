@@ -186,6 +186,14 @@ class Received:
             self._cleaning.append(self._cleaner.submit(self._log.clean, self._covered.pop()))
 
 
+def store_history(log: LogSink, name: str, text: bytes, first: str) -> None:
+    """A timeline's history, and before it an empty part of the segment `first`, in which it begins.
+    By that the names alone tell where an older timeline was left: what its server wrote behind that
+    would hide a gap at the begin of the new one."""
+    log.append(first, 0, b"")
+    log.append(name, 0, text, whole=True)
+
+
 def diverged(asset: str, file: str) -> SourceError:
     """What is stored under that name is another server's."""
     return SourceError(

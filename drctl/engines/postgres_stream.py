@@ -17,7 +17,7 @@ from drctl.engines.base import LogSink, Surroundings
 from drctl.engines.log_marks import Marks
 from drctl.engines.postgres_client import Client, Cluster, Settings, lsn_of, show_lsn, told
 from drctl.engines.postgres_probe import Marker
-from drctl.engines.postgres_received import Received, diverged
+from drctl.engines.postgres_received import Received, diverged, store_history
 from drctl.engines.postgres_wal import Forks, begin, number_of, parse_history, resume
 from drctl.errors import SourceError
 from drctl.events import Notice
@@ -150,11 +150,12 @@ class _Run:
         if after_gap:
             return begin(restart, forks, timeline)
         each = self._cluster.segment_bytes
-        known = {int(name[:8], 16) for name in files if layout.SEGMENT.fullmatch(name)}
+        segments = [n for n, file in files.items() if layout.SEGMENT.fullmatch(n) and file.reach]
+        known = {int(name[:8], 16) for name in segments}
         mine = [t for t in (timeline, *(t for t, _ in reversed(forks))) if t in known]
         if not mine:
             return begin(restart, forks, timeline)
-        newest = max(n for n in files if n.startswith(f"{mine[0]:08X}") and len(n) == 24)
+        newest = max(name for name in segments if name.startswith(f"{mine[0]:08X}"))
         size = each if files[newest].whole else files[newest].size
         end = number_of(newest, each) * each + size
         way = [*forks, (timeline, end)]
@@ -198,9 +199,10 @@ class _Run:
         for piece in self._log.pieces(name):
             if piece.size != len(text) or self._log.differs(piece, text):
                 raise diverged(self._asset, name)
+        forks = parse_history(told(text))
         if not self._log.is_whole(name):
-            self._log.append(name, 0, text, whole=True)
-        return parse_history(told(text))
+            store_history(self._log, name, text, self._cluster.segment(forks[-1][1], timeline))
+        return forks
 
     def _start(self, timeline: int, at: int) -> None:
         """Begin to receive."""

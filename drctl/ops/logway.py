@@ -97,7 +97,7 @@ def along(snapshot: Snapshot, pieces: Iterable[LogPiece]) -> Way:
 
 def _followed(files: list[LogFile], first: str) -> Iterator[LogFile]:
     """Without the segments of timelines that were left before them. Where a timeline begins, its
-    own segment holds what the older one's does."""
+    own segment holds what the older one's does; of an empty one the place alone counts."""
     begins: dict[str, str] = {}
     for file in files:
         if _SEGMENT.fullmatch(file.file) and file.file[8:] >= first[8:]:
@@ -105,7 +105,8 @@ def _followed(files: list[LogFile], first: str) -> Iterator[LogFile]:
             begins[timeline] = min(place, begins.get(timeline, place))
     for file in files:
         newer = (place for timeline, place in begins.items() if timeline > file.file[:8])
-        if not _SEGMENT.fullmatch(file.file) or all(file.file[8:] < place for place in newer):
+        is_segment = _SEGMENT.fullmatch(file.file)
+        if not is_segment or (file.reach and all(file.file[8:] < place for place in newer)):
             yield file
 
 

@@ -8,8 +8,10 @@ import pytest
 from drctl.codec.keys import WriterCredential, new_secrets
 from drctl.codec.recipients import new_identity
 from drctl.engines.postgres_client import Cluster
-from drctl.engines.postgres_received import Received
+from drctl.engines.postgres_received import Received, store_history
 from drctl.errors import SourceError
+from drctl.model import Snapshot
+from drctl.ops.logway import along
 from drctl.repository import lifecycle
 from drctl.repository.log import LogWriter
 from drctl.storage.memory import Memory
@@ -126,3 +128,27 @@ def test_a_commit_does_not_wait_until_the_parts_of_a_whole_segment_are_deleted(
         assert received.flushed == AT + EACH + 10
         storage.may_delete.set()
     assert stored(log) == [(0, EACH), (0, 10)]
+
+
+def test_what_an_old_primary_wrote_behind_a_promotion_hides_no_gap(log) -> None:
+    def name(number: int, timeline: int) -> str:
+        return SERVER.segment(number * EACH, timeline)
+
+    def gap() -> str:
+        facts = {"log_first": name(5, 1), "log_reached": name(5, 1), "segment_bytes": str(EACH)}
+        base = Snapshot("a" * 64, "orders", "postgres", "h", 0, 0, 0, 1, 1, 1, 0, facts=facts)
+        return along(base, log.pieces()).gap
+
+    log.append(name(5, 1), 0, bytes(100))
+    store_history(log, "00000002.history", b"1\t0/780000\tno recovery target\n", name(7, 2))
+    assert not gap(), "the stream is behind, and comes there"
+    for number in range(5, 10):
+        log.append(name(number, 1), 0, bytes(EACH), whole=True)
+    assert not gap()
+    log.append(name(9, 2), 0, bytes(EACH), whole=True)
+    assert gap() == f"what comes before {name(9, 2)} is missing"
+    for number in (7, 8):
+        log.append(name(number, 2), 0, bytes(EACH), whole=True)
+        log.clean(name(number, 2))
+    assert not gap()
+    assert [piece for piece in log.pieces() if not piece.size] == []

@@ -6,6 +6,7 @@ PostgreSQL runs both in the data directory, so the cluster's identity is read th
 import os
 import struct
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 from drctl.engines import postgres_layout as layout
 from drctl.engines.base import Log, LogSink
@@ -13,11 +14,12 @@ from drctl.engines.postgres_recovery import put_as_it_is
 from drctl.engines.postgres_wal import number_of
 from drctl.engines.tree_look import reason
 from drctl.errors import SourceError, StorageError, TargetRefused
-from drctl.logpieces import LogFile, by_file
+from drctl.logpieces import LogFile, LogPiece, by_file
 
 # The first page of a segment: magic, flags, timeline, position, rest; system id, sizes.
 _PAGE = struct.Struct("<HHIQIxxxxQII")
 _LONG_HEADER = 2
+_COMPARERS = 8
 _ADDRESS = struct.Struct("<Q")
 _ADDRESS_AT = 8  # of each page
 
@@ -48,18 +50,27 @@ def push(path: str, top: str, open_log: Callable[[str], LogSink]) -> bool:
     if layout.SEGMENT.fullmatch(file):
         _check_segment(file, data, own, is_complete=_is_handed_out(file, top))
     log = open_log(own)
-    for piece in log.pieces(file):
-        if piece.end > len(data) or log.differs(piece, memoryview(data)[piece.offset :]):
-            raise SourceError(
-                f"{file} is in the repository with another content",
-                hint="two servers write the log of this asset: a restored copy of it, or a second "
-                "archiver; end that one, or give it an asset of its own",
-            )
+    _refuse_other(log, file, memoryview(data))
     if log.is_whole(file):
         return False
     log.append(file, 0, data, whole=True)
     log.clean(file)
     return True
+
+
+def _refuse_other(log: LogSink, file: str, data: memoryview) -> None:
+    """Of what a stream was storing there may be thousands of parts, and each is a request."""
+
+    def differs(piece: LogPiece) -> bool:
+        return piece.end > len(data) or log.differs(piece, data[piece.offset :])
+
+    with ThreadPoolExecutor(_COMPARERS, "drctl-compare") as pool:
+        if any(pool.map(differs, log.pieces(file))):
+            raise SourceError(
+                f"{file} is in the repository with another content",
+                hint="two servers write the log of this asset: a restored copy of it, or a second "
+                "archiver; end that one, or give it an asset of its own",
+            )
 
 
 def _read(path: str) -> bytes:

@@ -2,6 +2,7 @@
 
 import os
 import struct
+from threading import Barrier
 
 import pytest
 
@@ -60,10 +61,37 @@ def test_old_pages_behind_the_end_of_a_segment_keep_nobody_from_archiving_it(tmp
         push(str(wal / name), str(tmp_path), lambda _: log)
 
 
-def new_log() -> LogWriter:
+class Together(Memory):
+    """It gives nothing until it is asked by eight at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = Barrier(8)
+        self.waits = False
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        if self.waits:
+            self.asked.wait(60)
+        return super().get(name, offset, length)
+
+
+def test_the_parts_of_a_segment_are_compared_several_at_a_time(tmp_path) -> None:
+    now, name, storage = segment(9), "000000010000000000000009", Together()
+    (tmp_path / "global").mkdir()
+    (tmp_path / "global/pg_control").write_bytes(struct.pack("<Q", OWN))
+    (tmp_path / name).write_bytes(now)
+    log = new_log(storage)
+    for at in range(16):
+        log.append(name, at * 100, bytes(now[at * 100 : at * 100 + 100]))
+    storage.waits = True
+    assert push(str(tmp_path / name), str(tmp_path), lambda _: log)
+    assert [piece.size for piece in log.pieces()] == [SIZE]
+
+
+def new_log(storage: Memory | None = None) -> LogWriter:
     identity = new_identity("someone", os.urandom)
     credential = WriterCredential(new_secrets(os.urandom), (identity.recipient(),))
-    return LogWriter(lifecycle.create(Memory(), credential, os.urandom), bytes(8))
+    return LogWriter(lifecycle.create(storage or Memory(), credential, os.urandom), bytes(8))
 
 
 @pytest.mark.parametrize("page", [0, 1, 5000])

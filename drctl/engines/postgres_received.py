@@ -5,8 +5,8 @@ is stored again in one piece, and the parts go.
 """
 
 import time
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -15,9 +15,10 @@ from drctl.codec.limits import LOG_PIECE_MAX_BYTES
 from drctl.engines.base import LogSink
 from drctl.engines.postgres_client import Cluster, show_lsn
 from drctl.errors import IntegrityError, NotFound, SourceError
-from drctl.logpieces import LogPiece
+from drctl.logpieces import LogPiece, by_file
 
 _COMPARERS = 8
+_LEFT_MOST = 8
 _AT_ONCE = 64  # pieces are compared before the server hears of us
 
 
@@ -176,6 +177,13 @@ class Received:
         whole = window.end % self._cluster.segment_bytes == 0
         self._log.append(file, offset, data, whole=whole)
         self._covered.append(file)
+
+    def find_left(self, pieces: Sequence[LogPiece]) -> None:
+        """Files that are stored whole and have parts beside it: another attempt was killed before
+        it had deleted them. The newest ones: a storage that lets nobody delete has some of each."""
+        kept, there = by_file(pieces), Counter(piece.file for piece in pieces)
+        left = [n for n, file in kept.items() if file.whole and there[n] > len(file.pieces)]
+        self._covered += sorted(left)[-_LEFT_MOST:]
 
     def tidy(self) -> None:
         """Delete the parts of what was stored whole. There may be thousands, so it is done beside:

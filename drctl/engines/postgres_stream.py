@@ -128,6 +128,7 @@ class _Run:
         """Until it is ended, or something fails. What came in is stored in either case."""
         with self._received:
             self._start(*self._resume(restart, after_gap=after_gap))
+            self._received.tidy()
             try:
                 while not ended():
                     if not self._receive():
@@ -144,7 +145,9 @@ class _Run:
         """Timeline and position where the stored log ends: on the newest timeline that is stored
         and from which the server's comes. Of nothing stored, or after a gap: where the slot keeps
         WAL from."""
-        files = by_file(self._log.pieces())  # before it says how far it is: archive_command adds
+        pieces = self._log.pieces()  # before it says how far it is: archive_command adds
+        files = by_file(pieces)
+        self._received.find_left(pieces)
         timeline, reached = self._identified()
         forks = self._history(timeline)
         if after_gap:

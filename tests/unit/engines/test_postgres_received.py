@@ -130,6 +130,16 @@ def test_a_commit_does_not_wait_until_the_parts_of_a_whole_segment_are_deleted(
     assert stored(log) == [(0, EACH), (0, 10)]
 
 
+def test_parts_that_a_killed_stream_left_go_when_the_next_one_begins(log) -> None:
+    data = os.urandom(EACH + 100)
+    attempt(log, data, 100, 200, EACH, EACH + 50, EACH + 100)
+    assert len(log.pieces()) == 5
+    with Received("orders", SERVER, log) as again:
+        again.find_left(log.pieces())
+        again.tidy()
+    assert stored(log) == [(0, EACH), (0, 50), (50, 50)]
+
+
 def test_what_an_old_primary_wrote_behind_a_promotion_hides_no_gap(log) -> None:
     def name(number: int, timeline: int) -> str:
         return SERVER.segment(number * EACH, timeline)

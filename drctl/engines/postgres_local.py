@@ -6,9 +6,10 @@ starts, whatever else is lost. pg_control is read last.
 
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from drctl.descriptors import at_once, hint
@@ -20,6 +21,7 @@ from drctl.engines.postgres_files import FileItem, entry_of
 from drctl.engines.postgres_links import Links
 from drctl.engines.postgres_proof import PageReader
 from drctl.engines.postgres_reading import NEAR_MOST, AsItIs, Proven, Reading
+from drctl.engines.postgres_wal import number_of
 from drctl.engines.tree_look import reason
 from drctl.errors import SourceError
 from drctl.model import Kind
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 _READERS = 2
 _SETTLE_TRIES = 20
+_ADDRESS_AT = 8  # of a page of WAL: where in the log it is
 _AS_ROOT = "run drctl as root or as the server's user, or set 'mode: remote'"
 _NOTHING_KEPT = "nothing was kept, and earlier snapshots stay; look at the disk"
 
@@ -262,7 +265,8 @@ class LocalCapture(Capture):
                 if descriptor < 0:
                     raise self._gone(name)
                 yield FileItem(path, descriptor, self._reading, 0, 0)
-                if not _leads_to(self._real(path), descriptor):
+                begin = number_of(name, self.cluster.segment_bytes) * self.cluster.segment_bytes
+                if not _is_as_it_was(self._real(path), descriptor, begin):
                     raise self._gone(name)
         name = f"{self.cluster.timeline:08X}.history"
         with self._opened(self._real(b"pg_wal/" + name.encode())) as descriptor:
@@ -276,9 +280,12 @@ class LocalCapture(Capture):
         )
 
 
-def _leads_to(path: bytes, descriptor: int) -> bool:
-    """Whether a segment kept its name while it was read: one that is not needed any more becomes a
-    later one, which is written over it in place."""
-    with suppress(FileNotFoundError):
+def _is_as_it_was(path: bytes, descriptor: int, begin: int) -> bool:
+    """Whether a segment was not changed while it was read: one that is not needed any more is
+    removed, or becomes a later one, which is written over it in place, from its first page on."""
+    try:
         return os.path.samestat(os.stat(path), os.fstat(descriptor))
-    return False
+    except FileNotFoundError:
+        address = os.pread(descriptor, 8, _ADDRESS_AT)
+        is_removed = not os.fstat(descriptor).st_nlink
+        return is_removed and int.from_bytes(address, sys.byteorder) == begin

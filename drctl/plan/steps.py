@@ -1,6 +1,8 @@
 """What must hold between the parts of a recovery, told with its place in the file."""
 
+import os
 from collections.abc import Iterator
+from itertools import permutations
 from typing import Any
 
 from drctl.circles import find_circle
@@ -21,6 +23,7 @@ def check_recovery(tree: Tree, root: dict[str, Any]) -> None:
         _check_step(tree, ("recovery", "steps", name), step, known, assets)
     _check_circle(tree, known)
     _check_restored_once(tree, known)
+    _check_places(tree, known)
     for number, found in enumerate(_sequence(root.get("checks"))):
         if isinstance(found, dict):
             _check_look(tree, ("checks", number), found, assets)
@@ -125,6 +128,20 @@ def _check_restored_once(tree: Tree, known: dict[str, Any]) -> None:
                 path: Path = ("recovery", "steps", name, "restore")
                 tree.add(path, f"'{first[asset]}' restores '{asset}' already")
             first.setdefault(asset, name)
+
+
+def _check_places(tree: Tree, known: dict[str, Any]) -> None:
+    """A restore that is done again removes what it left: nothing else may lie there by then."""
+    told = {name: step["to"] for name, step in known.items() if isinstance(step.get("to"), str)}
+    places = {name: os.path.normpath(to) for name, to in told.items()}
+    for one, other in permutations(places, 2):
+        path: Path = ("recovery", "steps", other, "to")
+        if places[one] == places[other] and list(places).index(one) < list(places).index(other):
+            tree.add(path, f"'{one}' puts its asset there: each needs a place of its own")
+        elif places[other].startswith(places[one].rstrip("/") + "/") and one not in set(
+            _before(other, known, set())
+        ):
+            tree.add(path, f"it lies in what '{one}' puts back and does not wait for it: 'after'")
 
 
 # -- parameters -----------------------------------------------------------------------------------

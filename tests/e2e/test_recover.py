@@ -267,6 +267,18 @@ def test_what_somebody_put_where_a_restore_failed_is_set_aside_when_it_is_resume
     assert (new / "tree/a.txt").read_text() == "alpha\n"
 
 
+def test_an_asset_never_takes_the_place_of_one_that_the_same_recovery_put_back(bare) -> None:
+    """Where parameters hide from the plan that it is one place."""
+    lay_out(bare, PLAN, SLOW)
+    change(bare, "{restore: base,", '{restore: base, to: "new/${one}", retries: 1,')
+    change(bare, "{restore: tree, after: [fence]", '{restore: tree, to: "new/${t}", after: [base]')
+    change(bare, "recovery:", "recovery:\n  parameters: {one: db, t: db}")
+    found = bare.json("recover", "--yes", "--mode", "planned", code=10)
+    tree = next(step for step in found["steps"] if step["step"] == "tree")
+    assert "new/db is there already, and nothing is overwritten" in tree["what"]
+    assert (bare.top / "new/db").is_file()
+
+
 TRIED = """\
 #!/bin/sh
 echo "$1" >> acts

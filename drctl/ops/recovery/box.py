@@ -6,6 +6,7 @@ that its drill was killed, and takes it away, with the servers and programs that
 
 import fcntl
 import os
+import re
 import signal
 import stat
 import time
@@ -19,6 +20,7 @@ from drctl.removing import remove_all
 
 _LOCK = "drill.lock"
 _PREFIX = "drill-"
+_NAME = re.compile(_PREFIX + "[0-9a-f]{12}")
 HOME = "drills"  # below the state directory, where the plan names no other place
 _LOOK_SECONDS = 0.05
 _GRACE_SECONDS = 10.0
@@ -32,7 +34,7 @@ class Box:
         self.path = os.path.join(os.path.realpath(home), _PREFIX + randomness(6).hex())
         try:
             make_directory(self.path)
-            self._lock = _locked(self.path)
+            self._lock = _locked(self.path, os.O_CREAT)
             for part in ("target", "empty", "run"):
                 make_directory(self.at(part))
             self._let_servers_pass()
@@ -65,9 +67,9 @@ class Box:
         return left
 
 
-def _locked(path: str) -> int | None:
-    """Raises BlockingIOError while a living drill holds it."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+def _locked(path: str, more: int = 0) -> int | None:
+    """Raises BlockingIOError while a living drill holds it, another OSError where no lock is."""
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | more
     descriptor = os.open(os.path.join(path, _LOCK), flags, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -78,9 +80,11 @@ def _locked(path: str) -> int | None:
 
 
 def sweep(home: str, told: Callable[[str], None]) -> None:
-    """Remove what is left of drills that were killed, or could not take everything away."""
+    """Remove what is left of drills that were killed, or could not take everything away. What
+    bears a like name and holds no drill's lock is somebody else's: the plan may say `directory:
+    /srv`."""
     try:
-        names = [name for name in os.listdir(home) if name.startswith(_PREFIX)]
+        names = [name for name in os.listdir(home) if _NAME.fullmatch(name)]
     except OSError:
         return  # there was never a drill here
     for name in names:
@@ -97,9 +101,19 @@ def sweep(home: str, told: Callable[[str], None]) -> None:
 
 
 def remove_tree(path: str) -> tuple[str, ...]:
-    """End what runs in a directory and remove it. Tells what withstood."""
+    """End what runs in a drill's directory and remove it. Tells what withstood. The lock goes last:
+    it tells whoever finds the rest of a removal that was killed what it is."""
     running = [f"process {pid} still runs in it" for pid in end_all(path)]
-    return tuple(filter(None, (*running, remove_all(path))))
+    left = tuple(filter(None, map(remove_all, _folders(path))))
+    return (*running, *left) or tuple(filter(None, [remove_all(path)]))
+
+
+def _folders(path: str) -> list[str]:
+    try:
+        with os.scandir(path) as found:
+            return [entry.path for entry in found if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []  # whoever removes it tells why
 
 
 def end_all(path: str) -> list[int]:

@@ -118,7 +118,8 @@ class Acting:
         journal = self._place.journal
         spot = asset.spot
         events = journal.events()
-        claims = [e for e in events if e["event"] == "claimed" and e["to"] == asset.to]
+        mine = {"event": "claimed", "step": asset.name, "to": asset.to}
+        claims = [event for event in events if mine.items() <= event.items()]
         told = [e["event"] for e in events if e["event"] == "resumed" or e in claims]
         if claims and (told[-1] == "claimed" or not spot.is_whole()):
             spot.remove()

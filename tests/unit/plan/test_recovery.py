@@ -118,6 +118,26 @@ def test_a_mistake_is_told_at_its_place(mistakes, whole, before, after, told) ->
     assert told in by_line, found
 
 
+@pytest.mark.parametrize(
+    ("place", "after", "told"),
+    [
+        ("./new/", "[tree]", "'tree' puts its asset there: each needs a place of its own"),
+        ("new/db", "[fence]", "it lies in what 'tree' puts back and does not wait for it: 'after'"),
+        ("new/db", "[app]", ""),
+        ("new-er", "[fence]", ""),
+    ],
+)
+def test_no_restore_may_remove_what_another_one_put_back(
+    mistakes, whole, place, after, told
+) -> None:
+    both = whole.replace("restore: tree,", "restore: tree, to: new,").replace(
+        "    app:", f"    base: {{restore: tree, to: {place}, after: {after}}}\n    app:"
+    )
+    found = [line for line in mistakes(both) if "steps.base.to" in line]
+    assert len(found) == bool(told)
+    assert told in "".join(found)
+
+
 def test_an_asset_is_restored_once(mistakes, whole) -> None:
     twice = whole.replace("    app:", "    again: {restore: tree, after: [fence]}\n    app:")
     assert any("'tree' restores 'tree' already" in line for line in mistakes(twice))

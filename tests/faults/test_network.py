@@ -14,13 +14,13 @@ from drctl.storage.retry import Retry
 from drctl.storage.s3 import S3, Credentials
 
 
-def through(network: BadNetwork, bucket: str) -> S3:
+def through(network: BadNetwork, bucket: str, timeout_seconds: float) -> S3:
     return S3(
         bucket,
         endpoint=network.endpoint,
         region="us-east-1",
         credentials=Credentials(ACCESS_KEY, SECRET_KEY),
-        timeout_seconds=0.5,
+        timeout_seconds=timeout_seconds,
     )
 
 
@@ -29,7 +29,7 @@ def test_what_passes_is_tried_again_until_it_works(s3_server, tmp_path: Path, po
     """Every third request is spoilt."""
     site, bucket = Site(tmp_path, pool), s3_server.new_bucket()
     network = BadNetwork(s3_server.port, 0.35, kinds, seed=7)
-    bad = Retry(through(network, bucket), Waiting(), attempts=25)
+    bad = Retry(through(network, bucket, 0.5), Waiting(), attempts=25)
     tree = random_tree(1, 5, 40_000, large_bytes=600_000)
     write_tree(site.live, tree)
     try:
@@ -54,7 +54,7 @@ def test_what_never_passes_ends_in_words(s3_server, tmp_path: Path, pool) -> Non
     }.items():
         network = BadNetwork(s3_server.port, 1.0, (kind,))
         with pytest.raises(StorageFault) as caught:
-            site.backup(Retry(through(network, bucket), Waiting(), attempts=3))
+            site.backup(Retry(through(network, bucket, 60), Waiting(), attempts=3))
         assert says in caught.value.what + caught.value.hint
         assert bucket in caught.value.what
         network.close()

@@ -1,6 +1,7 @@
 """A bucket of a real S3 server as an asset: what is in it comes back; what goes wrong is told."""
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -191,18 +192,21 @@ def test_a_connection_that_breaks_off_is_made_again(orders, proxy) -> None:
     assert (orders.bare.top / "back" / "large").read_bytes() == body
 
 
-def test_what_changes_or_vanishes_while_it_is_read_is_told(orders, counting) -> None:
+def test_what_changes_or_vanishes_while_it_is_read_is_told(orders, counting, stop_at_end) -> None:
     orders.put("a", os.urandom(40 << 20))
     orders.put("changed", b"before")
     orders.put("kept", b"kept")
     orders.put("vanished", b"gone")
     orders.plan(endpoint=counting.endpoint, limit="throttle: {read: 16MiB/s}")
     running = orders.bare.start("backup", "--json")
+    stop_at_end.append(running)
     while counting.carried < 8 << 20:  # the listing came before
         assert running.poll() is None
         time.sleep(0.01)
+    running.send_signal(signal.SIGSTOP)  # however long the two take, it has not come to them
     orders.put("changed", b"AFTER!")
     orders.client.delete_object(Bucket=orders.bucket, Key="vanished")
+    running.send_signal(signal.SIGCONT)
     said, _ = running.communicate(timeout=60)
     assert running.returncode == 11, said
     assert "it was changed before it could be read whole" in said

@@ -176,7 +176,10 @@ def test_scratch_files_do_not_stay(site) -> None:
 def test_a_file_that_changes_while_it_is_read_is_told_and_the_rest_is_saved(site) -> None:
     """Partial, not failed: the snapshot says which file is not whole."""
     path = site.top / "live/tree/log"
-    path.write_bytes(os.urandom(64 << 20))
+    path.write_bytes(os.urandom(8 << 20))
+    plan = (site.top / "plan.yaml").read_text()
+    slowly = "files: {paths: [live/tree]}\n    throttle: {read: 4MiB/s}"
+    site.plan(plan.replace("files: {paths: [live/tree]}", slowly))
     stop = threading.Event()
 
     def keep_writing() -> None:

@@ -14,6 +14,7 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 _MOST_DIGITS = 30  # of a number that anybody means; more would overflow
 _AGO = re.compile(r"(.+?)\s+ago")
 
+_SECOND_NS = 10**9
 _SECOND = re.compile(r"\d:\d\d:\d\d([.,]\d+)?")
 
 DURATION_PATTERN = r"^\s*(\d+(\.\d+)?\s*(ms|s|m|h|d|w)\s*)+$"
@@ -61,28 +62,47 @@ def parse_instant(text: str, now_ns: int) -> int:
     `2026-03-01` (its beginning) or `2h ago`.
 
     Listings show seconds, and JSON microseconds: a time that was copied from there means all of
-    its second, or of its microsecond, so that it names the snapshot that it was copied from.
+    its second, or of its microsecond, so that it names the snapshot that it was copied from. Of a
+    second's last microsecond one nanosecond is missing, by which begin_of tells the two apart.
     """
     ago = _AGO.fullmatch(text.strip())
     if ago:
         return now_ns - round(parse_duration(ago[1]) * 1e9)
     try:
-        instant = datetime.fromisoformat(text.strip()).astimezone(UTC)
+        named = datetime.fromisoformat(text.strip())
+        instant = named.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise ValueError(
             f"'{text}' is not a time such as 2026-03-01T12:00:00Z, '2026-03-01 12:00' or '2h ago'"
         ) from error
+    if ":" in text and named.tzinfo is None:
+        _must_be_one(named, text)
     elapsed = instant - datetime(1970, 1, 1, tzinfo=UTC)
     begins_ns = (elapsed // timedelta(microseconds=1)) * 1000
     to_the_second = _SECOND.search(text)
     if not to_the_second:
         return begins_ns
-    return begins_ns + (999 if to_the_second[1] else 999_999_999)
+    if not to_the_second[1]:
+        return begins_ns + _SECOND_NS - 1
+    return min(begins_ns + 999, begins_ns // _SECOND_NS * _SECOND_NS + _SECOND_NS - 2)
+
+
+def _must_be_one(named: datetime, text: str) -> None:
+    """Clocks that are put forward leave out an hour, and have one twice when they are put back."""
+    both = [named.replace(fold=fold).astimezone() for fold in (0, 1)]
+    if both[0].utcoffset() == both[1].utcoffset():
+        return
+    if both[0].replace(tzinfo=None, fold=0) != named:
+        raise ValueError(f"'{text}' was left out: clocks were put forward then")
+    offsets = " or ".join(one.isoformat()[-6:] for one in both)
+    raise ValueError(f"'{text}' was there twice: say which, with {offsets} behind it")
 
 
 def begin_of(instant_ns: int) -> int:
     """The begin of the second or microsecond whose end parse_instant gave: the instant itself."""
-    for unit_ns in (10**9, 1000):
+    if instant_ns % _SECOND_NS == _SECOND_NS - 2:
+        return instant_ns - 998
+    for unit_ns in (_SECOND_NS, 1000):
         if instant_ns % unit_ns == unit_ns - 1:
             return instant_ns - (unit_ns - 1)
     return instant_ns

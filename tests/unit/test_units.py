@@ -135,7 +135,23 @@ def test_a_time_copied_from_a_listing_names_its_snapshot(instant_ns) -> None:
     it must still reach the instant that it was cut from."""
     for shown, span_ns in ((show_instant(instant_ns), SECOND_NS), (iso_instant(instant_ns), 1000)):
         read_ns = parse_instant(shown, 0)
-        assert instant_ns <= read_ns < instant_ns + span_ns
+        is_last = span_ns == 1000 and instant_ns % SECOND_NS == SECOND_NS - 1
+        assert instant_ns - is_last <= read_ns < instant_ns + span_ns
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("2026-03-29 02:30", "'2026-03-29 02:30' was left out: clocks were put forward then"),
+        ("2026-10-25 02:30", r"was there twice: say which, with \+02:00 or \+01:00 behind it"),
+    ],
+)
+def test_a_local_time_that_is_not_one_instant_is_refused(berlin, text, told) -> None:
+    with pytest.raises(ValueError, match=told):
+        parse_instant(text, 0)
+    for offset, before in (("+02:00", 2), ("+01:00", 1), ("Z", 0)):
+        of_zone = parse_instant(f"{text}{offset}", 0)
+        assert of_zone == parse_instant(f"{text}Z", 0) - before * 3600 * SECOND_NS
 
 
 def test_an_instant_is_shown_in_local_time_and_in_utc(berlin) -> None:
@@ -243,7 +259,12 @@ def test_a_time_beyond_all_sense_is_refused_like_any_other(text) -> None:
 
 @pytest.mark.parametrize(
     ("text", "begin"),
-    [("12:00:00Z", 0), ("12:00:00.25Z", 250_000_000), ("12:00:00.000007Z", 7_000)],
+    [
+        ("12:00:00Z", 0),
+        ("12:00:00.25Z", 250_000_000),
+        ("12:00:00.000007Z", 7_000),
+        ("12:00:00.999999Z", 999_999_000),
+    ],
 )
 def test_a_log_is_replayed_to_the_begin_of_what_was_named(text: str, begin: int) -> None:
     at_ns = parse_instant(f"2026-03-01T{text}", 0)

@@ -20,6 +20,7 @@ from drctl.cli.context import (
     pass_context,
 )
 from drctl.cli.reading import Opened, first_that_answers, open_with
+from drctl.cli.recover_answers import answer, graph_of, state_of, told
 from drctl.cli.recover_asked import refuse_what_says_nothing
 from drctl.cli.recovered import keep_recovery
 from drctl.cli.recovering import assets_of, place_of, restoring, returning, spot_of
@@ -82,10 +83,10 @@ def command(context: Context, /, **given: Any) -> int:
     home = os.path.join(state_home(), "recoveries", wiring.loaded.plan.name)
     context.is_run = not (given["approve"] or given["refuse"] or given["cancel"] or given["watch"])
     if given["approve"] or given["refuse"] or given["cancel"]:
-        return _answer(context, wiring, runs.newest(home, wiring.clock), given)
+        return answer(context, wiring, runs.newest(home, wiring.clock), given)
     if given["watch"]:
         run = runs.newest(home, wiring.clock)
-        return _show(context, wiring, run, _graph(wiring, run.order))
+        return _show(context, wiring, run, graph_of(wiring, run.order))
     with runs.alone(home):
         return (_resume if given["resume"] else _begin)(context, home, given)
 
@@ -93,7 +94,7 @@ def command(context: Context, /, **given: Any) -> int:
 def _resume(context: Context, home: str, given: dict[str, Any]) -> int:
     wiring = context.wiring()
     run = runs.newest(home, wiring.clock)
-    why = _why_final(wiring, run)
+    why = why_final(state_of(wiring, run))
     if why:
         raise UsageError(f"{told(run)} cannot go on: {why}", hint="see it with --watch")
     identity = context.identity(wiring, given["identity_path"])
@@ -207,7 +208,7 @@ def _place(wiring: Wiring, name: str, below: str | None, values: dict[str, str])
 def _refuse_occupied(wiring: Wiring, order: runs.Order, before: Run | None) -> None:
     """Before anything is done: one that is refused half-way has fenced production already."""
     again = ""
-    if before and not _why_final(wiring, before):
+    if before and not why_final(state_of(wiring, before)):
         again = f"try {told(before)} again with --resume, or "
     plan = wiring.loaded.plan
     occupied = [
@@ -244,21 +245,6 @@ def _announcement(wiring: Wiring, order: runs.Order) -> str:
 # -- carrying it out ------------------------------------------------------------------------------
 
 
-def told(run: Run) -> str:
-    """Which run is meant."""
-    declared = show_instant(run.order["declared_ns"])
-    return f"the recovery ({run.order['mode']}) declared {declared} (run {run.name})"
-
-
-def _why_final(wiring: Wiring, run: Run) -> str:
-    return why_final(replay(_graph(wiring, run.order), run.journal.events()))
-
-
-def _graph(wiring: Wiring, order: runs.Order, counted: dict[str, bool] | None = None) -> Graph:
-    plan = wiring.loaded.plan
-    return steps_of(plan, cast(Mode, order["mode"]), counted or {}, order["parameters"])
-
-
 def _go_on(context: Context, opened: Opened, run: Run) -> int:
     wiring, order = opened.wiring, run.order
     if wiring.loaded.digest != order["plan_sha256"]:
@@ -273,7 +259,7 @@ def _go_on(context: Context, opened: Opened, run: Run) -> int:
             name: returning(opened, name, asset["to"], order["at_ns"], asset["snapshot"])
             for name, asset in order["assets"].items()
         }
-        graph = _graph(wiring, order, {n: bool(a.counts_due) for n, a in assets.items()})
+        graph = graph_of(wiring, order, {n: bool(a.counts_due) for n, a in assets.items()})
         place = _place_of(opened, run, assets)
         acting = Acting(place)
         first.callback(acting.close)
@@ -308,32 +294,7 @@ def _place_of(opened: Opened, run: Run, assets: dict[str, Returning]) -> Place:
     )
 
 
-# -- answers from other terminals -----------------------------------------------------------------
-
-
-def _answer(context: Context, wiring: Wiring, run: Run, given: dict[str, Any]) -> int:
-    who = given["by"]
-    if not who:
-        raise UsageError("who says so?", hint="give your name with --by; it is recorded")
-    step = given["approve"] or given["refuse"]
-    if run.has_ended and (step or _why_final(wiring, run)):
-        raise UsageError(f"{told(run)} has ended", hint="see it with --watch")
-    if step:
-        asked = [s.name for s in _graph(wiring, run.order).steps if s.kind == "approval"]
-        if step not in asked:
-            listed = ", ".join(asked) or "none"
-            raise UsageError(f"no step '{step}' waits for an approval", hint=f"such are: {listed}")
-        word = "approved" if given["approve"] else "refused"
-        run.journal.append(word, step=step, by=who)
-        document = {"run": run.name, "step": step, word: True, "by": who}
-        context.result(document, f"{step}: {word} by {who}, in {told(run)}")
-        return ExitCode.DONE
-    run.journal.append("cancelled", by=who)
-    undoes = "; 'drctl recover --resume' undoes the steps that say how; what was restored stays"
-    hint = "" if run.journal.is_running() else undoes
-    document = {"run": run.name, "cancelled_by": who}
-    context.result(document, f"{told(run)}: cancelled by {who}{hint}")
-    return ExitCode.DONE
+# -- how it stands --------------------------------------------------------------------------------
 
 
 def _show(context: Context, wiring: Wiring, run: Run, graph: Graph) -> int:

@@ -189,8 +189,7 @@ def is_before(at_ns: int, commit: str) -> bool:
 
 
 def dumped(reader: str, kind: str, words: list[str]) -> str:
-    """What pg_waldump says of the records of a kind. That the end of the last segment does not
-    read is how a log ends; what else it fails for is an error. Raises TargetRefused."""
+    """What pg_waldump says of the records of a kind. Raises TargetRefused."""
     try:
         done = subprocess.run(
             [reader, f"--rmgr={kind}", *words],
@@ -205,10 +204,16 @@ def dumped(reader: str, kind: str, words: list[str]) -> str:
             f"pg_waldump cannot be run: {error.strerror}",
             hint="it comes with the server's own programs",
         ) from error
-    if done.returncode and not any(words in done.stderr for words in _LOG_ENDS):
-        said = done.stderr.strip() or f"exit status {done.returncode}"
-        raise TargetRefused(f"pg_waldump failed: {said}", hint="it comes with the server's own")
+    refuse_unread(done.returncode, done.stderr)
     return done.stdout
+
+
+def refuse_unread(status: int, words: str) -> None:
+    """That the end of the last segment does not read is how a log ends; what else pg_waldump fails
+    for is an error. Raises TargetRefused."""
+    if status and not any(end in words for end in _LOG_ENDS):
+        said = words.strip() or f"exit status {status}"
+        raise TargetRefused(f"pg_waldump failed: {said}", hint="it comes with the server's own")
 
 
 def major_of(private_facts: Mapping[str, str]) -> int:

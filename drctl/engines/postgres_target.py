@@ -24,6 +24,7 @@ from drctl.engines.postgres_archive import system_id
 from drctl.engines.postgres_client import Settings
 from drctl.engines.postgres_delta import DeltaTree
 from drctl.engines.postgres_inside import ALLOWING, make_inside
+from drctl.engines.postgres_left import left_out
 from drctl.engines.postgres_server import major_at, runs_at
 from drctl.engines.postgres_wal import Base, number_of
 from drctl.engines.tree_extents import write_extents
@@ -330,6 +331,7 @@ class PostgresTarget:
             self._tell("warning", f"{error.what}: so it is not known how far the log reaches")
             return goal
         if goal.kind == "time" and recovery.is_before(int(goal.value), newest):
+            self._tell_left_out(int(goal.value), segments, self._plan[2])
             return goal
         if goal.kind == "time":
             text = "nothing was committed after that time in the log: all of it will be replayed"
@@ -337,6 +339,17 @@ class PostgresTarget:
         reach = f"its newest commit is of {newest}+00:00" if newest else "it holds no commit"
         self._tell("info", f"the log is replayed when the server starts: {reach}")
         return Goal(timeline=goal.timeline)
+
+    def _tell_left_out(self, at_ns: int, segments: list[str], files: list[LogFile]) -> None:
+        """See postgres_left."""
+        base, major = recovery.base_of(self._facts), major_at(self._to)
+        try:
+            found = left_out(self._to, segments, base, major, at_ns, files)
+            told = found.words if found else ""
+        except TargetRefused as error:
+            told = f"whether a clock was ahead, and more is left out, is not known: {error.what}"
+        if told:
+            self._tell("warning", told)
 
     def _tell(self, level: Literal["info", "warning"], text: str) -> None:
         self._around.report.emit(Notice(level, text))

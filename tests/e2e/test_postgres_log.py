@@ -95,6 +95,7 @@ def test_ten_random_instants_are_met_exactly(stage_of) -> None:
         at: datetime = first + (last - first) * random.random()
         expected = [row for when, row in known if when <= at]
         assert stage.rows_back("--at", at.isoformat()) == expected
+        assert "left out" not in stage.told
 
 
 def test_following_is_told_once_it_is_true(stage_of) -> None:

@@ -2,15 +2,19 @@
 not."""
 
 import shutil
+import struct
 import subprocess
 import time
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+from checksums import crc32c
 from clusters import Cluster, give, place
 from wal_stage import Load, Stage, fill, has_all, push
 
+from drctl.engines.postgres_client import lsn_of
 from drctl.engines.postgres_recovery import newest_commit
 
 PAGE, SEGMENT = 8192, 1 << 20
@@ -69,6 +73,58 @@ def test_what_lies_before_a_gap_is_reached_by_time_name_and_transaction(stage_of
         done = stage.site.run("restore", "orders", "--to", away, *words, code=5)
         assert "the log has a gap" in done.stderr
         assert not away.exists()
+
+
+def test_what_stands_behind_a_commit_whose_clock_was_ahead_is_told_and_to_be_had(stage_of) -> None:
+    stage = stage_of(mark="false")
+    sql = stage.cluster.sql
+    sql("create table load (id bigint primary key)")
+    stage.site.run("backup")
+    sql("insert into load values (1)")
+    ahead, *its_place = _commit_in_one_page(stage.cluster)
+    sql("insert into load values (2)")
+    fill(stage.cluster, 3)
+    ((last,),) = sql("insert into load values (3) returning pg_current_xact_id()::text")
+    sql("begin; insert into load values (9); rollback")
+    ((at,),) = sql("select clock_timestamp()")
+    time.sleep(0.002)
+    sql("insert into load values (4)")
+    ((closed,),) = sql("select pg_walfile_name(pg_switch_wal())")
+    _set_an_hour_ahead(*its_place)
+    wal = (stage.cluster.data / "pg_wal").iterdir()
+    for path in sorted(path for path in wal if len(path.name) == 24 and path.name <= closed):
+        push(stage, path)
+    assert stage.rows_back("--at", at.isoformat()) == [1]
+    assert f"left out: 2 transactions of before that time, since transaction {ahead}" in stage.told
+    assert f"--until transaction:{last} goes to the last of them" in stage.told
+    assert stage.rows_back("--until", f"transaction:{last}") == [1, 2, 3]
+
+
+def _commit_in_one_page(cluster: Cluster) -> tuple[str, Path, int]:
+    """A transaction, and where its commit lies: in which segment, and its first of 34 bytes."""
+    while True:
+        query = "select pg_current_xact_id()::text, pg_current_wal_insert_lsn()::text"
+        ((number, lsn),) = cluster.sql(query)
+        ((name,),) = cluster.sql("select pg_walfile_name(%s)", lsn)
+        path, at = cluster.data / "pg_wal" / name, lsn_of(lsn) % SEGMENT
+        record = path.read_bytes()[at : at + 34]
+        length, xid = struct.unpack_from("=II", record)
+        is_commit = (length, xid, record[16] & 0x7F, record[17]) == (34, int(number), 0, 1)
+        if is_commit and at % PAGE <= PAGE - 34:
+            return number, path, at
+
+
+def _set_an_hour_ahead(path: Path, at: int) -> None:
+    """A commit's time, and its checksum, as a clock that was wrong would have left them. The server
+    writes that page no more."""
+    with path.open("r+b") as file:
+        file.seek(at)
+        record = bytearray(file.read(34))
+        (when,) = struct.unpack_from("=q", record, 26)
+        struct.pack_into("=q", record, 26, when + 3600 * 10**6)
+        struct.pack_into("=I", record, 20, crc32c(bytes(record[24:] + record[:20])))
+        file.seek(at)
+        file.write(record)
 
 
 def test_a_point_picks_the_base_that_leads_there_or_is_refused_before_anything_is_written(

@@ -4,20 +4,12 @@ import struct
 from pathlib import Path
 
 import pytest
+from checksums import crc32c
 
 from drctl.engines.postgres_inside import Made, make_inside
 
 PAGE, SEGMENT = 8192, 1 << 20
 NAMES = ("00000001000000000000000F", "000000010000000000000010")
-
-
-def crc32c(data: bytes) -> int:
-    value = 0xFFFFFFFF
-    for byte in data:
-        value ^= byte
-        for _ in range(8):
-            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
-    return value ^ 0xFFFFFFFF
 
 
 def record(place: str, info: int = 0, manager: int = 5) -> bytes:

@@ -161,10 +161,11 @@ def running(
     user: User | None = None,
     listener: Listener | None = None,
     ends_with_us: bool = False,
+    zone: str = "UTC",
 ) -> Iterator[Child]:
     """Run a program for as long as the block lasts. `listener` gets each line of its standard
     error, in a thread of its own. `ends_with_us`: also when drctl is killed; what has no pipe to us
-    would go on then. Raises OSError when it cannot be run."""
+    would go on then. `zone`: its TZ. Raises OSError when it cannot be run."""
     environment = {name: value for name, value in os.environ.items() if name in _PASSED_ON}
 
     def make() -> "subprocess.Popen[bytes]":
@@ -174,7 +175,7 @@ def running(
             stdout=stdout,
             stderr=subprocess.PIPE,
             cwd=cwd,
-            env={**environment, "LC_ALL": "C.UTF-8", "TZ": "UTC"},
+            env={**environment, "LC_ALL": "C.UTF-8", "TZ": zone},
             pass_fds=pass_fds,
             start_new_session=True,
             user=user[0] if user else None,

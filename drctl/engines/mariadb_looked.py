@@ -17,6 +17,7 @@ from drctl.engines.mariadb_client import (
     program_version,
     series,
 )
+from drctl.engines.mariadb_zone import zone_of
 from drctl.engines.unfinished import refuse_to_save
 from drctl.errors import SourceError
 from drctl.events import Notice
@@ -59,6 +60,7 @@ class Looked:
         self.datadir = self._variables["datadir"]
         self.identity = identity_of(server)
         self._flushed = _lsn(server, "Innodb_lsn_flushed")
+        self._zone = zone_of(server)
         self.facts = {
             "mariadb": version,
             "page_size": self._variables["innodb_page_size"],
@@ -127,6 +129,7 @@ class Looked:
             "mariadb": self.facts["mariadb"],
             "lower_case_table_names": self.facts["lower_case_table_names"],
             "binlog": json.dumps(position),
+            "time_zone": self._zone,
         }
 
     def check_room(self, scratch: str) -> None:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from msgspec import Struct, field
 
 from drctl.engines.child import Child, exit_words, running
+from drctl.engines.mariadb_alike import Alike
 from drctl.engines.mariadb_binlog import Group
 from drctl.engines.mariadb_client import CLIENT, program
 from drctl.engines.mariadb_server import Private, private_server
@@ -59,13 +60,13 @@ class _Part(Struct, frozen=True):
     failed: Group | None = None
 
 
-def pour(datadir: str, way: Way) -> list[Lacking]:
+def pour(datadir: str, way: Way, alike: Alike) -> list[Lacking]:
     """From one server's start to its clean end. Raises IntegrityError, TargetRefused."""
     reader = program(*BINLOG, package=PACKAGE, error=TargetRefused)
     client = program(*CLIENT, package=PACKAGE, error=TargetRefused)
     judge = _Judge(list(_parts(way)))
     options = ("--innodb-flush-log-at-trx-commit=2",)
-    with private_server(datadir, options, takes_in=True) as server:
+    with private_server(datadir, options, takes_in=True, alike=alike) as server:
         _feed(reader, client, server, judge)
         server.drop_account()
         server.stop()

@@ -11,6 +11,7 @@ from msgspec import Struct
 from drctl.engines import mariadb_binlog as binlog
 from drctl.engines.base import Goal, Log, Surroundings
 from drctl.engines.log_read import as_it_is, files_of
+from drctl.engines.mariadb_alike import Alike
 from drctl.engines.mariadb_beside import beside
 from drctl.engines.mariadb_binlog import Group, State
 from drctl.engines.mariadb_left import left_out
@@ -45,7 +46,7 @@ class Position(Struct, frozen=True):
         return sequence <= self.state.get(domain, (0, 0))[1]
 
 
-def replay(datadir: str, position: Position, log: Log, around: Surroundings) -> None:
+def replay(datadir: str, position: Position, log: Log, around: Surroundings, alike: Alike) -> None:
     """Replay up to `around.goal` on a restored and prepared data directory. Raises UsageError for a
     goal that is not on the way, StorageError for a gap, TargetRefused, IntegrityError."""
     with beside(datadir) as folder:
@@ -55,7 +56,7 @@ def replay(datadir: str, position: Position, log: Log, around: Surroundings) -> 
             around.report.emit(
                 Phase(f"replaying {count(way.transactions, 'transaction', 'transactions')}")
             )
-            _warn_of_lacking(pour(datadir, way), around)
+            _warn_of_lacking(pour(datadir, way, alike), around)
         _tell(way, around)
         _warn_of_left_out(way, log, around, folder)
 

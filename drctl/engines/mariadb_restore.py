@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from drctl.engines.base import Surroundings, Writing
 from drctl.engines.child import exit_words, running
+from drctl.engines.mariadb_alike import Alike
 from drctl.engines.mariadb_beside import clear
 from drctl.engines.mariadb_client import program, program_version, series
 from drctl.engines.mariadb_elsewhere import bring_home, take_out
@@ -104,7 +105,8 @@ class BaseTarget:
         """Along the log that continues the snapshot, where there is one."""
         position = Position.of(self._facts)
         if self._around.log and position and self._around.goal.kind != "immediate":
-            replay(self._to, position, self._around.log, self._around)
+            alike = Alike.of(self._facts)
+            replay(self._to, position, self._around.log, self._around, alike)
 
     def _make_consistent(self) -> None:
         """Redo what was logged while the files were copied, undo what was not committed."""

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from drctl.engines.child import Child, User, exit_words, running
+from drctl.engines.mariadb_alike import Alike
 from drctl.engines.mariadb_client import program, words_of
+from drctl.engines.mariadb_zone import zone_file
 from drctl.errors import TargetRefused
 from drctl.private import passing_directory
 
@@ -43,6 +45,8 @@ _OPTIONS = (
     "--loose-plugin-spider=OFF",
     "--loose-plugin-connect=OFF",
 )
+
+_LIKE_NONE = Alike()
 
 
 class _Account(Struct, frozen=True):
@@ -172,14 +176,20 @@ class Private:
 
 @contextmanager
 def private_server(
-    datadir: str, options: tuple[str, ...] = (), *, takes_in: bool = False
+    datadir: str,
+    options: tuple[str, ...] = (),
+    *,
+    takes_in: bool = False,
+    alike: Alike = _LIKE_NONE,
 ) -> Iterator[Private]:
     """Put the server up on `datadir` for as long as the block lasts, which should `stop` it at its
-    end. `takes_in`: a log or a dump will be put in. Raises TargetRefused."""
+    end. `takes_in`: a log or a dump will be put in. `alike`: what is as at the source. Raises
+    TargetRefused."""
     mariadbd = program("mariadbd", "mysqld", package=PACKAGE, error=TargetRefused)
     user = server_user(datadir)
     with passing_directory() as own, _giving_back(datadir):
         account = _Account.make(own) if takes_in else None
+        zone = _zone(own, alike.zone)
         if user:
             give_all(own, *user)
         socket = os.path.join(own, "socket")
@@ -188,10 +198,20 @@ def private_server(
         argv = (mariadbd, *where, *_OPTIONS, entry, *options)
         if user is None and os.geteuid() == 0:
             argv += ("--user=root",)
-        with running(argv, user=user, cwd="/", ends_with_us=True) as child:
+        with running(argv, user=user, cwd="/", ends_with_us=True, zone=zone) as child:
             server = Private(socket, child, datadir, account)
             server.wait_until_up()
             yield server
+
+
+def _zone(own: str, told: str) -> str:
+    """For the server's environment."""
+    if not told:
+        return "UTC"
+    path = os.path.join(own, "zone")
+    with open(path, "xb") as file:
+        file.write(zone_file(told))
+    return f":{path}"
 
 
 def _arguments(datadir: str, own: str, socket: str) -> tuple[str, ...]:

@@ -14,9 +14,9 @@ from drctl import __version__
 from drctl.cli.context import Context
 from drctl.cli.ended import Ended, ended
 from drctl.cli.metrics import keep_metrics
+from drctl.cli.namesakes import home_of
 from drctl.errors import DrctlError, ExitCode
 from drctl.events import Notice
-from drctl.homes import state_home
 from drctl.ops.telling import Event, Recipient, Told, event_of, hand, is_news, post, tell
 from drctl.plan import secrets
 from drctl.plan.telling import Notify
@@ -166,8 +166,7 @@ def _about(wiring: Wiring) -> dict[str, str]:
 
 def _memory(run: Ended) -> str:
     of_run = f"{run.command} {run.subject}".encode()
-    plan = run.wiring.loaded.plan.name
-    return os.path.join(state_home(), "told", plan, sha256(of_run).hexdigest()[:16])
+    return os.path.join(home_of(run.wiring, "told"), sha256(of_run).hexdigest()[:16])
 
 
 def _key(to: To) -> str:

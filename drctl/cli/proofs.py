@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from drctl.cli.namesakes import home_of
 from drctl.errors import AlreadyExists, IntegrityError, KeyUnavailable, NotFound, StorageError
 from drctl.homes import state_home
 from drctl.plan.secrets import path_of, resolve
@@ -66,8 +67,8 @@ class Proofs:
         self._wiring = wiring
         self._plan = wiring.loaded.plan
         named = self._plan.evidence.directory
-        own = os.path.join(state_home(), "evidence", self._plan.name)
-        self.directory = os.path.join(wiring.loaded.base, named) if named else own
+        base = wiring.loaded.base
+        self.directory = os.path.join(base, named) if named else home_of(wiring, "evidence")
 
     def path_of(self, proof: Proof) -> str:
         return os.path.join(self.directory, f"{proof.number:06d}-{proof.name}{_SUFFIX}")

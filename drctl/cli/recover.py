@@ -19,6 +19,7 @@ from drctl.cli.context import (
     output_options,
     pass_context,
 )
+from drctl.cli.namesakes import home_of
 from drctl.cli.reading import Opened, first_that_answers, open_with
 from drctl.cli.recover_answers import answer, graph_of, state_of, told
 from drctl.cli.recover_asked import refuse_what_says_nothing
@@ -27,7 +28,6 @@ from drctl.cli.recovering import assets_of, place_of, restoring, returning, spot
 from drctl.cli.steps import steps_of
 from drctl.errors import ExitCode, PlanError, TargetRefused, UsageError
 from drctl.events import Notice
-from drctl.homes import state_home
 from drctl.model import Snapshot
 from drctl.ops.recovery import runs
 from drctl.ops.recovery.graph import Graph, Mode
@@ -80,7 +80,7 @@ def command(context: Context, /, **given: Any) -> int:
     """
     refuse_what_says_nothing(click.get_current_context())
     wiring = context.wiring()
-    home = os.path.join(state_home(), "recoveries", wiring.loaded.plan.name)
+    home = home_of(wiring, "recoveries")
     context.is_run = not (given["approve"] or given["refuse"] or given["cancel"] or given["watch"])
     if given["approve"] or given["refuse"] or given["cancel"]:
         return answer(context, wiring, runs.newest(home, wiring.clock), given)

@@ -41,3 +41,18 @@ def test_an_answer_that_changes_nothing_is_refused(bare) -> None:
     late.journal.append("over", step="ask", ok=False, what="it did not end within 1h")
     said = bare.run("recover", "--refuse", "ask", "--by", "Bob", code=2).stderr
     assert "it did not end within 1h; yours changes nothing" in said
+
+
+def test_another_plan_of_the_same_name_has_recoveries_of_its_own(bare, new_site) -> None:
+    bare.plan(ASKING)
+    begun(bare)
+    assert "failover declared" in bare.run("recover", "--watch").stdout
+    (bare.top / "staging").mkdir()
+    staging = new_site(bare.top / "staging")
+    staging.variables["DRCTL_STATE_DIR"] = str(bare.top / "state")
+    staging.plan(ASKING)
+    said = staging.run("recover", "--approve", "ask", "--by", "Intern", code=2).stderr
+    assert f"this host knows another plan 'shop', {bare.top}/plan.yaml" in said
+    assert "there is no recovery here" in said
+    staging.run("recover", "--cancel", "--by", "Intern", code=2)
+    assert "cancelled by Ann" in bare.run("recover", "--cancel", "--by", "Ann").stdout

@@ -120,9 +120,9 @@ def _told_lost(repository: Repository, lost: list[str]) -> str:
     packs, more = count(len(lost), "pack", "packs"), f" and {len(lost) - 1} more"
     return (
         f"{repository.where}: {packs} that snapshots need cannot be read any more: {lost[0]}"
-        f"{more if len(lost) > 1 else ''}. What the sources still have of it was stored anew. See "
-        "who deletes objects there; 'drctl verify' tells what else is lost, and with --repair "
-        "brings back what another repository has"
+        f"{more if len(lost) > 1 else ''}. What the sources still have of it was stored anew. "
+        "'drctl verify' tells why and what else is lost, and with --repair brings back what "
+        "another repository has; where objects are missing, see who deletes them there"
     )
 
 

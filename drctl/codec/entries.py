@@ -16,7 +16,9 @@ from drctl.model import ID_SIZE, Entry, Kind, sort_key
 
 _MASK = 0x1FF  # a block ends after one path in 512
 BLOCK_MOST_ENTRIES = 4096
-BLOCK_MOST_BYTES = 1 << 20  # of long fields: blob lists, extents, xattrs
+BLOCK_MOST_BYTES = 1 << 20  # of blob lists
+BLOCK_MOST_ENCODED_BYTES = 4 << 20  # what is larger, by its attributes or extents, is halved
+XATTRS_MOST_BYTES = 8 << 20  # of one entry: it must find room in a segment by itself
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_block = msgspec.msgpack.Decoder(list[Entry]).decode
@@ -53,6 +55,28 @@ def blocks(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
             block, weight = [], 0
     if block:
         yield block
+
+
+def encoded_blocks(entries: Iterable[Entry]) -> Iterator[tuple[list[Entry], bytes]]:
+    """The same with each block's bytes, none longer than can be read again."""
+    for block in blocks(entries):
+        yield from _halved(block)
+
+
+def _halved(block: list[Entry]) -> Iterator[tuple[list[Entry], bytes]]:
+    """What is too large is seen here, once a block: weighing each entry would cost every tree."""
+    plain = _encode(block)
+    middle = len(block) // 2
+    if len(plain) <= BLOCK_MOST_ENCODED_BYTES or not middle:
+        yield block, plain
+        return
+    del plain
+    yield from _halved(block[:middle])
+    yield from _halved(block[middle:])
+
+
+def xattrs_bytes(entry: Entry) -> int:
+    return sum(len(name) + len(value) for name, value in entry.xattrs)
 
 
 def encode_block(block: list[Entry]) -> bytes:

@@ -29,6 +29,11 @@ def _compressor(level: int) -> zstandard.ZstdCompressor:
     return made[level]
 
 
+def is_oversized(raw_bytes: int) -> bool:
+    """No decoder takes such a segment; early drctls wrote some all the same."""
+    return raw_bytes > SEGMENT_MAX_BYTES
+
+
 def encode(seal: DataSeal, number: int, blobs: Sequence[Buffer], level: int) -> tuple[int, bytes]:
     """Compress and seal the blobs, one after the other. Gives (compression, sealed bytes).
 
@@ -36,7 +41,7 @@ def encode(seal: DataSeal, number: int, blobs: Sequence[Buffer], level: int) -> 
     Raises ValueError for what no decoder would take.
     """
     raw = blobs[0] if len(blobs) == 1 else b"".join(blobs)
-    if len(raw) > SEGMENT_MAX_BYTES:
+    if is_oversized(len(raw)):
         raise ValueError(f"segment {number}: {len(raw)} bytes are more than can be read again")
     packed = _compressor(level).compress(raw)
     if len(packed) >= len(raw) - (len(raw) >> 5):
@@ -46,7 +51,9 @@ def encode(seal: DataSeal, number: int, blobs: Sequence[Buffer], level: int) -> 
 
 def decode(seal: DataSeal, number: int, compression: int, raw_bytes: int, sealed: Buffer) -> bytes:
     """The blobs of a segment, one after the other: `raw_bytes` bytes. Raises IntegrityError."""
-    if compression not in (RAW, ZSTD) or not 0 <= raw_bytes <= SEGMENT_MAX_BYTES:
+    if is_oversized(raw_bytes):
+        raise IntegrityError(f"segment {number}: {raw_bytes} bytes are more than can be read")
+    if compression not in (RAW, ZSTD) or raw_bytes < 0:
         raise IntegrityError(f"segment {number}: unknown compression or size")
     packed = seal.open(number, sealed, _HEADER.pack(compression, raw_bytes))
     raw = decompress(packed, SEGMENT_MAX_BYTES) if compression == ZSTD else packed

@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from drctl.clock import Clock
+from drctl.codec.entries import XATTRS_MOST_BYTES, xattrs_bytes
 from drctl.codec.limits import SMALL_BYTES
 from drctl.engines.base import Content, Item, Outgrown
 from drctl.events import EntryProblem, Progress, Reporter
@@ -20,7 +21,7 @@ from drctl.ops.reread import Again
 from drctl.repository.state import Remembered, StateWriter
 from drctl.repository.stored import ContentStore
 from drctl.repository.writer import Writer
-from drctl.units import show_path
+from drctl.units import show_bytes, show_path
 
 _DIRECTORY = int(Kind.DIRECTORY)
 _TELL_EVERY_ITEMS = 64
@@ -182,7 +183,19 @@ def _first_from(key: bytes, known: Remembered, before: Iterator[Remembered]) -> 
 
 def _remembered(item: Item, entry: Entry, leaves: bytes = b"") -> Remembered:
     """What was not read whole is read again next time, whatever its signature."""
+    if entry.xattrs:
+        entry = _with_room_for_attributes(entry)
     return Remembered(b"" if entry.problem else item.signature, entry, leaves)
+
+
+def _with_room_for_attributes(entry: Entry) -> Entry:
+    """Without those that no block of entries could hold; its content is saved all the same."""
+    size_bytes = xattrs_bytes(entry)
+    if size_bytes <= XATTRS_MOST_BYTES:
+        return entry
+    most = show_bytes(XATTRS_MOST_BYTES)
+    why = f"it has {show_bytes(size_bytes)} of extended attributes, more than {most}: not saved"
+    return replace(entry, xattrs=(), problem=entry.problem or why)
 
 
 def with_content(entry: Entry, blobs: bytes, *, indirect: bool = False) -> Entry:

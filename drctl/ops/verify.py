@@ -24,7 +24,7 @@ from drctl.ops.logway import behind, gap_words
 from drctl.ops.transfer import check_object, spread
 from drctl.ops.verify_content import check_content
 from drctl.ops.verify_gone import is_missed
-from drctl.ops.verify_places import Needers, Wrong, check_places
+from drctl.ops.verify_places import Needers, Wrong, check_places, check_sizes
 from drctl.repository import catalog, keyring, lifecycle, lines, names, trash
 from drctl.repository.index import Index
 from drctl.repository.log import LogReader, session_of
@@ -228,6 +228,7 @@ def _structure(
     # Collection may leave an index behind that names packs which nothing needs any more.
     needers = Needers(index, found.snapshots, refs, len(found.damaged))
     check_places(repository, index, sizes, needers, wrong)
+    check_sizes(repository, index, needers, wrong)
     return index, found.snapshots, needers
 
 

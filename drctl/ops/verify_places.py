@@ -11,7 +11,7 @@ from drctl.repository.index import Index
 from drctl.repository.repository import Repository
 from drctl.repository.standins import SegmentId
 from drctl.repository.survey import Needs
-from drctl.units import count
+from drctl.units import count, show_bytes
 
 _NAMED = 8  # snapshots
 
@@ -111,6 +111,21 @@ def check_places(
         elif sizes[name] < end:
             what = f"{repository.where}: {name} is cut short at {sizes[name]} bytes"
             wrong(what + needers.of_pack(name), name)
+
+
+def check_sizes(repository: Repository, index: Index, needers: Needers, wrong: Wrong) -> None:
+    """Nobody reads a segment that is larger than a decoder takes: early drctls wrote some. It is
+    not missed where all that it holds was stored in others again."""
+    needs = needers.needs()
+    for ordinal, segment in index.oversized:
+        name = names.named(names.PACKS, index.place(ordinal).pack.hex())
+        who = (segment.session, segment.number)
+        is_missed = any(index.ordinal(blob) == ordinal for blob, _ in segment.blobs)
+        if is_missed and (needs is None or who in needs):
+            size = show_bytes(segment.raw_bytes)
+            what = f"{repository.where}: {name} holds a segment of {size}, which nobody can read: "
+            told = "an early drctl wrote it, and a new snapshot is without it"
+            wrong(what + told + needers.told([who]), name)
 
 
 def _any_of(segments: Iterable[SegmentId], needs: Needs) -> bool:

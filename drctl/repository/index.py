@@ -6,6 +6,7 @@ from itertools import accumulate, chain, islice, repeat
 
 from msgspec import Struct
 
+from drctl.codec.segment import is_oversized
 from drctl.codec.table import (
     SESSION_ID_BYTES,
     Columns,
@@ -53,10 +54,11 @@ class Index:
     """Grows only. Not thread safe for growing; reading from many threads is safe then."""
 
     def __init__(self, present: Present | None = None) -> None:
-        """With `present`, lost packs are left out: a run must not lean on blobs that cannot be
-        read any more, so it stores them again."""
+        """With `present`, lost packs are left out, and so are the blobs of segments that are too
+        large for any decoder: a run must not lean on what cannot be read, so it stores it again."""
         self._present = present
         self.lost: list[PackTable] = []  # what was left out as lost
+        self.oversized: list[tuple[int, Segment]] = []  # with their ordinals
         self._blobs = BlobTable()
         self._sessions: dict[bytes, int] = {}
         self._packs: dict[bytes, int] = {}
@@ -156,7 +158,8 @@ class Index:
             raise IntegrityError("its table names no packs")
         ends = zip(names, _ends(columns), strict=True)
         whole = not self._are_lost(ends, _split(columns.sessions, SESSION_ID_BYTES))
-        if whole and not any(name in self._packs for name in names):
+        is_sound = whole and not is_oversized(max(numbers("I", columns.raw), default=0))
+        if is_sound and not any(name in self._packs for name in names):
             self._add_segments(columns, names)
             return True
         for pack in decode(plain):
@@ -164,8 +167,11 @@ class Index:
         return whole
 
     def take_lost(self) -> None:
-        """From here on lost packs are taken in as well, so that what needs them can be named."""
+        """From here on what was left out is taken in as well, so that what needs it can be named.
+        A blob that was stored again is found there."""
         self._present = None
+        for ordinal, segment in self.oversized:
+            self._add_blobs_of(segment, ordinal)
 
     def add_pack(self, pack: PackTable) -> None:
         """One pack's table of contents, unless the pack is known."""
@@ -182,10 +188,17 @@ class Index:
         for segment in pack.segments:
             ordinal = self.new_segment(segment.session, segment.number)
             self.set_packed(ordinal, pack.name, segment)
-            offset = 0
-            for blob_id, length in segment.blobs:
-                self.find_or_add(blob_id, ordinal, offset, length)
-                offset += length
+            if is_oversized(segment.raw_bytes):
+                self.oversized.append((ordinal, segment))
+                if self._present is not None:
+                    continue
+            self._add_blobs_of(segment, ordinal)
+
+    def _add_blobs_of(self, segment: Segment, ordinal: int) -> None:
+        offset = 0
+        for blob_id, length in segment.blobs:
+            self.find_or_add(blob_id, ordinal, offset, length)
+            offset += length
 
     def _are_lost(self, packs: Iterable[tuple[bytes, int]], sessions: list[bytes]) -> bool:
         """Whether any of these is: packs with where their last segments end."""

@@ -14,6 +14,7 @@ from msgspec import Struct, field
 
 from drctl.codec import documents
 from drctl.codec.documents import Refs
+from drctl.codec.segment import is_oversized
 from drctl.codec.table import PackTable, Segment, decode
 from drctl.errors import IntegrityError, NotFound
 from drctl.repository import names
@@ -31,14 +32,16 @@ class Needed(Protocol):
 
 
 class Lost(Struct):
-    """What index objects tell of packs that are gone, are cut short, or have no session any more:
-    the blobs of each segment, and which index objects told it."""
+    """What index objects tell of packs that are gone, are cut short, or have no session any more,
+    and of segments that are too large to be read: the blobs of each segment, and which index
+    objects told it."""
 
     packs: Mapping[str, ObjectInfo]
     sessions: Collection[str]
     broken: set[str] = field(default_factory=set)  # packs
     blobs: dict[SegmentId, tuple[bytes, ...]] = field(default_factory=dict)
     told_by: dict[SegmentId, set[str]] = field(default_factory=dict)
+    oversized: set[SegmentId] = field(default_factory=set)  # wherever they lie
 
     def is_whole(self, table: PackTable) -> bool:
         """Whether its segments can be read."""
@@ -51,10 +54,12 @@ class Lost(Struct):
 
     def note(self, index: str, table: PackTable) -> None:
         """Take in what an index object tells of a pack."""
-        if self.is_whole(table):
-            return
-        self.broken.add(table.name.hex())
-        for segment in table.segments:
+        is_whole = self.is_whole(table)
+        if not is_whole:
+            self.broken.add(table.name.hex())
+        large = [s for s in table.segments if is_oversized(s.raw_bytes)]
+        self.oversized.update((s.session, s.number) for s in large)
+        for segment in large if is_whole else table.segments:
             name = segment.session, segment.number
             self.blobs[name] = tuple(blob for blob, _ in segment.blobs)
             self.told_by.setdefault(name, set()).add(index)
@@ -62,7 +67,8 @@ class Lost(Struct):
     def without(self, present: Iterable[SegmentId]) -> None:
         """These are to be had elsewhere, byte for byte."""
         for name in present:
-            self.blobs.pop(name, None)
+            if name not in self.oversized:
+                self.blobs.pop(name, None)
 
     def keep(self, needs: Needed) -> None:
         """Only what is needed."""

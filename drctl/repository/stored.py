@@ -7,7 +7,7 @@ from concurrent.futures import Executor, Future
 from msgspec import Struct
 
 from drctl.codec.chunker import Chunker, Piece, Span, in_blocks
-from drctl.codec.entries import BlockInfo, Root, blocks, encode_block, encode_root
+from drctl.codec.entries import BlockInfo, Root, encode_root, encoded_blocks
 from drctl.codec.limits import INDIRECT_IDS
 from drctl.model import ID_SIZE, Entry
 from drctl.repository.writer import Writer
@@ -73,8 +73,8 @@ class ContentStore:
     def tree(self, entries: Iterable[Entry]) -> list[BlockInfo]:
         """Store entries, which come in order, as blocks."""
         made = []
-        for block in blocks(entries):
-            blob_id = self._writer.add(encode_block(block), tree=True)
+        for block, plain in encoded_blocks(entries):
+            blob_id = self._writer.add(plain, tree=True)
             made.append(BlockInfo(block[0].path, blob_id, len(block)))
         return made
 

@@ -17,7 +17,7 @@ from drctl.cli.metrics import keep_metrics
 from drctl.cli.namesakes import home_of
 from drctl.errors import DrctlError, ExitCode
 from drctl.events import Notice
-from drctl.ops.telling import Event, Recipient, Told, event_of, hand, is_news, post, tell
+from drctl.ops.telling import Event, Recipient, Told, event_of, hand, is_news, known_now, post, tell
 from drctl.plan import secrets
 from drctl.plan.telling import Notify
 from drctl.plan.telling import Recipient as To
@@ -64,16 +64,23 @@ def _notify(run: Ended, notify: Notify) -> None:
     told = {n: event for n, event in due.items() if n not in troubles}
     if told:
         known = {key: heard[key] for key in map(_key, notify.to) if key in heard}
-        new = {_key(notify.to[n]): Told(e, run.exit_code, run.at_ns) for n, e in told.items()}
-        _remember(run, path, {**known, **new})
+        again = parse_duration(notify.again)
+        for number, event in told.items():
+            key = _key(notify.to[number])
+            known[key] = known_now(_now(run, event), known.get(key), again)
+        _remember(run, path, known)
 
 
 def _due(run: Ended, notify: Notify, before: Told | None) -> Event | None:
     """What somebody who was told this last is to know; None: nothing new."""
     event = event_of(run.exit_code, before)
-    if not is_news(event, run.exit_code, before, run.at_ns, parse_duration(notify.again)):
+    if not is_news(_now(run, event), before, parse_duration(notify.again)):
         return None
     return "success" if event == "recovered" and event not in notify.on else event
+
+
+def _now(run: Ended, event: Event) -> Told:
+    return Told(event, run.exit_code, run.at_ns, tuple(run.about()))
 
 
 def tell_recipients(wiring: Wiring, notify: Notify, bodies: Mapping[int, bytes]) -> dict[int, str]:

@@ -1,6 +1,7 @@
 """A run that has ended, as it is told to those who were not there."""
 
 import os
+import re
 from typing import Any
 
 from msgspec import Struct, field
@@ -13,6 +14,10 @@ from drctl.wiring import Wiring
 RUNS = frozenset({
     "backup", "stream", "replicate", "verify", "prune", "drill", "recover", "status", "gate",
 })  # fmt: skip
+
+
+_FIGURES = re.compile(r"(?<!\S)\d\S*\s?")
+_MOST_ABOUT = 500
 
 
 class Ended(Struct, frozen=True):
@@ -48,6 +53,14 @@ class Ended(Struct, frozen=True):
         failed = [step for step in d.get("steps", ()) if step["status"] in {"failed", "stuck"}]
         return found or [f"{step['step']}: {step['what']}" for step in failed]
 
+    def about(self) -> list[str]:
+        """The same in words that do not change by themselves, as figures do and what a network
+        says, and without the error that ended it, which its code tells."""
+        found = [text for text in self.reasons() if text != self.what] if self.exit_code else []
+        as_it_is = self.command == "verify"  # each object that is damaged counts
+        words = {text if as_it_is else _in_short(text) for text in found}
+        return sorted(words)[:_MOST_ABOUT]
+
 
 def ended(context: Context, exit_code: int) -> Ended | None:
     """None where nobody is to be told: what only looked, or never read a plan."""
@@ -68,6 +81,12 @@ def ended(context: Context, exit_code: int) -> Ended | None:
         document,
         error is not None and _is_mistyped(error),
     )
+
+
+def _in_short(text: str) -> str:
+    """Of 'off is behind: ...' what is so; names begin with a letter, figures do not."""
+    head = text if text.startswith("drill ") else text.partition(": ")[0]
+    return _FIGURES.sub("", head)
 
 
 def _is_mistyped(error: DrctlError) -> bool:

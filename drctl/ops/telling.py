@@ -14,6 +14,7 @@ from http.client import HTTPException
 from typing import Any, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from drctl.clock import Clock
 from drctl.engines.child import exit_words, running
@@ -24,11 +25,18 @@ _ENDING_SECONDS = 6.0  # for a program to be ended that did not end by itself
 
 
 class Told(Struct, frozen=True):
-    """What was told last of one kind of run, and when."""
+    """What was told last of one kind of run, and when. `about`: what was wrong then, a few words
+    each that stay the same as long as it is."""
 
     event: Event
     exit_code: int
     at_ns: int
+    about: tuple[str, ...] = ()
+
+    def is_followed(self, now: "Told", again: float) -> bool:
+        """Whether it is as bad as it was, by its code, and not long since that was told."""
+        is_same = (now.event, now.exit_code) == (self.event, self.exit_code)
+        return is_same and 0 <= (now.at_ns - self.at_ns) / 1e9 < again
 
 
 def event_of(exit_code: int, before: Told | None) -> Event:
@@ -39,12 +47,20 @@ def event_of(exit_code: int, before: Told | None) -> Event:
     return "objective_missed" if exit_code == ExitCode.OBJECTIVE_MISSED else "failure"
 
 
-def is_news(event: Event, exit_code: int, before: Told | None, now_ns: int, again: float) -> bool:
-    """What is as bad as it was is told once more only after `again` seconds."""
-    if before is None or (event, exit_code) != (before.event, before.exit_code):
+def is_news(now: Told, before: Told | None, again: float) -> bool:
+    """What is as bad as it was is told once more only after `again` seconds; at once, where
+    anything is wrong that was not. One code has many reasons: a copy that is behind must not hide a
+    suspect snapshot."""
+    if before is None or not before.is_followed(now, again):
         return True
-    since_seconds = (now_ns - before.at_ns) / 1e9
-    return exit_code == ExitCode.DONE or not 0 <= since_seconds < again
+    return now.exit_code == ExitCode.DONE or not set(now.about) <= set(before.about)
+
+
+def known_now(now: Told, before: Told | None, again: float) -> Told:
+    """What is remembered: of reasons that come and go each is told once in `again` seconds."""
+    if before is None or not before.is_followed(now, again):
+        return now
+    return replace(now, about=tuple(sorted({*now.about, *before.about})))
 
 
 class Recipient(Struct, frozen=True):

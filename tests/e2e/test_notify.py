@@ -95,6 +95,16 @@ def test_a_missed_objective_and_a_success_are_told_where_they_are_wanted(site, h
     assert len(hook.got) == 3
 
 
+def test_another_asset_that_fails_with_the_same_code_is_told(site, hook) -> None:
+    told(site, hook)
+    (site.top / "live/base.db").rename(site.top / "away.db")
+    site.run("backup", code=4)
+    (site.top / "live/tree").rename(site.top / "away")
+    for _ in range(2):
+        site.run("backup", code=4)
+    assert [len(m["reasons"]) for m in hook.got] == [1, 2]
+
+
 def test_whoever_does_not_hear_changes_no_exit_code_and_is_tried_again(site, hook) -> None:
     told(site, hook, "  on: [success]\n")
     plan = (site.top / "plan.yaml").read_text()

@@ -131,6 +131,11 @@ class Cluster:
             done = connection.execute(statement.encode(), values or None)
             return done.fetchall() if done.description else []
 
+    def half_drop(self, dbname: str) -> None:
+        """A database as a DROP DATABASE leaves it that was interrupted."""
+        self.sql(f"create database {dbname}")
+        self.sql("update pg_database set datconnlimit = -2 where datname = %s", dbname)
+
     def settings(self, **more: Any) -> str:
         words = {"host": self.top, "database_role": "drctl", **more}
         return "{" + ", ".join(f"{key}: {value}" for key, value in words.items()) + "}"

@@ -16,8 +16,9 @@ from urllib.parse import quote
 from drctl.engines.base import PlainItem, Surroundings
 from drctl.engines.child import Child, exit_words, find_program, running
 from drctl.engines.dumped import Output, cannot_run, file_entry, item, refuse_unproven
-from drctl.engines.postgres_client import Client
+from drctl.engines.postgres_client import INVALID, Client
 from drctl.errors import SourceError
+from drctl.events import Notice
 
 if TYPE_CHECKING:
     import psycopg
@@ -39,13 +40,23 @@ class DumpSource:
         with self._client.connect() as sql:
             version = str(_one(sql, "show server_version"))
             major = int(_one(sql, "select current_setting('server_version_num')::int / 10000"))
-            names = sql.execute(
-                "select datname from pg_database where datallowconn and datname <> 'template0'"
-                " and datname <> 'template1'"
-            ).fetchall()
+            names = self._names(sql)
         tools = _Tools(self._client, major, version)
         facts = {"postgres": version.split(" ", maxsplit=1)[0], "databases": str(len(names))}
-        yield _Capture(tools, sorted(str(row[0]) for row in names), self._around, facts)
+        yield _Capture(tools, names, self._around, facts)
+
+    def _names(self, sql: "psycopg.Connection[Any]") -> list[str]:
+        rows = sql.execute(
+            f"select datname, {INVALID} from pg_database where datallowconn"  # noqa: S608
+            " and datname not in ('template0', 'template1') order by 1"
+        ).fetchall()
+        for name in (name for name, is_invalid in rows if is_invalid):
+            text = (
+                f"{self._client.asset}: the database {name} is passed over: its DROP DATABASE was "
+                "interrupted, and nobody can read what is left of it; drop it once more"
+            )
+            self._around.report.emit(Notice("warning", text))
+        return [str(name) for name, is_invalid in rows if not is_invalid]
 
 
 def _one(sql: "psycopg.Connection[Any]", query: str) -> Any:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from drctl.engines.child import Child, exit_words, running
-from drctl.engines.postgres_client import speaking
+from drctl.engines.postgres_client import INVALID, speaking
 from drctl.engines.postgres_server import Server, major_at, programs, started
 from drctl.engines.single import SingleTarget
 from drctl.errors import TargetRefused, UsageError
@@ -83,12 +83,17 @@ def _refuse_unknown(server: Server, database: str) -> None:
     try:
         with speaking(**server.parameters("template1")) as connection:
             rows = connection.execute(
-                "select datname from pg_database where datallowconn and not datistemplate"
-                " order by datname"
+                f"select datname, {INVALID} from pg_database where datallowconn"  # noqa: S608
+                " and not datistemplate order by datname"
             ).fetchall()
     except psycopg.Error as error:
         raise TargetRefused(f"the restored PostgreSQL: {str(error).strip()}") from error
-    names = [str(row[0]) for row in rows]
+    if (database, True) in rows:
+        raise TargetRefused(
+            f"the database {database} was being dropped then, and nobody can read what was left",
+            hint="--at an instant before that has all of it",
+        )
+    names = [str(name) for name, is_invalid in rows if not is_invalid]
     if database not in names:
         raise TargetRefused(
             f"the cluster had no database {database} then: nothing was written",

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from drctl.engines.base import Health, Surroundings
-from drctl.engines.postgres_client import Client, Settings, speaking
+from drctl.engines.postgres_client import INVALID, Client, Settings, speaking
 from drctl.engines.postgres_loaded import is_dump, loaded
 from drctl.engines.postgres_server import Server, started
 from drctl.errors import TargetRefused
@@ -61,11 +61,11 @@ class _Standing:
         except psycopg.Error as error:
             raise TargetRefused(f"{dbname}: {str(error).strip()}") from error
 
-    def _databases(self) -> list[str]:
+    def _databases(self, which: str = f"not {INVALID}") -> list[str]:
         with self._connect("template1") as connection:
             rows = connection.execute(
-                "select datname from pg_database where datallowconn and not datistemplate"
-                " order by datname"
+                "select datname from pg_database where datallowconn and not datistemplate"  # noqa: S608
+                f" and {which} order by datname".encode()
             ).fetchall()
         return [row[0] for row in rows]
 
@@ -80,7 +80,10 @@ class _Standing:
             if wrong:
                 return Health(ok=False, what=f"{database}: {wrong}")
             looked += found
-        return Health(ok=True, what=f"amcheck: {count(looked, 'relation', 'relations')} whole")
+        what = f"amcheck: {count(looked, 'relation', 'relations')} whole"
+        if half := ", ".join(self._databases(INVALID)):
+            what += f"; not looked at is what an interrupted DROP DATABASE left of: {half}"
+        return Health(ok=True, what=what)
 
     def _check(self, database: str) -> tuple[int, str]:
         with self._connect(database) as connection:

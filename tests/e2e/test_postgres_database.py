@@ -26,6 +26,7 @@ def site(cluster: Cluster, new_site: Callable[[Path], Any]) -> Any:
     (made.top / "home").mkdir(exist_ok=True)
     made.plan(PLAN.format(settings=cluster.settings()))
     made.run("init")
+    cluster.half_drop("dying")
     cluster.sql("create role clerk")
     for name in ("shop", "other"):
         cluster.sql(f'create database "{name}"')
@@ -81,6 +82,8 @@ def test_what_cannot_be_is_told_and_leaves_nothing(site) -> None:
     file = site.top / "none.dump"
     told = site.run("restore", "orders", "--database", "shopp", "--to", file, code=9).stderr
     assert "it had other, postgres, shop" in told
+    told = site.run("restore", "orders", "--database", "dying", "--to", file, code=9).stderr
+    assert "the database dying was being dropped then" in told
     for secret in ("password=hunter2", "sslpassword=hunter2"):
         words = ("--database", "shop", "--to", f"dbname=x {secret}")
         told = site.run("restore", "orders", *words, code=2).stderr

@@ -106,12 +106,16 @@ def test_a_restored_cluster_is_asked_without_being_changed(cluster, new_site) ->
     cluster.sql(HINDERING, dbname="shop")
     cluster.sql("create table t as select generate_series(1, 1234) as id")
     cluster.sql("create index on t (id)")
+    cluster.half_drop("dying")
     settings = postgres.Settings(host=str(cluster.top), database_role="drctl")
     postgres.Marker(settings, "orders", around(cluster.top)).write(42)
     at, settings = restored(cluster, new_site)
     with postgres.Probe(settings, str(at), around(at)).open() as standing:
         health = standing.health()
         assert health.ok, health.what
+        assert health.what.endswith(
+            "whole; not looked at is what an interrupted DROP DATABASE left of: dying"
+        )
         assert standing.counts() == {
             "rows.postgres.drctl.marker": 1,
             "rows.postgres.public.t": 1234,

@@ -8,9 +8,10 @@ status 0 and pg_restore, which reads all of it as it comes, did so, too.
 import glob
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from io import BufferedReader
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from drctl.engines.base import PlainItem, Surroundings
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 DATABASES, GLOBALS = "databases", "globals.sql"
 _TRAILER = b"-- PostgreSQL database cluster dump complete"
+_Database = tuple[int, str]  # its number, which stays, and its name
 _SAFE = " +,@=~"  # beside letters, digits and `_.-`, what a database's name keeps in a file's name
 
 
@@ -40,23 +42,23 @@ class DumpSource:
         with self._client.connect() as sql:
             version = str(_one(sql, "show server_version"))
             major = int(_one(sql, "select current_setting('server_version_num')::int / 10000"))
-            names = self._names(sql)
+            databases = self._databases(sql)
         tools = _Tools(self._client, major, version)
-        facts = {"postgres": version.split(" ", maxsplit=1)[0], "databases": str(len(names))}
-        yield _Capture(tools, names, self._around, facts)
+        facts = {"postgres": version.split(" ", maxsplit=1)[0], "databases": str(len(databases))}
+        yield _Capture(tools, databases, self._around, facts)
 
-    def _names(self, sql: "psycopg.Connection[Any]") -> list[str]:
+    def _databases(self, sql: "psycopg.Connection[Any]") -> list[_Database]:
         rows = sql.execute(
-            f"select datname, {INVALID} from pg_database where datallowconn"  # noqa: S608
-            " and datname not in ('template0', 'template1') order by 1"
+            f"select oid, datname, {INVALID} from pg_database where datallowconn"  # noqa: S608
+            " and datname not in ('template0', 'template1') order by datname"
         ).fetchall()
-        for name in (name for name, is_invalid in rows if is_invalid):
+        for name in (name for _, name, is_invalid in rows if is_invalid):
             text = (
                 f"{self._client.asset}: the database {name} is passed over: its DROP DATABASE was "
                 "interrupted, and nobody can read what is left of it; drop it once more"
             )
             self._around.report.emit(Notice("warning", text))
-        return [str(name) for name, is_invalid in rows if not is_invalid]
+        return [(int(number), str(name)) for number, name, is_invalid in rows if not is_invalid]
 
 
 def _one(sql: "psycopg.Connection[Any]", query: str) -> Any:
@@ -70,19 +72,31 @@ class _Capture:
     before it; each database is of one moment. See engines.base.Capture."""
 
     def __init__(
-        self, tools: "_Tools", names: Sequence[str], around: Surroundings, facts: dict[str, str]
+        self,
+        tools: "_Tools",
+        databases: Sequence[_Database],
+        around: Surroundings,
+        facts: dict[str, str],
     ) -> None:
         self.consistent_at_ns = around.clock.now_ns()
         self.facts = facts
         self.private_facts = {"form": "dump", "postgres": facts["postgres"]}
         self._tools = tools
-        self._names = names
+        self._databases = databases
+        self._around = around
 
     def items(self) -> Iterator[PlainItem]:
         """When the consumer asks for the next item, this one has proven itself."""
-        for path, name in sorted((_file_of(name), name) for name in self._names):
-            yield from self._tools.archive(name, path, self.consistent_at_ns)
+        for path, database in sorted((_file_of(each[1]), each) for each in self._databases):
+            was_there = yield from self._tools.archive(database, path, self.consistent_at_ns)
+            if not was_there:
+                self._pass_over(database)
         yield from self._tools.shared(GLOBALS.encode(), self.consistent_at_ns)
+
+    def _pass_over(self, database: _Database) -> None:
+        self.facts["databases"] = str(int(self.facts["databases"]) - 1)
+        text = f"the database {database[1]} was dropped meanwhile: it is not in the snapshot"
+        self._around.report.emit(Notice("info", text))
 
 
 def _file_of(name: str) -> bytes:
@@ -113,18 +127,33 @@ class _Tools:
             hint=f"run: apt-get install postgresql-client-{major}, or a newer one",
         )
 
-    def archive(self, name: str, path: bytes, now_ns: int) -> Iterator[PlainItem]:
-        """One database, read by pg_restore on its way."""
+    def archive(
+        self, database: _Database, path: bytes, now_ns: int
+    ) -> Generator[PlainItem, None, bool]:
+        """One database, read by pg_restore on its way. Gives whether it was there still."""
         options = ("--format=custom", "--compress=0", "--no-password")
+        number, name = database
         with (
             self._run(self._dump, options, name) as dump,
             self._reading() as (reader, feed),
         ):
+            if self._is_gone(dump, number):
+                return False
             output = Output(dump, file_entry(path, now_ns), _feeding(self._asset, reader, feed))
             yield item(output)
             feed.close()
             refuse_unproven(self._asset, f"pg_dump of {name}", dump, proven=True, lacking="")
             refuse_unproven(self._asset, "pg_restore", reader, proven=True, lacking="")
+        return True
+
+    def _is_gone(self, dump: Child, number: int) -> bool:
+        """Whether there was nothing to dump, since it is dropped, or about to be. One that bears
+        another name now is there."""
+        if cast("BufferedReader", dump.output).peek(1) or not dump.wait():
+            return False
+        query = f"select from pg_database where oid = %s and not {INVALID}"
+        with self._client.connect() as sql:
+            return sql.execute(query.encode(), (number,)).fetchone() is None
 
     @contextmanager
     def _reading(self) -> Iterator[tuple[Child, Any]]:

@@ -115,6 +115,21 @@ def test_a_dump_that_is_not_proven_is_not_kept(site, program, script, said) -> N
     assert site.snapshots() == []
 
 
+def test_a_database_that_is_dropped_meanwhile_is_passed_over_and_no_other(cluster, site) -> None:
+    statement = site.top / "statement.sql"
+    psql = f"{bindir()}/psql -q -h {cluster.top} -U drctl -d postgres -f {statement}"
+    instead(site, "pg_dump", f'case "$*" in *odd*) {psql};; esac; exec {{real}} "$@"')
+    statement.write_text('alter database "odd name/ü" rename to "even name"')
+    assert "does not exist" in site.run("backup", code=4).stderr
+    statement.write_text('drop database "odd name/ü"')
+    cluster.sql('alter database "even name" rename to "odd name/ü"')
+    assert "odd name/ü was dropped meanwhile" in site.run("backup").stderr
+    (made,) = site.snapshots()
+    assert made["facts"]["databases"] == "1"
+    site.run("restore", "orders", "--to", "back")
+    assert [path.name for path in (site.top / "back/databases").iterdir()] == ["postgres.dump"]
+
+
 def instead(site, program: str, script: str) -> None:
     """A program that fails, beside the others as they are."""
     folder = site.top / "programs"

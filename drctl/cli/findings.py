@@ -2,6 +2,8 @@
 
 import os
 import socket
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from drctl.cli.proofs import Proofs, one_by_one
@@ -38,7 +40,8 @@ def keep_document(
     drill, source = document["drill"], document["repository"]["name"]
     proofs, places = Proofs(wiring), dict.fromkeys([source, *_reachable(wiring, drill)])
     with one_by_one(wiring):
-        proof = proofs.add(document, [p for name in places for p in _known(wiring, proofs, name)])
+        known = [p for name in places for p in _known(wiring, proofs, name)]
+        proof = proofs.add(document, [*known, *_known_beside(wiring, proofs, places)])
         told = f"  evidence {proof.number}: {proof.name[:16]} in {proofs.directory}"
         hint = "" if proof.keyids else "name a key with 'evidence: {key: ...}'"
         told += f"\n  it is NOT SIGNED: {hint}" if hint else ""
@@ -67,6 +70,17 @@ def _known(wiring: Wiring, proofs: Proofs, repository: str) -> list[Proof]:
         text = f"{repository}: earlier evidence cannot be read: {error.what}"
         wiring.report.emit(Notice("warning", text))
         return []
+
+
+def _known_beside(wiring: Wiring, proofs: Proofs, places: Iterable[str]) -> list[Proof]:
+    """What all other repositories know: a host that was replaced has nothing of its own, and two
+    that drill from two repositories nothing of each other's. With a number that is taken the chain
+    would be forked for ever. One that the drill takes for lost, or that is, is not missed."""
+    found: list[Proof] = []
+    for name in set(wiring.loaded.plan.repositories).difference(places):
+        with suppress(DrctlError):
+            found += proofs.there(name, hurried=True)[0]
+    return found
 
 
 def _share(wiring: Wiring, proofs: Proofs, name: str) -> str:

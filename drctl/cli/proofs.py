@@ -15,6 +15,7 @@ from drctl.report import evidence
 from drctl.report.evidence import Proof
 from drctl.repository import lifecycle, names, there
 from drctl.repository.state import no_locks
+from drctl.storage.retry import Retry
 from drctl.wiring import Wiring
 
 if TYPE_CHECKING:
@@ -76,13 +77,15 @@ class Proofs:
     # -- keeping ------------------------------------------------------------------------------
 
     def add(self, document: dict[str, object], known: list[Proof]) -> Proof:
-        """A new piece, behind the newest of those that are kept here or `known` elsewhere. Raises
-        KeyUnavailable, StorageError."""
+        """A new piece, behind the newest of those that are kept here or `known` elsewhere, where
+        others may write: of those what a key of the plan signed. Raises KeyUnavailable,
+        StorageError."""
+        key = self.key()
         try:
             make_directory(self.directory)
             with _alone():
-                before = evidence.newest([*self.here()[0], *known])
-                made = evidence.make(document, before, self.key())
+                before = evidence.newest([*self.here()[0], *self._to_follow(key, known)])
+                made = evidence.make(document, before, key)
                 replace(self.path_of(made), made.data.decode())  # half a piece reads as forged
         except OSError as error:
             where = error.filename or self.directory
@@ -91,6 +94,16 @@ class Proofs:
                 hint="make room or rights there, or name another with evidence.directory",
             ) from error
         return made
+
+    def _to_follow(self, key: "Ed25519PrivateKey | None", known: list[Proof]) -> list[Proof]:
+        """A former key that cannot be read keeps no evidence from being made."""
+        from drctl.report.signers import Keys, to_follow
+
+        former = []
+        for named in self._plan.evidence.former:
+            with suppress(KeyUnavailable):
+                former.append(self._former(named))
+        return to_follow(Keys(key.public_key() if key else None, tuple(former)), known)
 
     def share(self, repository: str) -> None:
         """Every piece that is here, and not there yet."""
@@ -117,10 +130,13 @@ class Proofs:
                 pieces[os.path.join(self.directory, name)] = file.read()
         return self._read(pieces)
 
-    def there(self, repository: str) -> tuple[list[Proof], list[str]]:
+    def there(self, repository: str, *, hurried: bool = False) -> tuple[list[Proof], list[str]]:
         """The same of what lies in a repository. Raises StorageError, also where none is: a disk
-        that is not mounted has no evidence either."""
+        that is not mounted has no evidence either. `hurried`: one that may be lost is not waited
+        for."""
         storage = self._wiring.storage(repository)
+        if hurried:
+            storage = Retry(self._wiring.bare_storage(repository), self._wiring.clock, attempts=3)
         if not lifecycle.exists(storage):
             raise there.missing(storage, "'drctl init' makes it", "bring it back")
         pieces: dict[str, bytes] = {}

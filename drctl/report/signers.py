@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec import Struct
 
-from drctl.report.evidence import Proof, is_signed, key_id, public_key
+from drctl.report.evidence import Proof, chain_faults, is_signed, key_id, public_key
 
 _END = "-----END PUBLIC KEY-----"
 
@@ -69,6 +69,16 @@ class Trust:
             for p in proofs
             if p.name not in good
         ]
+
+
+def to_follow(keys: Keys, proofs: Sequence[Proof]) -> list[Proof]:
+    """Of evidence that anybody may have put there: what new evidence is numbered behind. A number
+    that a forger chose would leave a gap for ever when his piece is taken away. Where no key of the
+    plan signed any, as behind a key that nobody named as a former one, it is what somebody signed,
+    as far as that is one whole chain."""
+    found = Trust(keys, proofs).good(proofs)
+    signed = [p for p in proofs if p.keyids]
+    return found or ([] if chain_faults(signed) else signed)
 
 
 def _cure(proof: Proof) -> str:

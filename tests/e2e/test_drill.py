@@ -19,7 +19,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from faked import clock
-from recoverable import change, drill, lay_out, left, program, reasons
+from recoverable import change, drill, lay_out, left, lose, program, reasons
 
 from drctl.removing import remove_all
 from drctl.started import born
@@ -390,6 +390,26 @@ def test_what_somebody_else_put_beside_the_evidence_proves_nothing(ready) -> Non
         (ready.top / "offsite/evidence" / sha256(data).hexdigest()).write_bytes(data)
     assert "drill far: failed" in ready.run("status", code=10).stdout
     assert ready.run("gate", code=10).stdout.count("it does not read as evidence") == 2
+
+
+def test_a_host_that_was_replaced_goes_on_with_the_chain_and_not_behind_a_forged_number(
+    ready,
+) -> None:
+    """Its drill reads from one repository, the one before left evidence in another alone."""
+    change(ready, "drills:\n", "drills:\n  near: {from: local}\n")
+    drill(ready)
+    (real,) = evidence(ready)
+    statement = json.loads(base64.b64decode(json.loads(real.read_text())["payload"]))
+    statement["predicate"] |= {"number": 1_000_000}
+    data = enveloped(statement, [])
+    forged = ready.top / "offsite/evidence" / sha256(data).hexdigest()
+    forged.write_bytes(data)
+    lose(ready.top / "state")
+    assert "evidence 2: " in ready.run("drill", "near").stdout
+    assert "is not signed" in ready.run("gate", code=10).stdout
+    forged.unlink()
+    ready.run("gate")
+    ready.run("report", "list")
 
 
 def test_a_drill_whose_evidence_could_not_be_signed_is_not_begun(ready) -> None:

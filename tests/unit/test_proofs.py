@@ -8,9 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec.structs import replace
 
 from drctl.cli.proofs import Proofs
-from drctl.report.evidence import chain_faults
+from drctl.report.evidence import chain_faults, make, newest
+from drctl.report.signers import Keys, to_follow
 
 FOUND = {
     "plan": {"name": "shop", "sha256": "00"},
@@ -25,7 +28,9 @@ FOUND = {
 @pytest.fixture
 def proofs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Proofs:
     monkeypatch.setenv("DRCTL_STATE_DIR", str(tmp_path / "state"))
-    plan = SimpleNamespace(name="shop", evidence=SimpleNamespace(directory="proofs", key=None))
+    plan = SimpleNamespace(
+        name="shop", evidence=SimpleNamespace(directory="proofs", key=None, former=())
+    )
     wiring: Any = SimpleNamespace(loaded=SimpleNamespace(plan=plan, base=str(tmp_path)))
     return Proofs(wiring)
 
@@ -48,3 +53,18 @@ def test_evidence_is_kept_where_the_directory_itself_cannot_be_locked(proofs: Pr
         finally:
             os.close(held)
     assert os.listdir(proofs.directory) == [os.path.basename(proofs.path_of(proofs.here()[0][0]))]
+
+
+def test_evidence_follows_what_the_plans_keys_signed_and_no_number_that_a_forger_chose() -> None:
+    own, before, thief = (Ed25519PrivateKey.generate() for _ in range(3))
+    first = make(FOUND, None, before)
+    second = make(FOUND, first, before)
+    far = make(FOUND, replace(second, predicate={**second.predicate, "number": 10**6}), thief)
+    unsigned = make(FOUND, second, None)
+    named = Keys(own.public_key(), (before.public_key(),))
+    assert newest(to_follow(named, [first, second, far, unsigned])) == second
+    unnamed = Keys(own.public_key())  # it is named as a former one when somebody misses it
+    assert newest(to_follow(unnamed, [first, second, unsigned])) == second
+    assert to_follow(unnamed, [far, unsigned]) == []
+    third = make(FOUND, second, own)
+    assert newest(to_follow(unnamed, [first, second, third, far])) == third

@@ -84,7 +84,7 @@ class Proofs:
         try:
             make_directory(self.directory)
             with _alone():
-                before = evidence.newest([*self.here()[0], *self._to_follow(key, known)])
+                before = evidence.newest([*self._own(), *self._to_follow(key, known)])
                 made = evidence.make(document, before, key)
                 replace(self.path_of(made), made.data.decode())  # half a piece reads as forged
         except OSError as error:
@@ -117,18 +117,37 @@ class Proofs:
     # -- looking ------------------------------------------------------------------------------
 
     def here(self) -> tuple[list[Proof], list[str]]:
-        """What is kept here, and a sentence for each file that is no evidence."""
+        """What is kept here, and a sentence for each file that is no evidence, or cannot be
+        read."""
+        pieces, unread = self._kept()
+        proofs, wrong = self._read(pieces)
+        return proofs, [*wrong, *(f"{path}: {error.strerror}" for path, error in unread.items())]
+
+    def _own(self) -> list[Proof]:
+        """The same to be followed: one that cannot be read has a number, too. Raises OSError."""
+        pieces, unread = self._kept()
+        for error in unread.values():
+            if not isinstance(error, IsADirectoryError):
+                raise error
+        return self._read(pieces)[0]
+
+    def _kept(self) -> tuple[dict[str, bytes], dict[str, OSError]]:
+        """The files here, and why others cannot be read."""
+        pieces: dict[str, bytes] = {}
+        unread: dict[str, OSError] = {}
         try:
             found = sorted(n for n in os.listdir(self.directory) if n.endswith(_SUFFIX))
         except FileNotFoundError:
-            return [], []
+            return {}, {}
         except OSError as error:
-            raise StorageError(f"{self.directory}: {error.strerror}") from error
-        pieces: dict[str, bytes] = {}
-        for name in found:
-            with open(os.path.join(self.directory, name), "rb") as file:
-                pieces[os.path.join(self.directory, name)] = file.read()
-        return self._read(pieces)
+            return {}, {self.directory: error}
+        for path in (os.path.join(self.directory, name) for name in found):
+            try:
+                with open(path, "rb") as file:
+                    pieces[path] = file.read()
+            except OSError as error:
+                unread[path] = error
+        return pieces, unread
 
     def there(self, repository: str, *, hurried: bool = False) -> tuple[list[Proof], list[str]]:
         """The same of what lies in a repository. Raises StorageError, also where none is: a disk
@@ -187,23 +206,25 @@ class Proofs:
 
     def _former(self, named: str) -> "Ed25519PublicKey":
         path = os.path.join(self._wiring.loaded.base, named)
-        try:
-            with open(path, encoding="utf-8") as file:
-                return evidence.public_key(file.read())
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is not text"
-            raise KeyUnavailable(
-                f"evidence.former: {path}: {why}", hint="is the path in the plan right?"
-            ) from error
-        except KeyUnavailable as error:
-            raise KeyUnavailable(f"evidence.former: {path}: {error.what}") from error
+        return _public_half("evidence.former", path, "is the path in the plan right?")
 
     def _public_key(self) -> "Ed25519PublicKey | None":
         """The public half: of the file beside the private key, else of the private key itself."""
         path = self.key_path()
         beside = f"{path}.pub" if path else ""
         if beside and os.path.exists(beside):
-            with open(beside, encoding="utf-8") as file:
-                return evidence.public_key(file.read())
+            return _public_half("evidence.key", beside, "let it be read: it is no secret")
         key = self.key()
         return key.public_key() if key else None
+
+
+def _public_half(what: str, path: str, hint: str) -> "Ed25519PublicKey":
+    """What is in a file. Raises KeyUnavailable."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return evidence.public_key(file.read())
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise KeyUnavailable(f"{what}: {path}: {why}", hint=hint) from error
+    except KeyUnavailable as error:
+        raise KeyUnavailable(f"{what}: {path}: {error.what}") from error

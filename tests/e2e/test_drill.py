@@ -427,6 +427,8 @@ def test_a_host_without_the_key_of_the_evidence_is_told_how_all_else_stands(read
     (todo,) = told["to_do"]
     assert todo["what"].startswith("the evidence of drills cannot be verified: evidence.key: ")
     ready.run("gate", code=7)
+    (ready.top / "keys/evidence.key.pub").mkdir()
+    assert "evidence.key.pub: Is a directory" in ready.run("report", "key", code=7).stderr
 
 
 def test_unsigned_evidence_does_not_open_the_gate(ready) -> None:

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec.structs import replace
 
 from drctl.cli.proofs import Proofs
+from drctl.errors import StorageError
 from drctl.report.evidence import chain_faults, make, newest
 from drctl.report.signers import Keys, to_follow
 
@@ -53,6 +54,18 @@ def test_evidence_is_kept_where_the_directory_itself_cannot_be_locked(proofs: Pr
         finally:
             os.close(held)
     assert os.listdir(proofs.directory) == [os.path.basename(proofs.path_of(proofs.here()[0][0]))]
+
+
+def test_what_cannot_be_read_is_told_and_keeps_its_number(proofs: Proofs) -> None:
+    proofs.add(FOUND, [])
+    os.mkdir(os.path.join(proofs.directory, "notes.json"))
+    assert proofs.add(FOUND, []).number == 2
+    assert [text.rpartition("/")[2] for text in proofs.here()[1]] == ["notes.json: Is a directory"]
+    os.symlink("loop.json", os.path.join(proofs.directory, "loop.json"))  # nor may root read it
+    found, wrong = proofs.here()
+    assert len(found) == len(wrong) == 2
+    with pytest.raises(StorageError, match=r"loop\.json: the evidence cannot be kept"):
+        proofs.add(FOUND, [])
 
 
 def test_evidence_follows_what_the_plans_keys_signed_and_no_number_that_a_forger_chose() -> None:

@@ -192,6 +192,7 @@ class Marker:
                 connection.execute(
                     "create table if not exists drctl.marker (at_ns bigint not null)"
                 )
-            old = at_ns - _KEEP_MARKS_NS
-            connection.execute("delete from drctl.marker where at_ns < %s", (old,))
+            # One that is newer was written while a clock was ahead: a copy would look too fresh.
+            kept = (at_ns - _KEEP_MARKS_NS, at_ns)
+            connection.execute("delete from drctl.marker where at_ns not between %s and %s", kept)
             connection.execute("insert into drctl.marker values (%s)", (at_ns,))

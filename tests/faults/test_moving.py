@@ -1,4 +1,4 @@
-"""A tree that is changed between the look at a file and its reading."""
+"""A tree that is changed between the look at a file and its reading, and names of one file."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_site import Site, write_tree
+from small_site import IDENTITY, Site, write_tree
 
 from drctl.engines import files
 from drctl.engines.base import Item
+from drctl.ops.recovery.manifest import counts_due
+from drctl.repository import lifecycle
+from drctl.repository.reader import Reader
 
 SMALL = b"it was small when it was looked at"
 LARGE = os.urandom(1 << 20) * 17  # more than a segment may hold
@@ -91,3 +94,20 @@ def test_a_name_of_a_file_whose_first_name_is_gone_is_saved_itself(
     assert (back / "b").read_bytes() == (back / "c").read_bytes() == SMALL
     assert (back / "b").samefile(back / "c")
     assert (back / "a").read_bytes() == others if others else not (back / "a").exists()
+
+
+def test_each_name_of_a_link_is_counted_as_it_is_found(site: Site) -> None:
+    """As `cp -al` makes them: a recovery never ended well, for what was due was less."""
+    write_tree(site.live, {"a": SMALL})
+    (site.live / "link").symlink_to("a")
+    os.link(site.live / "link", site.live / "link-too", follow_symlinks=False)
+    os.link(site.live / "a", site.live / "same")
+    storage = site.new_repository()
+    made = site.backup(storage)
+    site.restore_to(storage, made.name, site.top / "back")
+    repository = lifecycle.open_as_reader(storage, IDENTITY, os.urandom)
+    reader = Reader(repository, repository.load_index(lambda _: None), IDENTITY)
+    due, _ = counts_due(reader, reader.root(made.root))
+    settings = files.Settings(paths=(str(site.live),))
+    found = files.Probe(settings, str(site.top / "back"), site.surroundings()).counts()
+    assert due == found == {"entries": 4, "bytes": 2 * len(SMALL) + 2}

@@ -92,8 +92,9 @@ def counts_due(reader: Reader, root: Root) -> tuple[dict[str, int], NotSaved]:
         entries += entry.path != b"."
         if entry.kind == Kind.FILE:
             sizes[entry.path] = entry.size
-        first = entry.link if entry.kind == Kind.HARDLINK else entry.path
-        size_bytes += len(entry.link) if entry.kind == Kind.SYMLINK else sizes.get(first, 0)
+        elif entry.kind == Kind.SYMLINK:
+            sizes[entry.path] = len(entry.link)
+        size_bytes += sizes.get(entry.link if entry.kind == Kind.HARDLINK else entry.path, 0)
     return {"entries": entries, "bytes": size_bytes}, not_saved
 
 

@@ -9,6 +9,7 @@ import os
 import shlex
 from collections.abc import Callable
 from contextlib import suppress
+from hashlib import sha256
 
 from drctl.durable import sync_directory
 from drctl.engines.base import Writing
@@ -20,6 +21,7 @@ from drctl.private import make_above
 
 Last = Callable[[str], None]  # takes the path of the whole file before it gets its name
 
+_LONG_NAME_BYTES = 128  # some file systems that encrypt names hold 143, others 255
 _OPEN = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -89,7 +91,7 @@ class _File:
         self._entry = entry
         self._last = last
         self._troubles = troubles
-        self._partial = f"{path}.drctl-partial"
+        self._partial = _partial_beside(path)
         self._descriptor = -1
         try:
             self._begin()
@@ -189,6 +191,15 @@ class _File:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _partial_beside(path: str) -> str:
+    """The same for each restore to that path, and no longer than a name may be."""
+    above, name = os.path.split(path)
+    encoded = os.fsencode(name)
+    if len(encoded) > _LONG_NAME_BYTES:
+        name = f".{sha256(encoded).hexdigest()[:32]}"
+    return os.path.join(above, f"{name}.drctl-partial")
 
 
 def _moved_away(path: str, parts: list[str]) -> str:

@@ -44,6 +44,21 @@ def test_what_a_killed_restore_left_goes(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.parametrize("name", ["n" * 255, "\u00e9" * 127])
+def test_the_longest_names_come_back_and_two_restores_of_one_do_not_meet(
+    tmp_path: Path, name: str
+) -> None:
+    for last in ("a", "b"):
+        path = tmp_path / (name[:-1] + last)
+        first = SingleTarget(str(path)).open_large(entry())
+        with pytest.raises(Busy):
+            SingleTarget(str(path)).open_large(entry())
+        first.write(last.encode())
+        assert first.close() is None
+        assert path.read_text() == last
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_an_owner_whom_nobody_knows_here_keeps_no_file_from_coming_back(tmp_path: Path) -> None:
     """As root of a namespace, in which most users do not exist."""
     argv = ["unshare", "--user", "--map-root-user", sys.executable, "-c", STRANGER]

@@ -8,6 +8,7 @@ is set at the end, deepest first; then everything is made durable in one go.
 
 import errno
 import os
+import secrets
 import stat
 import threading
 from collections.abc import Callable, Sequence
@@ -60,6 +61,7 @@ class TreeTarget:
         self._lock = threading.Lock()
         self._directories: list[tuple[Entry, int]] = []  # with the mode that they have
         self._links: list[Entry] = []
+        self._run = secrets.token_hex(6).encode()
         self._partials = 0
         self._settler = Settler(-1, -1, 0)
 
@@ -204,11 +206,12 @@ class TreeTarget:
     # -- large files --------------------------------------------------------------------------
 
     def _open_partial(self) -> tuple[bytes, int]:
-        """A file under a name that nothing in the snapshot has, or will have."""
+        """A file under a name that nothing in the snapshot has, or will have: a restore that was
+        killed may have left some at the source, so no two restores have the same."""
         while True:
             with self._lock:
                 self._partials += 1
-                name = b"%b%d" % (_PARTIAL, self._partials)
+                name = b"%b%b-%d" % (_PARTIAL, self._run, self._partials)
             with suppress(FileExistsError):
                 return name, os.open(name, _CREATE, 0o600, dir_fd=self._root)
 

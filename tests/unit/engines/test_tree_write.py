@@ -81,6 +81,15 @@ def test_a_large_file_that_is_given_up_leaves_nothing(target, tmp_path) -> None:
     assert everything(tmp_path / "back") == []
 
 
+def test_what_a_killed_restore_left_at_the_source_comes_back(target, tmp_path) -> None:
+    """Though a file is being written under a name of that kind."""
+    writing = target.open_large(Entry(b"large", FILE, 0o644))
+    assert target.put_small(Entry(b".drctl-partial-1", FILE, 0o644, size=4), b"left") is None
+    assert writing.close() is None
+    target.finish()
+    assert everything(tmp_path / "back") == [".drctl-partial-1", "large"]
+
+
 @contextmanager
 def no_file_above(size_bytes: int) -> Iterator[None]:
     """As FAT, which holds none of 4 GiB."""

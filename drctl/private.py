@@ -11,6 +11,7 @@ from typing import AnyStr
 from drctl.durable import sync_directory
 
 _PASSING = "drctl-run-"
+_OURS = ".drctl-run"  # a file in each of these: one of a like name is somebody else's
 
 # Variables that hold passphrases: no child of drctl ever gets them.
 PASSPHRASE = "DRCTL_PASSPHRASE"  # noqa: S105 - the variable's name
@@ -82,19 +83,37 @@ def passing_directory() -> Iterator[str]:
     so it lies among everybody's, and `sweep_passing` knows by a lock that is not held that its
     process was killed."""
     lock = None
-    while lock is None:  # a sweep may come between the two
+    while lock is None:  # an older drctl's sweep may come between the two
         path = tempfile.mkdtemp(prefix=_PASSING)
         lock = _locked(path)
     try:
+        _mark_as_ours(path)
         yield path
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        _remove(path)
         os.close(lock)
 
 
+def _mark_as_ours(path: str) -> None:
+    os.close(os.open(os.path.join(path, _OURS), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def _remove(path: str) -> None:
+    """The mark goes last: it tells whoever finds the rest of a removal that was killed."""
+    with suppress(OSError):
+        for name in set(os.listdir(path)) - {_OURS}:
+            part = os.path.join(path, name)
+            if os.path.isdir(part) and not os.path.islink(part):
+                shutil.rmtree(part, ignore_errors=True)
+            else:
+                os.unlink(part)
+    shutil.rmtree(path, ignore_errors=True)
+
+
 def sweep_passing() -> None:
-    """Remove what killed processes left of these. Where no such directory can be had, since every
-    disk for it is full, that is no reason to do nothing else."""
+    """Remove what killed processes left of these, and nothing that only bears such a name. Where no
+    such directory can be had, since every disk for it is full, that is no reason to do nothing
+    else."""
     try:
         top = tempfile.gettempdir()
         names = os.listdir(top)
@@ -103,7 +122,8 @@ def sweep_passing() -> None:
     for name in names:
         path = os.path.join(top, name)
         if name.startswith(_PASSING) and (lock := _locked(path)) is not None:
-            shutil.rmtree(path, ignore_errors=True)
+            if os.path.lexists(os.path.join(path, _OURS)):
+                _remove(path)
             os.close(lock)
 
 

@@ -1,6 +1,7 @@
 """Directories that go when whoever made them has gone, however that ended."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,8 @@ def test_what_is_in_use_stays_and_what_a_killed_process_left_goes(top) -> None:
     (top / "drctl-run-file").touch()
     (top / "else").mkdir()
     (top / "drctl-run-link").symlink_to(top / "else")
+    (top / "drctl-run-my_notes").mkdir()
+    (top / "drctl-run-my_notes/text").touch()
     with passing_directory() as path:
         argv = [sys.executable, "-c", KILLED]
         done = subprocess.run(argv, capture_output=True, env={"TMPDIR": str(top)}, check=False)
@@ -40,4 +43,6 @@ def test_what_is_in_use_stays_and_what_a_killed_process_left_goes(top) -> None:
         sweep_passing()
         assert not os.path.exists(left)
         assert os.path.isdir(path)
+        assert (top / "drctl-run-my_notes/text").exists(), "it is somebody else's"
+    shutil.rmtree(top / "drctl-run-my_notes")
     assert sorted(p.name for p in top.iterdir()) == ["drctl-run-file", "drctl-run-link", "else"]

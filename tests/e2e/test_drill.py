@@ -503,6 +503,12 @@ def test_evidence_is_verified_by_a_script_that_needs_no_drctl(ready) -> None:
     assert subprocess.run([*argv, str(Path(files[0]).parent)], check=False).returncode == 0
     gap = [files[0], files[2]]
     assert subprocess.run([*argv, *gap], check=False).returncode == 1
+    assert subprocess.run([*argv, files[2]], check=False).returncode == 0  # by itself
+    alone = ready.top / "alone"
+    alone.mkdir()
+    (alone / "3.json").write_bytes(Path(files[2]).read_bytes())
+    for begun in (files[1:], [str(alone)]):
+        assert subprocess.run([*argv, *begun], check=False).returncode == 1
     text = Path(files[1]).read_text()
     Path(files[1]).write_text(text.replace('"payload": "eyJ', '"payload": "eyK'))
     assert subprocess.run([*argv, *files], check=False).returncode == 1

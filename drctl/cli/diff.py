@@ -44,7 +44,8 @@ def command(
 
     + added, - removed, M content, m metadata only, T another kind of thing.
     """
-    opened = open_for_reading(context, repository, identity_path)
+    typed = [before] if after is None else [before, after]
+    opened = open_for_reading(context, repository, identity_path, typed)
     old, new = _last_two(opened, before) if after is None else map(opened.pick, (before, after))
     read = opened.reader.entries
     found = changes(read(opened.root(old)), read(opened.root(new)))

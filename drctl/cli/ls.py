@@ -37,7 +37,7 @@ def command(
     identity_path: str | None,
 ) -> None:
     """List the entries of a snapshot, or only PATHs and what lies below them."""
-    opened = open_for_reading(context, repository, identity_path)
+    opened = open_for_reading(context, repository, identity_path, [snapshot], at)
     picked = opened.pick(snapshot, instant(opened.wiring, at))
     root = opened.root(picked)
     entries = opened.reader.entries(root, opened.paths(root, paths))

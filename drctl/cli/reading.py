@@ -8,7 +8,8 @@ from contextlib import suppress
 
 from msgspec import Struct
 
-from drctl.cli.context import Context
+from drctl.cli.context import Context, instant
+from drctl.cli.newest import Known, Sought, having_newest
 from drctl.codec.entries import Root
 from drctl.codec.recipients import Identity
 from drctl.engines import engine
@@ -47,6 +48,7 @@ class Opened(Struct, frozen=True):
     found: catalog.Catalog
     pool: ThreadPoolExecutor
     identity: Identity
+    name: str
 
     def pick(self, wanted: str, at_ns: int | None = None, other: str = _OTHER) -> Snapshot:
         """See catalog.pick. What speaks against it is told; `other`: how the newest is had where
@@ -194,11 +196,46 @@ def refuse_repository(wiring: Wiring, to: str) -> None:
             )
 
 
-def open_for_reading(context: Context, repository: str | None, identity_path: str | None) -> Opened:
-    """Asks for the passphrase before anything slow."""
+def open_for_reading(
+    context: Context,
+    repository: str | None,
+    identity_path: str | None,
+    typed: Sequence[str],
+    at: str | None = None,
+) -> Opened:
+    """Asks for the passphrase before anything slow. `typed`, `at`: what is to be read, where nobody
+    names a repository."""
     wiring = context.wiring()
-    name = source_of(context, wiring, repository)
-    return open_with(context, wiring, name, context.identity(wiring, identity_path))
+    order = [repository] if repository else order_of(context, wiring)
+    wiring.part(order[0])
+    identity = context.identity(wiring, identity_path)
+    return open_newest(context, wiring, order, identity, Sought(typed, instant(wiring, at)))
+
+
+def open_newest(
+    context: Context, wiring: Wiring, order: Sequence[str], identity: Identity, sought: Sought
+) -> Opened:
+    """The first of these that answers; where that is a copy, the one that has the newest of what
+    is wanted."""
+    first = first_that_answers(wiring, order) if len(order) > 1 else order[0]
+    opened = open_with(context, wiring, first, identity)
+    best = newest_of(wiring, order, Known(first, opened.repository, opened.found), sought)
+    if best == first:
+        return opened
+    try:
+        return open_with(context, wiring, best, identity)
+    except DrctlError as error:
+        wiring.warn(f"{best} does not open, and {first} is read: {error.what}")
+        return opened
+
+
+def newest_of(wiring: Wiring, order: Sequence[str], known: Known, sought: Sought) -> str:
+    """Which of these is to be read where `known` was the first that answered. What is written to
+    has the newest."""
+    later = order[order.index(known.name) + 1 :]
+    if known.name == wiring.primary() or not later:
+        return known.name
+    return having_newest(wiring, known, later, sought)
 
 
 def open_to_list(
@@ -228,7 +265,7 @@ def open_with(
     for what in found.damaged:
         damaged(what)
     reader = Reader(opened, index, identity, wiring.aside(name))
-    return Opened(wiring, opened, reader, found, pool, identity)
+    return Opened(wiring, opened, reader, found, pool, identity, name)
 
 
 def where_it_is(wiring: Wiring, typed: str, *, reading: bool = True) -> str:
@@ -249,13 +286,17 @@ def where_it_is(wiring: Wiring, typed: str, *, reading: bool = True) -> str:
 
 
 def source_of(context: Context, wiring: Wiring, repository: str | None) -> str:
-    """The repository to read: the one of `--from`, else the first. Who holds a kit has lost the
-    first, most likely, so it is the first copy that answers. Raises UsageError, StorageError."""
-    if repository or not context.kit():
-        name = repository or wiring.primary()
-        wiring.part(name)
-        return name
-    return first_that_answers(wiring, [*wiring.others(), wiring.primary()])
+    """The repository to read: the one of `--from`, else the first that answers of all that may be
+    meant. Raises UsageError, StorageError."""
+    order = [repository] if repository else order_of(context, wiring)
+    wiring.part(order[0])
+    return order[0] if len(order) == 1 else first_that_answers(wiring, order)
+
+
+def order_of(context: Context, wiring: Wiring) -> list[str]:
+    """What may be meant where no repository was named. Who holds a kit has lost the first, most
+    likely."""
+    return [*wiring.others(), wiring.primary()] if context.kit() else [wiring.primary()]
 
 
 def first_that_answers(wiring: Wiring, names: Iterable[str]) -> str:

@@ -20,12 +20,14 @@ from drctl.cli.context import (
     pass_context,
 )
 from drctl.cli.namesakes import home_of
-from drctl.cli.reading import Opened, first_that_answers, open_with
+from drctl.cli.newest import Sought
+from drctl.cli.reading import Opened, open_newest, open_with
 from drctl.cli.recover_answers import answer, graph_of, state_of, told
 from drctl.cli.recover_asked import refuse_what_says_nothing
 from drctl.cli.recovered import keep_recovery
 from drctl.cli.recovering import assets_of, place_of, restoring, returning, spot_of
 from drctl.cli.steps import steps_of
+from drctl.codec.recipients import Identity
 from drctl.errors import ExitCode, PlanError, TargetRefused, UsageError
 from drctl.events import Notice
 from drctl.model import Snapshot
@@ -113,10 +115,8 @@ def _begin(context: Context, home: str, given: dict[str, Any]) -> int:
         )
     identity = context.identity(wiring, given["identity_path"])
     declared_ns = wiring.clock.now_ns()
-    source = given["repository"] or first_that_answers(wiring, [wiring.primary(), *wiring.others()])
-    wiring.part(source)
-    opened = open_with(context, wiring, source, identity)
-    order = _order(opened, given, source, declared_ns)
+    opened = _opened(context, wiring, identity, given)
+    order = _order(opened, given, opened.name, declared_ns)
     _refuse_occupied(wiring, order, last)
     announcement = _announcement(wiring, order)
     if given["yes"]:
@@ -126,6 +126,14 @@ def _begin(context: Context, home: str, given: dict[str, Any]) -> int:
     if before:
         runs.end_what_was_left(before)
     return _go_on(context, opened, runs.begin(home, name, order, wiring.clock))
+
+
+def _opened(context: Context, wiring: Wiring, identity: Identity, given: dict[str, Any]) -> Opened:
+    named = given["repository"]
+    order = [named] if named else [wiring.primary(), *wiring.others()]
+    wiring.part(order[0])
+    sought = Sought(assets_of(wiring.loaded.plan), instant(wiring, given["at"]))
+    return open_newest(context, wiring, order, identity, sought)
 
 
 # -- what is decided ------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ def put_back(
     identity_path: str | None,
 ) -> int:
     """See the command `restore`, whose words these are."""
-    opened = open_for_reading(context, repository, identity_path)
+    opened = open_for_reading(context, repository, identity_path, [snapshot], at)
     at_ns = instant(opened.wiring, at)
     if restore_group.is_group(opened, snapshot):
         restore_group.refuse(bool(until or paths or delta or database or timeline != "latest"))

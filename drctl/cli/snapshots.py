@@ -11,7 +11,8 @@ from drctl.cli.context import (
     output_options,
     pass_context,
 )
-from drctl.cli.reading import open_to_list, source_of
+from drctl.cli.newest import Known, Sought
+from drctl.cli.reading import newest_of, open_to_list, order_of, source_of
 from drctl.errors import ExitCode, UsageError
 from drctl.events import Notice
 from drctl.ops import group
@@ -42,7 +43,15 @@ def command(
     name = source_of(context, wiring, repository)
     opened = open_to_list(context, wiring, name, identity_path)
     folder = names.TRASHED if deleted else names.SNAPSHOTS
-    found = catalog.load(opened, context.pool(), folder)
+    pool = context.pool()
+    found = catalog.load(opened, pool, folder)
+    if context.kit() and not repository and not deleted:
+        known = Known(name, opened, found)
+        sought = Sought([asset] if asset else list(wiring.loaded.plan.assets))
+        best = newest_of(wiring, order_of(context, wiring), known, sought)
+        if best != name:
+            opened = open_to_list(context, wiring, best, identity_path)
+            found = catalog.load(opened, pool, folder)
     held = holds.load(opened)
     for damaged in found.damaged:
         wiring.report.emit(Notice("warning", damaged))

@@ -1,6 +1,6 @@
 """The snapshots of a repository: list them, pick one, commit one."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ from drctl.model import Snapshot
 from drctl.repository import lines, names, suspects
 from drctl.repository.repository import Repository
 from drctl.repository.retention import CLOCKS_DIFFER_NS
+from drctl.storage.base import ObjectInfo
 from drctl.units import begin_of, show_instant
 
 _T = TypeVar("_T")
@@ -78,7 +79,17 @@ def load(
 ) -> Catalog:
     """All snapshots. A damaged one never hides the others; one that was removed meanwhile is left
     out."""
-    stored_ns = {names.digest_of(i.name): i.modified_ns for i in repository.storage.list(folder)}
+    return load_listed(repository, repository.storage.list(folder), pool, folder)
+
+
+def load_listed(
+    repository: Repository,
+    listed: Iterable[ObjectInfo],
+    pool: Executor | None = None,
+    folder: str = names.SNAPSHOTS,
+) -> Catalog:
+    """The same of those that were listed."""
+    stored_ns = {names.digest_of(i.name): i.modified_ns for i in listed}
 
     def one(digest: str) -> Snapshot | str | None:
         try:

@@ -1,7 +1,8 @@
 """Changing the recipients of every repository of a plan: what the commands share that do it."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from msgspec import Struct, field
@@ -11,19 +12,22 @@ from drctl.cli.keyfiles import rewrite_private
 from drctl.codec import keys
 from drctl.codec.keys import WriterCredential
 from drctl.codec.recipients import Identity, Recipient
-from drctl.errors import DrctlError, ExitCode, KeyUnavailable, UsageError
+from drctl.errors import Busy, DrctlError, ExitCode, KeyUnavailable, UsageError
 from drctl.events import Notice
-from drctl.ops.recipients import Aligned, align, make_keys
+from drctl.homes import state_home
+from drctl.ops.recipients import Aligned, align, make_keys, must_be_in_line
 from drctl.report.results import table
 from drctl.repository.repository import Repository
+from drctl.repository.state import exclusive
 from drctl.wiring import Wiring
 
 
 class Change(Struct):
-    """What is to be, and what was done so far."""
+    """What was there when it was asked for, what is to be, and what was done so far."""
 
     context: Context
     wiring: Wiring
+    before: tuple[Recipient, ...]
     wanted: tuple[Recipient, ...]
     done: dict[str, Aligned] = field(default_factory=dict)
     behind: dict[str, DrctlError] = field(default_factory=dict)
@@ -79,17 +83,43 @@ def carry_out(change: Change, identities: Sequence[Identity]) -> None:
             if name == wiring.primary():
                 raise
             change.behind[name] = error
-    made = make_keys(opened[wiring.primary()], change.wanted)
-    _write_credential(change, opened[wiring.primary()])
-    pool = change.context.pool()
-    for name, repository in opened.items():
-        try:
-            change.done[name] = align(repository, identities, change.wanted, pool, wiring.report)
-        except DrctlError as error:
-            if name == wiring.primary():
-                raise
-            change.behind[name] = error
+    first = opened[wiring.primary()]
+    with _alone(change, first, identities):
+        made = make_keys(first, change.wanted)
+        _write_credential(change, first)
+        pool = change.context.pool()
+        for name, repository in opened.items():
+            try:
+                done = align(repository, identities, change.wanted, pool, wiring.report)
+                must_be_in_line(repository, change.wanted)
+                change.done[name] = done
+            except DrctlError as error:
+                if name == wiring.primary():
+                    raise
+                change.behind[name] = error
     change.done[wiring.primary()].keys_made[:0] = made
+
+
+@contextmanager
+def _alone(change: Change, first: Repository, identities: Sequence[Identity]) -> Iterator[None]:
+    """Two at once would each take the other's new reader away again. Nobody waits with it for a
+    person's answer, so what was asked may be overtaken. Raises Busy."""
+    wiring = change.wiring
+    again = "give the command again when it has ended"
+    home = os.path.join(state_home(), first.secrets.repository_id.hex())
+    with exclusive(os.path.join(home, "recipients.lock"), "a change of recipients", again):
+        path = wiring.loaded.credential_path()
+        if path is None or os.path.exists(path):
+            present = wiring.credential().recipients
+        else:
+            present = _open(wiring, wiring.primary(), identities).recipients
+        if set(present) != set(change.before):
+            names = ", ".join(r.name for r in present)
+            raise Busy(
+                f"the recipients have changed meanwhile, and nothing was done: they are {names}",
+                hint="give the command again",
+            )
+        yield
 
 
 def _open(wiring: Wiring, name: str, identities: Sequence[Identity]) -> Repository:

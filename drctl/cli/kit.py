@@ -68,7 +68,7 @@ def command(
     name = name or _free_name(wiring, before)
     secrets = {} if without_credentials else wiring.places().secrets(_repositories(wiring))
     made = make(_blank(wiring, name, need, of), secrets, wiring.randomness)
-    change = Change(context, wiring, named_once((*before, made.recipient), _NAMED))
+    change = Change(context, wiring, before, named_once((*before, made.recipient), _NAMED))
     confirm(change, yes)
     change.note = _note(directory, made)
     written: list[str] = []

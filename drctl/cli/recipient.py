@@ -96,7 +96,7 @@ def add(context: Context, files: tuple[str, ...], yes: bool, identity_path: str 
     identity = context.identity(wiring, identity_path)
     present = recipients(wiring, identity)
     new = [r for r in map(read_recipient, files) if r.fingerprint not in _prints(present)]
-    change = Change(context, wiring, named_once((*present, *new)))
+    change = Change(context, wiring, present, named_once((*present, *new)))
     confirm(change, yes)
     return conclude(change, [identity])
 
@@ -120,7 +120,7 @@ def remove(context: Context, who: str, yes: bool, identity_path: str | None) -> 
             "one opens everything",
             hint="give another with --identity, or use 'rotate'",
         )
-    change = Change(context, wiring, tuple(r for r in present if r != gone))
+    change = Change(context, wiring, present, tuple(r for r in present if r != gone))
     confirm(change, yes)
     return conclude(change, [identity])
 
@@ -149,13 +149,14 @@ def rotate(
     fresh = name or f"{gone.name.rstrip('-0123456789')}-{len(present) + 1}"
     new = _new_identity(context, wiring, file, fresh)
     both = named_once((*(r for r in present if r != new.recipient()), new.recipient()), _NAMED)
-    change = Change(context, wiring, both)
-    confirm(Change(context, wiring, tuple(r for r in both if r != gone)), yes)
+    change = Change(context, wiring, present, both)
+    without = tuple(r for r in both if r != gone)
+    confirm(Change(context, wiring, both, without), yes)
     carry_out(change, [old, new])
     if not change.is_whole:
         warn(wiring, f"{gone.name} was not removed: first everything must be sealed to {fresh}")
         return tell(change)
-    last = Change(context, wiring, tuple(r for r in both if r != gone))
+    last = Change(context, wiring, both, without)
     if gone == old.recipient() and not context.kit():
         last.note = _say_in_plan(wiring, file)
     return conclude(last, [new])
@@ -181,7 +182,8 @@ def apply(context: Context, yes: bool, identity_path: str | None) -> int:
     """Bring every repository in line with this host's writer credential: to end what was broken
     off, or after another host wrote with an older credential."""
     wiring = context.wiring()
-    change = Change(context, wiring, wiring.credential().recipients)
+    present = wiring.credential().recipients
+    change = Change(context, wiring, present, present)
     confirm(change, yes)
     return conclude(change, [context.identity(wiring, identity_path)])
 

@@ -95,6 +95,21 @@ def _write_config(repository: Repository, wanted: Sequence[Recipient]) -> None:
         repository.storage.put(names.CONFIG, data, replace=True)
 
 
+def must_be_in_line(repository: Repository, wanted: Sequence[Recipient]) -> None:
+    """After all was done: on another host somebody may do the same at this moment. Raises
+    IntegrityError."""
+    storage = repository.storage
+    claimed = documents.decode_config(storage.get(names.CONFIG), repository.secrets).recipients
+    lost = [r.name for r in wanted if not _holds_key(storage, key_name(r), r)]
+    if set(claimed) != set(wanted) or lost:
+        raise IntegrityError(
+            f"{repository.where}: somebody else has changed the recipients meanwhile: it is for "
+            f"{_names(claimed)}{'; lost is the key of ' * bool(lost)}{', '.join(lost)}",
+            hint="agree on one host; there 'drctl key recipient apply', when the other has ended, "
+            "makes them those of its credential",
+        )
+
+
 def _remove_keys(repository: Repository, wanted: Sequence[Recipient], result: Aligned) -> None:
     kept = {names.KEYS + r.fingerprint for r in wanted}
     for info in list(repository.storage.list(names.KEYS)):

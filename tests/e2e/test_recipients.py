@@ -4,6 +4,8 @@ import shutil
 
 import pytest
 
+from drctl.repository.state import exclusive
+
 
 @pytest.fixture
 def backed_up(site):
@@ -135,3 +137,26 @@ def test_a_copy_that_is_away_hides_no_other(backed_up) -> None:
     text = backed_up.run("key", "recipient", "list", code=11).stdout
     assert "local: all 3 sessions" in text
     assert "offsite cannot be asked" in text
+
+
+def test_two_who_change_the_recipients_at_once_take_nothing_from_each_other(site) -> None:
+    file = new_identity(site, "bob")
+    adds = ("key", "recipient", "add", file, "--yes")
+    makes = ("kit", "--to", "kit", "--need", "1", "--of", "1", "--yes")
+    both = {words[0]: site.start(*words) for words in (adds, makes)}
+    said = {name: process.communicate(timeout=200)[1] for name, process in both.items()}
+    codes = {name: process.returncode for name, process in both.items()}
+    assert 0 in codes.values()
+    assert set(codes.values()) <= {0, 8}, said
+    found = site.json("key", "recipient", "list")["recipients"]
+    assert [r["name"] for r in found].count("bob") == (codes["key"] == 0)
+    site.run("key", "test", "--identity", file, code=7 if codes["key"] else 0)
+    assert (site.top / "kit").exists() == (codes["kit"] == 0)
+    if codes["kit"] == 0:
+        site.run("kit", "test", "--kit", "kit")
+
+    (home,) = (p.parent for p in site.top.glob("state/*/recipients.lock"))
+    with exclusive(str(home / "recipients.lock"), "a change"):
+        told = site.run("kit", "--to", "late", "--yes", code=8).stderr
+        assert "a change of recipients is already running here" in told
+    assert not (site.top / "late").exists()

@@ -7,6 +7,7 @@ import click
 from msgspec import Struct, field
 
 from drctl import private
+from drctl.cli.apart import must_be_apart
 from drctl.cli.context import Context, output_options, pass_context
 from drctl.cli.keyfiles import read_recipient, write_private
 from drctl.codec import keys
@@ -223,7 +224,8 @@ def _identity(context: Context, wiring: Wiring, name: str, done: _Done) -> Recip
 def _repositories(
     wiring: Wiring, credential: WriterCredential, gone: list[str], done: _Done
 ) -> None:
-    for name in (n for n in wiring.loaded.plan.repositories if n not in gone):
+    present = [n for n in wiring.loaded.plan.repositories if n not in gone]
+    for number, name in enumerate(present):
         bare = wiring.bare_storage(name)
         if isinstance(bare, Local):
             bare.create()
@@ -236,6 +238,7 @@ def _repositories(
             except AlreadyExists:
                 made = False  # another init was quicker
         opened = lifecycle.open_as_writer(storage, credential, wiring.randomness)
+        must_be_apart(wiring, name, present[:number])
         there.note(storage)
         wiring.tell_if_lapsed(name)
         done.add(f"repository {name}", storage.where, made=made)

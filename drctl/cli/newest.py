@@ -2,11 +2,11 @@
 may have been away for weeks."""
 
 from collections.abc import Sequence
-from threading import Thread
 
 from msgspec import Struct
 
-from drctl.errors import DrctlError, StorageError
+from drctl.cli.apart import ATTEMPTS, PATIENCE_SECONDS, answers
+from drctl.errors import DrctlError
 from drctl.events import Notice
 from drctl.model import Snapshot
 from drctl.repository import catalog, names
@@ -14,11 +14,8 @@ from drctl.repository.catalog import Catalog
 from drctl.repository.repository import Repository
 from drctl.repository.retention import CLOCKS_DIFFER_NS
 from drctl.storage.retry import Retry
-from drctl.units import show_instant, show_seconds
+from drctl.units import show_instant
 from drctl.wiring import Wiring
-
-_PATIENCE_SECONDS = 10.0  # for those that are only compared: one that hangs holds no restore up
-_ATTEMPTS = 2
 
 
 class Sought(Struct, frozen=True):
@@ -74,7 +71,7 @@ def having_newest(
     known: Known,
     others: Sequence[str],
     sought: Sought,
-    patience_seconds: float = _PATIENCE_SECONDS,
+    patience_seconds: float = PATIENCE_SECONDS,
 ) -> str:
     """The repository that has the newest of most of it: the known one, unless another has more.
     What is read instead, what is newer elsewhere, and who could not be asked is told."""
@@ -95,33 +92,19 @@ def having_newest(
 def _answers(
     wiring: Wiring, known: Known, others: Sequence[str], since_ns: int, patience_seconds: float
 ) -> list[Told]:
-    """All are asked at once, in threads that nobody waits for when it is too late."""
-    answers: dict[str, Told | DrctlError] = {}
-
-    def ask(name: str) -> None:
-        try:
-            answers[name] = _ask(wiring, known, name, since_ns)
-        except DrctlError as error:
-            answers[name] = error
-
-    threads = [Thread(target=ask, args=(name,), daemon=True) for name in others]
-    for thread in threads:
-        thread.start()
-    ends = wiring.clock.monotonic_seconds() + patience_seconds
-    for thread in threads:
-        thread.join(max(0.0, ends - wiring.clock.monotonic_seconds()))
-    late = StorageError(f"no answer within {show_seconds(patience_seconds)}")
-    given = [(name, answers.get(name, late)) for name in others]
-    for name, answer in given:
+    given = answers(
+        wiring.clock, others, lambda name: _ask(wiring, known, name, since_ns), patience_seconds
+    )
+    for name, answer in given.items():
         if isinstance(answer, DrctlError):
             text = f"{name} was not compared, and may have newer snapshots: {answer.what}"
             wiring.report.emit(Notice("info", text))
-    return [answer for _, answer in given if isinstance(answer, Told)]
+    return [answer for answer in given.values() if isinstance(answer, Told)]
 
 
 def _ask(wiring: Wiring, known: Known, name: str, since_ns: int) -> Told:
     """Only what may be newer is read. Raises StorageError, KeyUnavailable."""
-    storage = Retry(wiring.bare_storage(name), wiring.clock, attempts=_ATTEMPTS)
+    storage = Retry(wiring.bare_storage(name), wiring.clock, attempts=ATTEMPTS)
     infos = [info for info in storage.list(names.SNAPSHOTS) if names.is_id(info.name)]
     mine = {s.name for s in known.found.snapshots}
     new = [i for i in infos if i.modified_ns >= since_ns and names.digest_of(i.name) not in mine]

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from drctl.cli.apart import must_be_apart
 from drctl.cli.context import Context, output_options, pass_context
 from drctl.errors import DrctlError, ExitCode, UsageError
 from drctl.ops.prune import Effort, PruneResult, prune
@@ -62,6 +63,8 @@ def command(
             opened, rule = wiring.as_writer(name, fresh=True), wiring.rule(name)
             if name in wiring.lapsed():
                 continue  # what goes here is what the lock was to keep
+            if not dry_run:
+                must_be_apart(wiring, name, [other for other in kept if other != name])
             done[name] = prune(opened, rule, effort, pool, wiring.clock, wiring.report)
         except DrctlError as error:
             if len(wanted) == 1 or isinstance(error, UsageError):

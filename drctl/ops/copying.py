@@ -36,6 +36,8 @@ def bring_up_to_date(
     Raises StorageError, IntegrityError."""
     refuse_another(source, copy)
     with runs.running(copy, randomness, clock, reviving=True) as run:
+        if run.stands_at(source):
+            raise one_place(copy, source)
         chooses = prunes(copy, rule)
         leaving = _leaving(copy, opened, rule, pool, report) if chooses else ALL
 
@@ -52,6 +54,15 @@ def bring_up_to_date(
 
         shown = runs.Showing(run, report)
         return replicate(source, copy, pool, shown, leaving, must_stand, look_back, proving=proving)
+
+
+def one_place(copy: Storage, original: Storage) -> StorageError:
+    """There is one copy less than was thought."""
+    return StorageError(
+        f"{copy.where} is the same place as {original.where}: what lies there lies there once",
+        hint="a symbolic link, a mount, or another name of the server leads from one to the other: "
+        "give each repository of the plan a place of its own, then 'drctl init'",
+    )
 
 
 def prunes(copy: Storage, rule: Rule | None) -> bool:

@@ -58,6 +58,10 @@ class Run:
         """Whether nobody took this run for dead."""
         return is_there(self._storage, self._name)
 
+    def stands_at(self, other: Storage) -> bool:
+        """Whether its sign is seen there: then both are one place. Raises StorageError."""
+        return is_there(other, self._name)
+
     def end(self) -> None:
         """Take the sign away."""
         if self._has_shown:

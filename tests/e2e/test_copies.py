@@ -172,3 +172,27 @@ def test_what_a_bucket_holds_is_proven_there_and_not_by_what_is_kept_here(bare, 
     assert "2 of them damaged, and mended" in said
     assert "all is well" in bare.run("verify", "offsite").stdout
     bare.run("drill", "d")
+
+
+def test_a_copy_that_is_the_original_by_another_name_is_refused(bare, s3_server) -> None:
+    """By a link, which a mount is like; by another name of the server."""
+    text = (bare.top / "plan.yaml").read_text()
+    bare.plan(text.replace("copy_of: local}", "copy_of: local, keep: {last: 1, grace: 1ms}}"))
+    bare.run("init")
+    for _ in range(2):
+        bare.run("backup", "tree")
+    shutil.rmtree(bare.top / "offsite")
+    (bare.top / "offsite").symlink_to("local")
+    one = f"{bare.top}/offsite is the same place as {bare.top}/local"
+    assert one in bare.run("backup", "tree", code=11).stderr
+    for words in ("prune", "init", "replicate"):
+        assert one in bare.run(words, code=5).stderr
+    assert len(bare.snapshots()) == 3
+
+    bucket, other = s3_server.new_bucket(), s3_server.endpoint.replace("127.0.0.1", "localhost")
+    bare.variables |= {"DR_ACCESS": ACCESS_KEY, "DR_SECRET": SECRET_KEY}
+    text = PLAN_OF_BUCKET.format(bucket=bucket, endpoint=s3_server.endpoint)
+    place = text[text.index("    s3: ") : text.index("assets:")]
+    here = place.replace(s3_server.endpoint, other)
+    bare.plan(text.replace("{site: here, path: local}", f"\n    site: here\n{here}"))
+    assert "is the same place as" in bare.run("init", code=5).stderr

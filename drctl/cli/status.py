@@ -203,7 +203,12 @@ def _todos(found: _Found) -> Iterator[Todo]:
     primary = next(one for one in found.seen if one.original is None)
     for one in found.seen:
         if one.trouble:
-            yield f"{one.name} cannot be asked: {one.trouble}", f"drctl storage check {one.name}"
+            mend = (
+                f"verify --repair --from {one.name}"
+                if one.is_damaged
+                else f"storage check {one.name}"
+            )
+            yield f"{one.name} cannot be asked: {one.trouble}", f"drctl {mend}"
         for damage in one.found.damaged:
             yield damage, f"drctl verify --from {one.name}"
         for lost in one.wrong:

@@ -1,6 +1,7 @@
 """Prove that a repository is whole."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import click
@@ -14,10 +15,12 @@ from drctl.cli.context import (
     output_options,
     pass_context,
 )
+from drctl.cli.mending import opened_mended
 from drctl.cli.reading import source_of
 from drctl.errors import ExitCode, UsageError
 from drctl.ops.repair import Hands, RepairResult, repair
 from drctl.ops.verify import Effort, VerifyResult, rebuild_index, verify
+from drctl.repository.repository import Repository
 from drctl.units import count, show_bytes
 
 if TYPE_CHECKING:
@@ -82,24 +85,19 @@ def command(
         raise UsageError(f"either {named} or {repository}", hint="one repository at a time")
     name = context.subject = source_of(context, wiring, named or repository)
     identity = None if keyless else _identity(context, wiring, identity_path)
-    opened = None
+    opened, mended = None, RepairResult()
     if not keyless:
-        opened = (
-            wiring.as_reader(name, identity, fresh=True)
-            if identity
-            else wiring.as_writer(name, fresh=True)
-        )
+        opened, mended = _opened(wiring, name, identity, pool, repairing=repairing)
     if opened and rebuild_index:
         _rebuild(context, opened)
     day = wiring.clock.now_ns() // (86400 * 10**9)
     storage = opened.storage if opened else wiring.storage(name)
     effort = Effort(percent, day)
     done = verify(storage, opened, identity, effort, pool, wiring.report)
-    mended = RepairResult()
     if repairing and done.damaged:
         copies = [wiring.storage(n) for n in wiring.loaded.plan.repositories if n != name]
         hands = Hands(storage, copies, opened, identity, pool, wiring.report)
-        mended = repair(hands, done.damaged, wiring.clock, wiring.randomness)
+        mended = mended.with_more(repair(hands, done.damaged, wiring.clock, wiring.randomness))
         # What holds is what a second look finds, not what the repair believes.
         done = verify(storage, opened, identity, effort, pool, wiring.report)
     if opened:
@@ -127,9 +125,27 @@ def _identity(context: Context, wiring: "Wiring", path: str | None) -> "Identity
     return context.identity(wiring, path)
 
 
-def _rebuild(context: Context, opened: object) -> None:
-    from drctl.repository.repository import Repository
+def _opened(
+    wiring: "Wiring",
+    name: str,
+    identity: "Identity | None",
+    pool: ThreadPoolExecutor,
+    *,
+    repairing: bool,
+) -> tuple[Repository, RepairResult]:
+    """The repository, and what had to be mended for that."""
 
+    def open_it() -> Repository:
+        if identity:
+            return wiring.as_reader(name, identity, fresh=True)
+        return wiring.as_writer(name, fresh=True)
+
+    if repairing:
+        return opened_mended(wiring, name, open_it, pool)
+    return open_it(), RepairResult()
+
+
+def _rebuild(context: Context, opened: object) -> None:
     assert isinstance(opened, Repository)  # noqa: S101 - it was just opened
     rebuild_index(opened, context.report)
 

@@ -74,6 +74,14 @@ def decode_config(data: bytes, secrets: Secrets | None) -> Config:
     return config
 
 
+def is_of_newer(data: bytes) -> bool:
+    """Whether a config says that it is of a format that is yet to come here."""
+    try:
+        return bool(json.loads(data)["format"] > FORMAT_VERSION)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
 def _canonical(document: dict[str, Any]) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
 

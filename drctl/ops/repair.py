@@ -12,6 +12,7 @@ from concurrent.futures import Executor
 from contextlib import suppress
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from drctl.clock import Clock, Randomness
 from drctl.codec.recipients import Identity
@@ -48,6 +49,10 @@ class RepairResult(Struct):
     made: dict[str, str] = field(default_factory=dict)
     dropped: dict[str, str] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
+
+    def with_more(self, more: "RepairResult") -> "RepairResult":
+        """What was mended before, and then."""
+        return replace(more, fetched=self.fetched | more.fetched, made=self.made | more.made)
 
 
 class Hands(Struct, frozen=True):

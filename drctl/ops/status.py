@@ -39,6 +39,7 @@ class Seen(Struct, frozen=True):
     found: Catalog = _NOTHING
     objects: Mapping[str, ObjectInfo] = field(default_factory=dict)  # all that a copy needs
     trouble: str = ""
+    is_damaged: bool = False  # what opens it is: it answers, and does not open
     wrong: tuple[str, ...] = ()  # what a listing shows to be lost, a sentence each
 
 
@@ -90,7 +91,8 @@ def look(
         objects = {info.name: info for folder in folders for info in folder}
         sealed = lost_sessions(repository, found, objects.keys(), pool)
     except (StorageError, IntegrityError, KeyUnavailable) as error:
-        return Seen(name, original, trouble=error.what)
+        is_damaged = isinstance(error, IntegrityError)
+        return Seen(name, original, trouble=error.what, is_damaged=is_damaged)
     lost = keyring.lost(repository.claimed, objects)
     keyless = (keyring.told_lost(name, recipient) for recipient in lost)
     return Seen(name, original, repository, found, objects, wrong=(*keyless, *sealed))

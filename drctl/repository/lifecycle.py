@@ -13,13 +13,17 @@ from drctl.repository.repository import Repository
 from drctl.storage.base import Storage, is_there
 
 _ELSE = "Else read a copy: --from"
+_DAMAGED = (
+    "'drctl verify REPOSITORY --repair' takes a sound one from a copy, or makes it again where the "
+    "writer credential is"
+)
 _LOST = "where it was lost, 'drctl init' says what brings it back, or makes it anew"
 
 
 def create(storage: Storage, credential: WriterCredential, randomness: Randomness) -> Repository:
     """A new repository. Its config is written last. Raises AlreadyExists when one is there, and
     StorageError when the config of another one was lost: its keys must stay as they are."""
-    _refuse_another(storage, credential.secrets.repository_id)
+    refuse_another(storage, credential.secrets.repository_id)
     secrets = credential.secrets
     for recipient in credential.recipients:
         keyring.put_key(storage, secrets, recipient)
@@ -28,7 +32,16 @@ def create(storage: Storage, credential: WriterCredential, randomness: Randomnes
     return Repository(storage, secrets, credential.recipients, randomness)
 
 
-def _refuse_another(storage: Storage, repository_id: bytes) -> None:
+def put_config(storage: Storage, credential: WriterCredential) -> None:
+    """In the place of one that is damaged. Raises StorageError for what is another repository's."""
+    refuse_another(storage, credential.secrets.repository_id)
+    config = Config(credential.secrets.repository_id, credential.recipients)
+    storage.put(names.CONFIG, documents.encode_config(config, credential.secrets), replace=True)
+
+
+def refuse_another(storage: Storage, repository_id: bytes) -> None:
+    """Keys that are there tell whose repository it is, whatever its config says. Raises
+    StorageError."""
     for info in storage.list(names.KEYS):
         try:
             found = documents.check_sealed(documents.KEYS_MAGIC, storage.get(info.name)).repository
@@ -99,7 +112,7 @@ def open_as_reader(storage: Storage, identity: Identity, randomness: Randomness)
             raise IntegrityError(
                 f"{storage.where}: {name} is lost, though identity {identity.name} is a recipient",
                 hint="another repository of the plan may hold it: give --from. Where the writer "
-                "credential is, 'drctl verify --repair' makes it again",
+                "credential is, 'drctl verify REPOSITORY --repair' makes it again",
             ) from error
         others = ", ".join(f"{r.name} ({r.fingerprint})" for r in config.recipients)
         raise KeyUnavailable(
@@ -109,7 +122,7 @@ def open_as_reader(storage: Storage, identity: Identity, randomness: Randomness)
     try:
         plain = documents.open_sealed(documents.KEYS_MAGIC, data, own, identity)
     except IntegrityError as error:
-        raise IntegrityError(f"{storage.where}: {name} {error.what}") from error
+        raise IntegrityError(f"{storage.where}: {name} {error.what}", hint=_DAMAGED) from error
     secrets = documents.decode_secrets(config.repository_id, plain)
     return Repository(storage, secrets, _config(storage, written, secrets).recipients, randomness)
 
@@ -136,7 +149,8 @@ def _config(storage: Storage, data: bytes, secrets: Secrets | None) -> Config:
     try:
         return documents.decode_config(data, secrets)
     except IntegrityError as error:
-        raise IntegrityError(f"{storage.where}: {error.what}", hint=error.hint) from error
+        hint = error.hint or ("" if documents.is_of_newer(data) else _DAMAGED)
+        raise IntegrityError(f"{storage.where}: {error.what}", hint=hint) from error
     except KeyUnavailable as error:
         raise KeyUnavailable(
             f"{storage.where}: {error.what}",

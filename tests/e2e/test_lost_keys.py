@@ -139,3 +139,35 @@ def test_a_lost_pack_is_stored_anew_and_told_once(site) -> None:
     )
     assert site.json("backup")["lost_packs"] == []
     assert "all is well" in site.run("verify").stdout
+
+
+def turned(path: Path, at: int) -> None:
+    """One bit of it is wrong, as a bad disk leaves it."""
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def test_what_opens_a_repository_is_mended_where_it_does_not_open_any_more(site) -> None:
+    """With the passphrase at hand, as cron has it: from a copy, else with the credential."""
+    (key,) = (site.top / "local/keys").iterdir()
+    config = site.top / "local/config"
+    sound = config.read_bytes()
+    key.unlink()
+    turned(config, 0)
+    assert "verify REPOSITORY --repair" in site.run("backup", "tree", code=6).stderr
+    told = site.run("verify", "--repair").stdout
+    assert f"mended: config, from {site.top}/offsite" in told
+    assert f"mended: keys/{key.name}, from " in told
+    assert config.read_bytes() == sound
+
+    (site.top / "offsite").rename(site.top / "away")
+    turned(config, 0)
+    turned(key, -1)
+    told = site.run("verify", "--repair").stdout
+    assert "made again: config" in told
+    assert f"made again: keys/{key.name}, for first" in told
+    assert config.read_bytes() == sound
+    config.write_bytes(newer := sound.replace(b'"format": 1', b'"format": 2'))
+    site.run("verify", "--repair", code=6)
+    assert config.read_bytes() == newer != sound

@@ -33,9 +33,6 @@ _ALIVE = {
     "tcp_user_timeout": 60_000,
 }
 _ENCODING = "UTF8"
-# Of pg_database. DROP DATABASE marks its database so before it takes anything away: what is left of
-# one that was interrupted lets nobody in. Since 13.12, 14.9 and 15.4; an older server marks none.
-INVALID = "datconnlimit = -2"
 
 
 class Settings(BaseModel):

@@ -17,7 +17,8 @@ from urllib.parse import quote
 from drctl.engines.base import PlainItem, Surroundings
 from drctl.engines.child import Child, exit_words, find_program, running
 from drctl.engines.dumped import Output, cannot_run, file_entry, item, refuse_unproven
-from drctl.engines.postgres_client import INVALID, Client
+from drctl.engines.postgres_client import Client
+from drctl.engines.postgres_databases import INVALID, Database, databases
 from drctl.errors import SourceError
 from drctl.events import Notice
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 DATABASES, GLOBALS = "databases", "globals.sql"
 _TRAILER = b"-- PostgreSQL database cluster dump complete"
-_Database = tuple[int, str]  # its number, which stays, and its name
 _SAFE = " +,@=~"  # beside letters, digits and `_.-`, what a database's name keeps in a file's name
 
 
@@ -42,23 +42,18 @@ class DumpSource:
         with self._client.connect() as sql:
             version = str(_one(sql, "show server_version"))
             major = int(_one(sql, "select current_setting('server_version_num')::int / 10000"))
-            databases = self._databases(sql)
+            found = self._databases(sql)
         tools = _Tools(self._client, major, version)
-        facts = {"postgres": version.split(" ", maxsplit=1)[0], "databases": str(len(databases))}
-        yield _Capture(tools, databases, self._around, facts)
+        facts = {"postgres": version.split(" ", maxsplit=1)[0], "databases": str(len(found))}
+        yield _Capture(tools, found, self._around, facts)
 
-    def _databases(self, sql: "psycopg.Connection[Any]") -> list[_Database]:
-        rows = sql.execute(
-            f"select oid, datname, {INVALID} from pg_database where datallowconn"  # noqa: S608
-            " and datname not in ('template0', 'template1') order by datname"
-        ).fetchall()
-        for name in (name for _, name, is_invalid in rows if is_invalid):
-            text = (
-                f"{self._client.asset}: the database {name} is passed over: its DROP DATABASE was "
-                "interrupted, and nobody can read what is left of it; drop it once more"
-            )
-            self._around.report.emit(Notice("warning", text))
-        return [(int(number), str(name)) for number, name, is_invalid in rows if not is_invalid]
+    def _databases(self, sql: "psycopg.Connection[Any]") -> list[Database]:
+        found = databases(sql)
+        for each in found:
+            if each.unreadable:
+                what = f"the database {each.name} is passed over: {each.unreadable}"
+                self._around.report.emit(Notice("warning", f"{self._client.asset}: {what}"))
+        return [each for each in found if not each.unreadable]
 
 
 def _one(sql: "psycopg.Connection[Any]", query: str) -> Any:
@@ -74,7 +69,7 @@ class _Capture:
     def __init__(
         self,
         tools: "_Tools",
-        databases: Sequence[_Database],
+        found: Sequence[Database],
         around: Surroundings,
         facts: dict[str, str],
     ) -> None:
@@ -82,20 +77,24 @@ class _Capture:
         self.facts = facts
         self.private_facts = {"form": "dump", "postgres": facts["postgres"]}
         self._tools = tools
-        self._databases = databases
+        self._databases = found
         self._around = around
 
     def items(self) -> Iterator[PlainItem]:
         """When the consumer asks for the next item, this one has proven itself."""
-        for path, database in sorted((_file_of(each[1]), each) for each in self._databases):
+        for path, database in self._in_order():
             was_there = yield from self._tools.archive(database, path, self.consistent_at_ns)
             if not was_there:
                 self._pass_over(database)
         yield from self._tools.shared(GLOBALS.encode(), self.consistent_at_ns)
 
-    def _pass_over(self, database: _Database) -> None:
+    def _in_order(self) -> list[tuple[bytes, Database]]:
+        files = ((_file_of(each.name), each) for each in self._databases)
+        return sorted(files, key=lambda each: each[0])
+
+    def _pass_over(self, database: Database) -> None:
         self.facts["databases"] = str(int(self.facts["databases"]) - 1)
-        text = f"the database {database[1]} was dropped meanwhile: it is not in the snapshot"
+        text = f"the database {database.name} was dropped meanwhile: it is not in the snapshot"
         self._around.report.emit(Notice("info", text))
 
 
@@ -128,21 +127,22 @@ class _Tools:
         )
 
     def archive(
-        self, database: _Database, path: bytes, now_ns: int
+        self, database: Database, path: bytes, now_ns: int
     ) -> Generator[PlainItem, None, bool]:
         """One database, read by pg_restore on its way. Gives whether it was there still."""
         options = ("--format=custom", "--compress=0", "--no-password")
-        number, name = database
         with (
-            self._run(self._dump, options, name) as dump,
+            self._run(self._dump, options, database.name) as dump,
             self._reading() as (reader, feed),
         ):
-            if self._is_gone(dump, number):
+            if self._is_gone(dump, database.number):
                 return False
             output = Output(dump, file_entry(path, now_ns), _feeding(self._asset, reader, feed))
             yield item(output)
             feed.close()
-            refuse_unproven(self._asset, f"pg_dump of {name}", dump, proven=True, lacking="")
+            refuse_unproven(
+                self._asset, f"pg_dump of {database.name}", dump, proven=True, lacking=""
+            )
             refuse_unproven(self._asset, "pg_restore", reader, proven=True, lacking="")
         return True
 

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from drctl.engines.child import Child, exit_words, running
-from drctl.engines.postgres_client import INVALID, speaking
+from drctl.engines.postgres_client import speaking
+from drctl.engines.postgres_databases import databases
 from drctl.engines.postgres_server import Server, major_at, programs, started
 from drctl.engines.single import SingleTarget
 from drctl.errors import TargetRefused, UsageError
@@ -82,18 +83,15 @@ def _refuse_unknown(server: Server, database: str) -> None:
 
     try:
         with speaking(**server.parameters("template1")) as connection:
-            rows = connection.execute(
-                f"select datname, {INVALID} from pg_database where datallowconn"  # noqa: S608
-                " and not datistemplate order by datname"
-            ).fetchall()
+            found = databases(connection)
     except psycopg.Error as error:
         raise TargetRefused(f"the restored PostgreSQL: {str(error).strip()}") from error
-    if (database, True) in rows:
+    if why := next((each.unreadable for each in found if each.name == database), ""):
         raise TargetRefused(
-            f"the database {database} was being dropped then, and nobody can read what was left",
-            hint="--at an instant before that has all of it",
+            f"the database {database} could not be read then: {why}",
+            hint="name an earlier instant, with --at",
         )
-    names = [str(name) for name, is_invalid in rows if not is_invalid]
+    names = [each.name for each in found if not each.unreadable]
     if database not in names:
         raise TargetRefused(
             f"the cluster had no database {database} then: nothing was written",

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from drctl.engines.base import Health, Surroundings
-from drctl.engines.postgres_client import INVALID, Client, Settings, speaking
+from drctl.engines.postgres_client import Client, Settings, speaking
+from drctl.engines.postgres_databases import Database, databases
 from drctl.engines.postgres_loaded import is_dump, loaded
 from drctl.engines.postgres_server import Server, started
 from drctl.errors import TargetRefused
@@ -61,18 +62,17 @@ class _Standing:
         except psycopg.Error as error:
             raise TargetRefused(f"{dbname}: {str(error).strip()}") from error
 
-    def _databases(self, which: str = f"not {INVALID}") -> list[str]:
+    def _databases(self) -> list[Database]:
         with self._connect("template1") as connection:
-            rows = connection.execute(
-                "select datname from pg_database where datallowconn and not datistemplate"  # noqa: S608
-                f" and {which} order by datname".encode()
-            ).fetchall()
-        return [row[0] for row in rows]
+            return databases(connection)
+
+    def _readable(self) -> list[str]:
+        return [each.name for each in self._databases() if not each.unreadable]
 
     def health(self) -> Health:
         """Every heap and every B-tree index of every database is read and checked."""
         looked = 0
-        for database in self._databases():
+        for database in self._readable():
             try:
                 found, wrong = self._check(database)
             except TargetRefused as error:
@@ -81,8 +81,8 @@ class _Standing:
                 return Health(ok=False, what=f"{database}: {wrong}")
             looked += found
         what = f"amcheck: {count(looked, 'relation', 'relations')} whole"
-        if half := ", ".join(self._databases(INVALID)):
-            what += f"; not looked at is what an interrupted DROP DATABASE left of: {half}"
+        for each in self._databases():
+            what += f"; not looked at is {each.name}: {each.unreadable}" if each.unreadable else ""
         return Health(ok=True, what=what)
 
     def _check(self, database: str) -> tuple[int, str]:
@@ -109,7 +109,7 @@ class _Standing:
     def counts(self) -> dict[str, int]:
         """`rows.<database>.<schema>.<table>`; partitions by themselves."""
         counts = {}
-        for database in self._databases():
+        for database in self._readable():
             with self._connect(database) as connection:
                 for schema, table, name in connection.execute(_TABLES).fetchall():
                     rows = _one(connection, f"select count(*) from {name}")  # noqa: S608

@@ -107,6 +107,8 @@ def test_a_restored_cluster_is_asked_without_being_changed(cluster, new_site) ->
     cluster.sql("create table t as select generate_series(1, 1234) as id")
     cluster.sql("create index on t (id)")
     cluster.half_drop("dying")
+    cluster.sql("create database closed allow_connections false")
+    cluster.sql("alter database shop is_template true")
     settings = postgres.Settings(host=str(cluster.top), database_role="drctl")
     for at_ns in (10**18, 42):  # a clock that was ahead was set right
         postgres.Marker(settings, "orders", around(cluster.top)).write(at_ns)
@@ -114,9 +116,7 @@ def test_a_restored_cluster_is_asked_without_being_changed(cluster, new_site) ->
     with postgres.Probe(settings, str(at), around(at)).open() as standing:
         health = standing.health()
         assert health.ok, health.what
-        assert health.what.endswith(
-            "whole; not looked at is what an interrupted DROP DATABASE left of: dying"
-        )
+        assert "; not looked at is closed: it lets nobody in; not looked at is dying" in health.what
         assert standing.counts() == {
             "rows.postgres.drctl.marker": 1,
             "rows.postgres.public.t": 1234,

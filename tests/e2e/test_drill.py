@@ -51,6 +51,9 @@ def test_a_drill_measures_recovers_and_touches_nothing(ready) -> None:
     assert [s["step"] for s in timing["critical_path"]][-2:] == ["app", "well"]
     assert found["left_out"] == ["fence"]
     assert not (ready.top / "fenced").exists()
+    ran = {"./app": sha256((ready.top / "app").read_bytes()).hexdigest()}  # and not only its name
+    assert {s["step"]: s["files"] for s in found["steps"]}["app"] == ran
+    assert {c["check"]: c["files"] for c in found["checks"]}["well: command"] == ran
 
 
 def test_paths_longer_than_the_kernel_takes_are_proven_and_taken_away(ready) -> None:

@@ -75,6 +75,7 @@ def _step(step: Step, at: StepState) -> Document:
         "seconds": _rounded((at.ended_ns - at.asked_ns) / 1e9) if at.ended_ns else None,
         "what": at.what,
         "by": at.by,
+        "files": dict(at.facts.get("files", {})),
     }
 
 
@@ -84,13 +85,14 @@ def _checks(result: DrillResult, controlled: Mapping[str, Controlled]) -> list[D
     for step in result.order.graph.steps:
         done = {look["check"]: look for look in result.state[step.name].facts.get("looks", ())}
         for look in step.looks:
-            missing = {
+            missing: Document = {
                 "check": look.name,
                 "kind": look.kind,
                 "asset": look.asset,
                 "ok": None,
                 "found": "it was not reached",
                 "seconds": None,
+                "files": {},
             }
             control = controlled.get(look.name)
             found.append({**done.get(look.name, missing), "asked": look.what, **_control(control)})

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 LookKind = Literal["sql", "http", "command", "integrity", "compare", "counts"]
 
@@ -64,12 +64,13 @@ class Look(Struct, frozen=True):
 
 
 class Looked(Struct, frozen=True):
-    """What a look found: one sentence."""
+    """What a look found: one sentence. `files`: SHA-256 of what was run for it."""
 
     look: Look
     ok: bool
     what: str
     seconds: float = 0.0
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         return {
@@ -79,6 +80,7 @@ class Looked(Struct, frozen=True):
             "ok": self.ok,
             "found": self.what,
             "seconds": round(self.seconds, 3),
+            "files": dict(self.files),
         }
 
 

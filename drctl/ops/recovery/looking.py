@@ -55,13 +55,14 @@ class Eyes(Struct, frozen=True):
         began = self.clock.monotonic_seconds()
         if control.over():
             return Looked(look, False, f"nothing was asked: {control.over()}", 0.0)
+        files = self.programs.files(look.words) if look.kind == "command" else {}
         try:
             with view.alone() if view else nullcontext():
                 missing, found = self._find(look, view, also, control)
         except DrctlError as error:
             missing, found = error.what, ""
         seconds = self.clock.monotonic_seconds() - began
-        return Looked(look, not missing, missing or found, seconds)
+        return Looked(look, not missing, missing or found, seconds, files)
 
     def _find(
         self, look: Look, view: View | None, also: Mapping[str, str], control: Control

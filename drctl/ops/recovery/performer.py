@@ -59,9 +59,7 @@ class Acting:
         if step.kind == "check":
             return self._check(step, control)
         if step.kind == "run":
-            return self._programs(step).run(
-                step.words, variables(step, self._place.assets), control
-            )
+            return self._run(step, control)
         if step.kind == "wait":
             self._sleep(float(step.words[0]), control)
             return Outcome(not control.over(), control.over() or f"waited {step.words[0]}s")
@@ -83,6 +81,12 @@ class Acting:
             self._place.journal.append("process", step=step.name, pid=pid, born=born(pid))
 
         return replace(self._place.programs, told=told)
+
+    def _run(self, step: Step, control: Control) -> Outcome:
+        programs = self._programs(step)
+        files = programs.files(step.words)
+        outcome = programs.run(step.words, variables(step, self._place.assets), control)
+        return replace(outcome, facts={**outcome.facts, "files": files})
 
     def _sleep(self, seconds: float, control: Control) -> None:
         control.cancelled.wait(min(seconds, control.left_seconds()))

@@ -6,6 +6,7 @@ what it started leaves nothing behind: the gate sees the end of its input, and e
 """
 
 import errno
+import hashlib
 import os
 import select
 import shutil
@@ -29,6 +30,7 @@ _PIPE_BYTES = 1 << 16  # what a pipe holds
 _MOST_PIECES = 16  # and what one holds at most, where root allows more
 _LOOK_SECONDS = 0.05
 _GRACE_SECONDS = 5.0
+_MOST_PROGRAM_BYTES = 16 << 20
 _GATE = ("/bin/sh", "-c", 'read -r _ && exec "$@" </dev/null', "sh")
 
 
@@ -60,6 +62,26 @@ class Programs(Struct, frozen=True):
             self.told(process.pid)
             process.stdin.write(b"\n")
         return _Run(process, control).outcome()
+
+    def files(self, words: tuple[str, ...]) -> dict[str, str]:
+        """SHA-256 of each file among these words, as it is now: a plan says how a program is
+        called, and not what it does. One of the system, that PATH finds, is no file of the plan's,
+        and what is large is data."""
+        if self.barred:
+            return {}
+        first = words[:1] if "/" in words[0] else ()
+        found = {word: _digest(os.path.join(self.base, word)) for word in (*first, *words[1:])}
+        return {word: digest for word, digest in found.items() if digest}
+
+
+def _digest(path: str) -> str:
+    try:
+        if not os.path.isfile(path) or os.path.getsize(path) > _MOST_PROGRAM_BYTES:
+            return ""
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError):
+        return ""  # whoever runs it is told why that does not go
 
 
 def _start(

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,15 @@ def test_nothing_is_run_where_it_is_barred(tmp_path):
     outcome = programs.run(("sh", "-c", "touch began"), {}, control)
     assert outcome == Outcome(False, "sh: not run: production is in reach", final=True)
     assert not (tmp_path / "began").exists()
+
+
+def test_what_a_program_is_is_told_by_its_files_and_not_only_by_its_name(tmp_path):
+    programs = Programs(str(tmp_path), {})
+    (tmp_path / "look.sh").write_text("exit 0\n")
+    digest = sha256(b"exit 0\n").hexdigest()
+    assert programs.files(("sh", "./look.sh", "-x")) == {"./look.sh": digest}
+    assert programs.files(("./look.sh", ".", "\0")) == {"./look.sh": digest}
+    (tmp_path / "sh").write_text("not what PATH finds")
+    assert programs.files(("sh", "gone.sh")) == {}
+    os.truncate(tmp_path / "look.sh", (16 << 20) + 1)
+    assert programs.files(("./look.sh",)) == {}

@@ -9,9 +9,9 @@ from msgspec import Struct
 from drctl.cli.context import Context, output_options, pass_context
 from drctl.cli.proofs import Proofs
 from drctl.errors import DrctlError, ExitCode, UsageError
-from drctl.plan.tested import tested
+from drctl.plan.tested import source_of, tested
 from drctl.report.evidence import Proof
-from drctl.report.readiness import Gate, gate
+from drctl.report.readiness import Basis, Gate, gate
 from drctl.report.signers import Keys
 from drctl.units import parse_duration, show_seconds
 from drctl.wiring import Wiring
@@ -86,7 +86,8 @@ def judge(
     """Each drill by this evidence."""
     age, now_ns = _age(every), wiring.clock.now_ns()
     plan, digest = wiring.loaded.plan, wiring.loaded.digest
-    return [gate(name, proofs, keys, digest, tested(plan, name), age, now_ns) for name in drills]
+    bases = [Basis(digest, tested(plan, n), source_of(plan, plan.drills[n])) for n in drills]
+    return [gate(n, proofs, keys, on, age, now_ns) for n, on in zip(drills, bases, strict=True)]
 
 
 class Known(Struct, frozen=True):

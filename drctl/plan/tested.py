@@ -11,15 +11,15 @@ from drctl.plan.recovery import DrillPart
 
 
 def tested(plan: Plan, drill: str) -> str:
-    """SHA-256 of the checks, objectives and steps that one drill is judged by, of which assets are
-    there, and of the repository that it restores from. What else is not said does not count, so
-    that a later drctl with more to say of a plan finds the same."""
+    """SHA-256 of the checks, objectives and steps that one drill is judged by, and of which assets
+    there are. What is not said does not count, so that a later drctl with more to say of a plan
+    finds the same: where a drill without `from` restores from, its evidence names."""
     own = plan.drills.get(drill)
     found: dict[str, Any] = {
         "objectives": _said(plan.objectives),
         "checks": [_said(check) for check in plan.checks],
         "recovery": _said(plan.recovery),
-        "drill": {**_said(own), "from": source_of(plan, own)} if own else None,
+        "drill": _said(own) if own else None,
         "assets": {name: _objectives(asset) for name, asset in plan.assets.items()},
     }
     return sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()

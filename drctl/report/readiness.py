@@ -19,6 +19,21 @@ _CHANGED = (
 )
 
 
+class Basis(Struct, frozen=True):
+    """What a drill is judged by now: `digest` is of the whole plan, `tested` of that part of it,
+    `source` the repository that it restores from."""
+
+    digest: str
+    tested: str
+    source: str
+
+    def is_of(self, proof: Proof) -> bool:
+        """Whether evidence is of a drill that was judged by the same."""
+        plan, repository = proof.predicate["plan"], proof.predicate.get("repository", {})
+        found = plan.get("tested_sha256"), repository.get("name")
+        return found == (self.tested, self.source)
+
+
 class Gate(Struct, frozen=True):
     """`faults`: why it stays shut. A change of the plan that the drill was not judged by is told,
     and does not shut it."""
@@ -38,14 +53,12 @@ def gate(
     drill: str,
     proofs: Sequence[Proof],
     keys: Keys,
-    digest: str,
-    tested: str,
+    basis: Basis,
     every_seconds: float | None,
     now_ns: int,
 ) -> Gate:
-    """Judge one drill by all of its plan's evidence. `digest` is of the plan as it is now,
-    `tested` of that part of it by which the drill is judged. What none of its keys signed says
-    nothing of the drill, and shuts the gate."""
+    """Judge one drill by all of its plan's evidence. What none of its keys signed says nothing of
+    the drill, and shuts the gate."""
     faults = chain_faults(proofs)
     trust = Trust(keys, proofs)
     if keys.current is None:
@@ -58,9 +71,9 @@ def gate(
         return Gate(drill, "never verified", (*faults, what), None, None)
     age = now_ns / 1e9 - datetime.fromisoformat(newest.predicate["finished_at"]).timestamp()
     readiness: Readiness = "verified"
-    if newest.predicate["plan"]["sha256"] != digest:
+    if newest.predicate["plan"]["sha256"] != basis.digest:
         readiness = "changed since verified"
-        if newest.predicate["plan"].get("tested_sha256") != tested:
+        if not basis.is_of(newest):
             faults.append(_CHANGED)
     if every_seconds is not None and age > every_seconds:
         readiness = "overdue"

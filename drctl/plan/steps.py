@@ -135,6 +135,8 @@ def _check_places(tree: Tree, known: dict[str, Any]) -> None:
     told = {name: step["to"] for name, step in known.items() if isinstance(step.get("to"), str)}
     places = {name: os.path.normpath(to) for name, to in told.items()}
     for one, other in permutations(places, 2):
+        if _never_meet(known[one], known[other]):
+            continue
         path: Path = ("recovery", "steps", other, "to")
         if places[one] == places[other] and list(places).index(one) < list(places).index(other):
             tree.add(path, f"'{one}' puts its asset there: each needs a place of its own")
@@ -142,6 +144,12 @@ def _check_places(tree: Tree, known: dict[str, Any]) -> None:
             _before(other, known, set())
         ):
             tree.add(path, f"it lies in what '{one}' puts back and does not wait for it: 'after'")
+
+
+def _never_meet(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """No recovery has both: each is of modes of its own."""
+    modes, others = set(_names(one.get("when"))), set(_names(other.get("when")))
+    return bool(modes and others) and modes.isdisjoint(others)
 
 
 # -- parameters -----------------------------------------------------------------------------------

@@ -142,6 +142,14 @@ def test_no_restore_may_remove_what_another_one_put_back(
     assert told in "".join(found)
 
 
+def test_restores_that_no_recovery_has_both_of_may_lie_in_one_place(mistakes, whole) -> None:
+    apart = whole.replace("restore: tree,", "restore: tree, to: new, when: [planned],")
+    for when, is_refused in (("failover", False), ("failover, planned", True)):
+        step = f"    base: {{restore: tree, to: new, when: [{when}], after: [fence]}}\n"
+        found = mistakes(apart.replace("    app:", f"{step}    app:"))
+        assert any("steps.base.to" in line for line in found) == is_refused
+
+
 def test_an_asset_is_restored_once(mistakes, whole) -> None:
     twice = whole.replace("    app:", "    again: {restore: tree, after: [fence]}\n    app:")
     assert any("'tree' restores 'tree' already" in line for line in mistakes(twice))

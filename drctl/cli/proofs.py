@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from drctl.report.signers import Keys
 
+_PATIENCE_SECONDS = 120.0
 _SUFFIX = ".json"
 
 
@@ -51,14 +53,30 @@ def _alone() -> Iterator[None]:
 def one_by_one(wiring: Wiring) -> Iterator[None]:
     """Another user of this host keeps evidence in a directory and under a lock of his own: what two
     know of each other lies in the repositories, so each looks and adds there alone. The plan's own
-    file is locked, which both read; where it is none, or on a file server, nobody waits."""
+    file is locked, which both read; where it is none, or on a file server, nobody waits, and
+    nowhere for ever: whoever began this run may hold that lock, as `flock plan.yaml drctl` does."""
     with ExitStack() as stack:
         with suppress(OSError):
             flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
             descriptor = os.open(wiring.loaded.path, flags)
             stack.callback(os.close, descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            wait_for_lock(descriptor, _PATIENCE_SECONDS)
         yield
+
+
+def wait_for_lock(descriptor: int, seconds: float) -> bool:
+    """Whether it is ours by then. No call says how long to wait, so a thread waits."""
+    ours = threading.Event()
+
+    def wait() -> None:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            ours.set()
+
+    waiter = threading.Thread(target=wait, daemon=True)
+    waiter.start()
+    waiter.join(seconds)
+    return ours.is_set()
 
 
 class Proofs:

@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec.structs import replace
 
-from drctl.cli.proofs import Proofs
+from drctl.cli.proofs import Proofs, wait_for_lock
 from drctl.errors import StorageError
 from drctl.report.evidence import chain_faults, make, newest
 from drctl.report.signers import Keys, to_follow
@@ -81,3 +81,14 @@ def test_evidence_follows_what_the_plans_keys_signed_and_no_number_that_a_forger
     assert to_follow(unnamed, [far, unsigned]) == []
     third = make(FOUND, second, own)
     assert newest(to_follow(unnamed, [first, second, third, far])) == third
+
+
+def test_a_plan_that_is_locked_for_ever_is_not_waited_for_as_long(tmp_path: Path) -> None:
+    """As by `flock plan.yaml drctl drill`, which waits for drctl."""
+    (tmp_path / "plan.yaml").touch()
+    held, mine = (os.open(tmp_path / "plan.yaml", os.O_RDONLY) for _ in range(2))
+    fcntl.flock(held, fcntl.LOCK_EX)
+    assert not wait_for_lock(mine, 0.1)
+    os.close(held)
+    assert wait_for_lock(mine, 60)
+    os.close(mine)

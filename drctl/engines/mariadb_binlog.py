@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
+from drctl.engines.mariadb_invoker import Invoked, invoked
 from drctl.errors import IntegrityError
 
 MAGIC = b"\xfebin"
@@ -35,7 +36,8 @@ State = dict[int, tuple[int, int]]  # domain -> (server, sequence number)
 class Group(Struct, frozen=True):
     """A whole transaction, or a statement that stands alone; `second` is that of its commit, since
     1970. It lies from `begin` to `end` of its file. `errors`: with which of the server's errors
-    statements in it ended half way, where a replica is to meet them as well."""
+    statements in it ended half way, where a replica is to meet them as well. `by`: who ran a
+    statement that stands alone, where that matters."""
 
     domain: int
     server: int
@@ -44,6 +46,7 @@ class Group(Struct, frozen=True):
     end: int
     second: int
     errors: tuple[int, ...] = ()
+    by: Invoked | None = None
 
     @property
     def gtid(self) -> str:
@@ -89,13 +92,23 @@ def groups(data: bytes | memoryview) -> Iterator[Group]:
         elif head:
             errors += _errors(data, event)
             if _ends(data, head, event, checked):
-                yield _group(data, head, event, tuple(errors))
+                yield _group(data, head, event, tuple(errors), checked)
                 head = None
 
 
-def _group(data: bytes | memoryview, head: _Event, last: _Event, errors: tuple[int, ...]) -> Group:
+def _group(
+    data: bytes | memoryview, head: _Event, last: _Event, errors: tuple[int, ...], checked: int
+) -> Group:
     sequence, domain, _ = _GTID.unpack_from(data, head.begin + _HEADER.size)
-    return Group(domain, head.server, sequence, head.begin, last.end, last.second, errors)
+    by = None
+    if last.kind in (_QUERY, _QUERY_COMPRESSED) and _is_alone(data, head) and not errors:
+        by = invoked(data, last.begin, last.end - checked, is_packed=last.kind == _QUERY_COMPRESSED)
+    return Group(domain, head.server, sequence, head.begin, last.end, last.second, errors, by)
+
+
+def _is_alone(data: bytes | memoryview, head: _Event) -> bool:
+    """Such as XA COMMIT, and DDL."""
+    return bool(data[head.begin + _HEADER.size + 12] & _STANDALONE)
 
 
 def _errors(data: bytes | memoryview, event: _Event) -> tuple[int, ...]:
@@ -110,8 +123,7 @@ def _ends(data: bytes | memoryview, head: _Event, event: _Event, checked: int) -
     """Whether a transaction ends with this event."""
     if event.kind not in _STATEMENTS:
         return False
-    standalone = data[head.begin + _HEADER.size + 12] & _STANDALONE  # such as XA COMMIT
-    if standalone or event.kind in (_XID, _XA_PREPARE):
+    if _is_alone(data, head) or event.kind in (_XID, _XA_PREPARE):
         return True
     return event.kind == _QUERY and bool(_ENDING.fullmatch(_statement(data, event, checked)))
 

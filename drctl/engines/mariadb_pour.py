@@ -19,6 +19,8 @@ from drctl.engines.child import Child, exit_words, running
 from drctl.engines.mariadb_alike import Alike
 from drctl.engines.mariadb_binlog import Group
 from drctl.engines.mariadb_client import CLIENT, program
+from drctl.engines.mariadb_invoker import Invoked, on_behalf
+from drctl.engines.mariadb_orphans import left_behind
 from drctl.engines.mariadb_server import Private, private_server
 from drctl.errors import IntegrityError, TargetRefused
 
@@ -32,8 +34,8 @@ _STOPS = "signal sqlstate '45000' set message_text = 'drctl: part {}';\n"
 
 class Way(Struct):
     """What is to be replayed: the files here, where in the first it begins, where in the last it
-    stops. `last` is the last transaction of it; `failed` are those with errors, each with the
-    number of its file."""
+    stops. `last` is the last transaction of it; `apart` are those with errors, and those for which
+    it matters who ran them, each with the number of its file."""
 
     files: list[str]
     begin: int
@@ -41,7 +43,7 @@ class Way(Struct):
     transactions: int = 0
     last: Group | None = None
     is_short: bool = False  # the log ends before the time that was asked for
-    failed: list[tuple[int, Group]] = field(default_factory=list)
+    apart: list[tuple[int, Group]] = field(default_factory=list)
 
 
 class Lacking(Struct, frozen=True):
@@ -51,16 +53,29 @@ class Lacking(Struct, frozen=True):
     code: int
 
 
+class Poured(Struct, frozen=True):
+    """`by_others`: what could not be done by whom it was done at the source, by their GTIDs.
+    `orphans`: events and routines that are the passing account's."""
+
+    lacking: list[Lacking]
+    by_others: set[str]
+    orphans: list[str]
+
+
 class _Part(Struct, frozen=True):
-    """A stretch of the way. `failed`: it is this transaction alone."""
+    """A stretch of the way. `apart`: it is this transaction alone."""
 
     files: list[str]
     begin: int
     end: int
-    failed: Group | None = None
+    apart: Group | None = None
+
+    @property
+    def errors(self) -> tuple[int, ...]:
+        return self.apart.errors if self.apart else ()
 
 
-def pour(datadir: str, way: Way, alike: Alike) -> list[Lacking]:
+def pour(datadir: str, way: Way, alike: Alike) -> Poured:
     """From one server's start to its clean end. Raises IntegrityError, TargetRefused."""
     reader = program(*BINLOG, package=PACKAGE, error=TargetRefused)
     client = program(*CLIENT, package=PACKAGE, error=TargetRefused)
@@ -68,15 +83,16 @@ def pour(datadir: str, way: Way, alike: Alike) -> list[Lacking]:
     options = ("--innodb-flush-log-at-trx-commit=2",)
     with private_server(datadir, options, takes_in=True, alike=alike) as server:
         _feed(reader, client, server, judge)
+        by_others, orphans = left_behind(server)
         server.drop_account()
         server.stop()
-    return judge.lacking()
+    return Poured(judge.lacking(), by_others, orphans)
 
 
 def _parts(way: Way) -> Iterator[_Part]:
-    """Each transaction with errors is a part of its own."""
+    """Each transaction that is apart is a part of its own."""
     number, at = 0, way.begin
-    for its_number, group in way.failed:
+    for its_number, group in way.apart:
         if (number, at) != (its_number, group.begin):
             yield _Part(way.files[number : its_number + 1], at, group.begin)
         yield _Part([way.files[its_number]], group.begin, group.end, group)
@@ -90,9 +106,9 @@ class _Judge:
 
     def __init__(self, parts: list[_Part]) -> None:
         self.parts = parts
-        self.goes_on = any(part.failed for part in parts)
+        self.goes_on = any(part.errors for part in parts)
         self.stranger = ""  # an error that is none of the source's
-        self._awaited = [[*part.failed.errors] if part.failed else [] for part in parts] + [[]]
+        self._awaited = [[*part.errors] for part in parts] + [[]]
         self._now = 0
 
     def hear(self, line: str) -> None:
@@ -113,7 +129,7 @@ class _Judge:
     def lacking(self) -> list[Lacking]:
         """What was waited for in vain."""
         both = zip(self.parts, self._awaited, strict=False)  # nothing is awaited behind the last
-        return [Lacking(p.failed.gtid, code) for p, codes in both for code in codes if p.failed]
+        return [Lacking(p.apart.gtid, code) for p, codes in both for code in codes if p.apart]
 
 
 def _feed(reader: str, client: str, server: Private, judge: _Judge) -> None:
@@ -123,7 +139,7 @@ def _feed(reader: str, client: str, server: Private, judge: _Judge) -> None:
         gave, words = 0, ""
         for number, part in enumerate(judge.parts):
             _mark(done, number, judge)
-            gave, words = _give(reader, part, done, judge)
+            gave, words = _give(reader, part, done, judge, server.account)
             if gave or judge.stranger:
                 break
         _mark(done, len(judge.parts), judge)
@@ -147,17 +163,33 @@ def _mark(done: Child, number: int, judge: _Judge) -> None:
         done.input.flush()
 
 
-def _give(reader: str, part: _Part, done: Child, judge: _Judge) -> tuple[int, str]:
+def _give(reader: str, part: _Part, done: Child, judge: _Judge, passing: str) -> tuple[int, str]:
     """How the reading of a part ended, and its last words."""
     words = [f"--start-position={part.begin}", f"--stop-position={part.end}"]
     # What LOAD DATA took in statement format is put into files, which the program leaves behind.
     words.append(f"--local-load={os.path.dirname(part.files[0])}")
     give = (reader, "--no-defaults", "--verify-binlog-checksum", *words, *part.files)
+    if part.apart and part.apart.by:
+        return _give_on_behalf(give, part.apart, part.apart.by, done, passing)
     with running(give, stdout=done.input) as said:
         while not judge.stranger:
             with suppress(TimeoutError):
                 return said.wait(_LOOK_SECONDS), said.words
     return 0, ""
+
+
+def _give_on_behalf(
+    give: tuple[str, ...], group: Group, by: Invoked, done: Child, passing: str
+) -> tuple[int, str]:
+    """One statement: it is small."""
+    with running(give, stdout=subprocess.PIPE) as said:
+        text = said.output.read()
+        status = said.wait()
+        words = said.words
+    with suppress(BrokenPipeError):  # it has ended, and why is heard
+        done.input.write(on_behalf(text, by, group.gtid, passing))
+        done.input.flush()
+    return status, words
 
 
 def _failed(what: str, words: str) -> IntegrityError:

@@ -15,7 +15,7 @@ from drctl.engines.mariadb_alike import Alike
 from drctl.engines.mariadb_beside import beside
 from drctl.engines.mariadb_binlog import Group, State
 from drctl.engines.mariadb_left import left_out
-from drctl.engines.mariadb_pour import Lacking, Way, pour
+from drctl.engines.mariadb_pour import Lacking, Poured, Way, pour
 from drctl.engines.mariadb_series import HEAD_BYTES, head_of, is_more, mapped
 from drctl.errors import IntegrityError, StorageError, TargetRefused, UsageError
 from drctl.events import Notice, Phase
@@ -56,7 +56,9 @@ def replay(datadir: str, position: Position, log: Log, around: Surroundings, ali
             around.report.emit(
                 Phase(f"replaying {count(way.transactions, 'transaction', 'transactions')}")
             )
-            _warn_of_lacking(pour(datadir, way, alike), around)
+            poured = pour(datadir, way, alike)
+            _warn_of_lacking(poured.lacking, around)
+            _warn_of_others(way, poured, around)
         _tell(way, around)
         _warn_of_left_out(way, log, around, folder)
 
@@ -67,6 +69,21 @@ def _warn_of_lacking(lacking: Iterable[Lacking], around: Surroundings) -> None:
             f"{one.gtid} ended half way at the source, with error {one.code}, and came through "
             "here: what it changed may differ from the source; look at it"
         )
+        around.report.emit(Notice("warning", what))
+
+
+def _warn_of_others(way: Way, poured: Poured, around: Surroundings) -> None:
+    """See mariadb_invoker."""
+    for _, group in way.apart:
+        if group.by and group.gtid in poured.by_others:
+            what = (
+                f"{group.gtid} was done at the source by {group.by.shown}, who may not do it here "
+                f"(or is not there); it was done by drctl: {group.by.shown_text}; look at what it "
+                "gives to CURRENT_USER, or at who administrates the role"
+            )
+            around.report.emit(Notice("warning", what))
+    for name in poured.orphans:
+        what = f"{name} is defined by an account that is gone: set its definer"
         around.report.emit(Notice("warning", what))
 
 
@@ -289,7 +306,7 @@ def _follow(path: str, begin: int, state: State, way: Way, wanted: _Wanted) -> N
                     return
                 way.end, way.last = group.end, group
                 way.transactions += 1
-                way.failed += [(len(way.files) - 1, group)] if group.errors else []
+                way.apart += [(len(way.files) - 1, group)] if group.errors or group.by else []
                 state[group.domain] = (group.server, group.sequence)
                 wanted.took(group)
                 if wanted.met:

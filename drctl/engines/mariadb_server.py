@@ -20,6 +20,7 @@ from msgspec import Struct
 from drctl.engines.child import Child, User, exit_words, running
 from drctl.engines.mariadb_alike import Alike
 from drctl.engines.mariadb_client import program, words_of
+from drctl.engines.mariadb_invoker import make_admin
 from drctl.engines.mariadb_zone import zone_file
 from drctl.errors import TargetRefused
 from drctl.private import passing_directory
@@ -67,7 +68,7 @@ class _Account(Struct, frozen=True):
             os.path.join(own, "client.cnf"),
             os.path.join(own, "account.sql"),
         )
-        name = f"'{made.user}'@'localhost'"
+        name, admin = f"'{made.user}'@'localhost'", make_admin(made.user)
         _write(made.client, f"[client]\nuser={made.user}\npassword='{made.password}'\n")
         _write(
             made.server,
@@ -76,7 +77,7 @@ class _Account(Struct, frozen=True):
             # Only who has this right may grant it, and who starts a server has none.
             "insert into mysql.proxies_priv (host, user, proxied_host, proxied_user, with_grant,"
             f" grantor) values ('localhost', '{made.user}', '', '', 1, '');\n"
-            "flush privileges;\n",
+            f"{admin}flush privileges;\n",
         )
         return made
 
@@ -94,6 +95,12 @@ class Private:
         self._child = child
         self._shown = shown
         self._account = account
+
+    @property
+    def account(self) -> str:
+        """The passing one's name."""
+        assert self._account  # noqa: S101 - who asks for accounts has one
+        return self._account.user
 
     @property
     def client_words(self) -> tuple[str, ...]:

@@ -2,13 +2,50 @@
 
 from contextlib import closing
 
+import pymysql
 from mariadb_streams import position, restored, streaming
 
 RULES = "CET-1CEST,M3.5.0,M10.5.0/3"  # Europe/Berlin's of today, for a machine without them
 
 
+OWNERS = (
+    "select name, definer, status from mysql.event order by name",
+    "select user, host, role, admin_option from mysql.roles_mapping order by 1, 2, 3",
+    "select user, host, db, select_priv from mysql.db order by 1, 2, 3",
+    "select user, json_value(priv, '$.authentication_string') from mysql.global_priv order by 1",
+)
+
+
+def by(maria, user: str, *statements: str) -> None:
+    with closing(pymysql.connect(unix_socket=maria.socket, user=user)) as connection:
+        for statement in statements:
+            connection.cursor().execute(statement)
+
+
+def prepare_owners(maria) -> None:
+    maria.ask("create event own.e1 on schedule every 1 day do select 1")
+    maria.ask("create event own.e2 on schedule every 1 day do select 1")
+    maria.ask("create user bob@localhost, carol@localhost, x1@localhost, gone@localhost")
+    maria.ask("grant all on *.* to bob@localhost, gone@localhost with grant option")
+    maria.ask("create role old")
+    maria.ask("grant create user, event on *.* to old")
+    maria.ask("grant old to carol@localhost")
+
+
+def act_by_owners(maria) -> None:
+    maria.ask("grant old to x1@localhost")
+    maria.ask("create role `ana``lyst`")
+    maria.ask("grant `ana``lyst` to x1@localhost")
+    by(maria, "bob", "use own", "/* app */ alter event e1 disable", "create role `r 2`",
+       "grant select on own.* to current_user()", "set sql_mode = 'oracle'",
+       "alter event e2 rename to e3",
+       "alter user current_user() identified by 'it''s'")  # fmt: skip
+    by(maria, "carol", "set role old", "alter event own.e1 comment 'x'", "create role by_role")
+
+
 def test_a_log_is_replayed_as_at_the_source(kept, maria, monkeypatch) -> None:
-    """With its time zone, in which DDL and statements say local times."""
+    """With its time zone, in which DDL and statements say local times; and in the name of those who
+    ran it."""
     maria.stop()
     with monkeypatch.context() as surroundings:
         surroundings.setenv("TZ", RULES)
@@ -16,7 +53,9 @@ def test_a_log_is_replayed_as_at_the_source(kept, maria, monkeypatch) -> None:
     maria.ask("create database own")
     maria.ask("create table own.t (i int primary key)")
     maria.ask("insert into own.t values (1)")
+    prepare_owners(maria)
     kept.json("backup")
+    act_by_owners(maria)
     maria.ask("alter table own.t add column ts timestamp not null default '2026-01-01 12:00:00'")
     with closing(maria.connect()) as connection, connection.cursor() as cursor:
         cursor.execute("set session binlog_format = 'statement'")
@@ -27,6 +66,11 @@ def test_a_log_is_replayed_as_at_the_source(kept, maria, monkeypatch) -> None:
     before = maria.ask(asked)
     with streaming(kept) as stream:
         stream.wait_until_stored(*position(maria))
-    _, found = restored(kept)
+    owners = [maria.ask(words) for words in OWNERS]
+    done, found = restored(kept)
+    assert "who may not do it here" in done.stderr
     with found as up:
         assert [tuple(map(int, row)) for row in up.query(asked)] == [tuple(row) for row in before]
+        for words, expected in zip(OWNERS, owners, strict=True):
+            rows = tuple(tuple(value or "" for value in row) for row in expected)
+            assert up.query(words) == rows, done.stderr

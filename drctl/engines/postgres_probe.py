@@ -71,21 +71,21 @@ class _Standing:
 
     def health(self) -> Health:
         """Every heap and every B-tree index of every database is read and checked."""
-        looked = 0
+        looked, others = 0, list[str]()
         for database in self._readable():
             try:
-                found, wrong = self._check(database)
+                found, passed_over, wrong = self._check(database)
             except TargetRefused as error:
                 return Health(ok=False, what=error.what)
             if wrong:
                 return Health(ok=False, what=f"{database}: {wrong}")
             looked += found
+            others += [f"{database}: {name}" for name in passed_over]
         what = f"amcheck: {count(looked, 'relation', 'relations')} whole"
-        for each in self._databases():
-            what += f"; not looked at is {each.name}: {each.unreadable}" if each.unreadable else ""
-        return Health(ok=True, what=what)
+        return Health(ok=True, what=what + _passed_over(others, self._databases()))
 
-    def _check(self, database: str) -> tuple[int, str]:
+    def _check(self, database: str) -> tuple[int, list[str], str]:
+        """How many relations were looked at, which were not, and what is wrong."""
         with self._connect(database) as connection:
             for (statement,) in connection.execute(_RESTING).fetchall():
                 connection.execute(statement.encode())
@@ -97,6 +97,7 @@ class _Standing:
                 " on n.oid = extnamespace where extname = 'amcheck'",
             )
             indexes = connection.execute(_indexes(schema)).fetchall()
+            others = [str(name) for (name,) in connection.execute(_OTHERS.encode()).fetchall()]
             heaps: list[Any] = []
             wrong: list[Any] = []
             if connection.info.server_version >= 140000:
@@ -104,7 +105,7 @@ class _Standing:
                 wrong = connection.execute(_heap_check(schema)).fetchall()
             connection.rollback()
         told = "; ".join(f"{name}: page {page}: {what}" for name, page, what in wrong[:3])
-        return len(indexes) + len(heaps), told
+        return len(indexes) + len(heaps), others, told
 
     def counts(self) -> dict[str, int]:
         """`rows.<database>.<schema>.<table>`; partitions by themselves."""
@@ -139,6 +140,13 @@ class _Standing:
                 raise TargetRefused(str(error).strip()) from error
 
 
+def _passed_over(others: list[str], found: list[Database]) -> str:
+    more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+    told = f"; not looked at, since no heap: {', '.join(others[:3])}{more}" if others else ""
+    shut = (f"; not looked at is {one.name}: {one.unreadable}" for one in found if one.unreadable)
+    return told + "".join(shut)
+
+
 _TABLES = (
     "select n.nspname, c.relname, c.oid::regclass::text from pg_class c"  # noqa: S608 - constants
     f" join pg_namespace n on n.oid = c.relnamespace where n.nspname not in {_SYSTEM}"
@@ -149,14 +157,18 @@ _RESTING = (
     "select format('alter event trigger %I disable', evtname) from pg_event_trigger"
     " where evtenabled <> 'D'"
 )
-_HEAPS = "select oid from pg_class where relkind in ('r', 'm', 't') and relpersistence = 'p'"
+# amcheck knows no other storage of tables than PostgreSQL's own.
+_TABLED = "c.relkind in ('r', 'm', 't') and c.relpersistence = 'p'"
+_IS_HEAP = "c.relam = (select oid from pg_am where amname = 'heap')"
+_HEAPS = f"select c.oid from pg_class c where {_TABLED} and {_IS_HEAP}"  # noqa: S608 - constants
+_OTHERS = f"select c.oid::regclass::text from pg_class c where {_TABLED} and not {_IS_HEAP}"  # noqa: S608
 
 
 def _heap_check(schema: str) -> str:
     return (
         "select c.oid::regclass::text, v.blkno, v.msg from pg_class c,"  # noqa: S608
         f" lateral {schema}.verify_heapam(c.oid) v"
-        " where c.relkind in ('r', 'm', 't') and c.relpersistence = 'p'"
+        f" where {_TABLED} and {_IS_HEAP}"
     )
 
 

@@ -106,6 +106,8 @@ def test_a_restored_cluster_is_asked_without_being_changed(cluster, new_site) ->
     cluster.sql(HINDERING, dbname="shop")
     cluster.sql("create table t as select generate_series(1, 1234) as id")
     cluster.sql("create index on t (id)")
+    cluster.sql("create access method own type table handler heap_tableam_handler")
+    cluster.sql("create table odd (id int primary key) using own")
     cluster.half_drop("dying")
     cluster.sql("create database closed allow_connections false")
     cluster.sql("alter database shop is_template true")
@@ -116,9 +118,11 @@ def test_a_restored_cluster_is_asked_without_being_changed(cluster, new_site) ->
     with postgres.Probe(settings, str(at), around(at)).open() as standing:
         health = standing.health()
         assert health.ok, health.what
+        assert "; not looked at, since no heap: postgres: odd;" in health.what
         assert "; not looked at is closed: it lets nobody in; not looked at is dying" in health.what
         assert standing.counts() == {
             "rows.postgres.drctl.marker": 1,
+            "rows.postgres.public.odd": 0,
             "rows.postgres.public.t": 1234,
             "rows.shop.public.s": 50000,
         }

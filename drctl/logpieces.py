@@ -8,6 +8,8 @@ from itertools import groupby
 from msgspec import Struct
 from msgspec.structs import replace
 
+# A fact of a snapshot that no log continues: the file of which it has something else than stored.
+APART = "log_apart"
 _NUMBERED = re.compile(r"(.+)\.(\d{6,})")
 
 

@@ -13,6 +13,7 @@ from drctl.cli.gate import Known, gather, judge
 from drctl.cli.proofs import Proofs
 from drctl.cli.standing import Stand, rounded, stand, stand_document
 from drctl.errors import ExitCode, KeyUnavailable, StorageError
+from drctl.logpieces import APART
 from drctl.ops.anomaly import ANOMALY, UNJUDGED
 from drctl.ops.status import Lag, Seen, Standing, lost_at
 from drctl.report.evidence import chain_faults
@@ -125,7 +126,7 @@ def _code(found: _Found) -> int:
         return ExitCode.INTEGRITY
     gone = {one.name for one in unreached}
     told = [s for s in found.standings if s.repository not in gone]
-    missed = any(s.verdict in {"missed", "unknown"} or s.gap for s in told)
+    missed = any(s.verdict in {"missed", "unknown"} or s.gap or _apart(s) for s in told)
     if missed or _never_saved(found) or _drills_missed(found) or found.evidence:
         return ExitCode.OBJECTIVE_MISSED
     suspect = any(s.newest and s.newest.suspect for s in told)
@@ -176,7 +177,7 @@ def _remark(s: Standing, found: _Found) -> str:
     trouble = next(one.trouble for one in found.seen if one.name == s.repository)
     partial_ = "partial" if s.newest and s.newest.problems else ""
     suspect = f"{len(s.suspects)} SUSPECT" if s.suspects else ""
-    gap = "GAP in the log" if s.gap else ""
+    gap = "GAP in the log" if s.gap else "NO LOG of its history" if _apart(s) else ""
     empty = "" if s.newest or trouble else "no snapshot"
     words = (
         "no answer" if trouble else "",
@@ -186,6 +187,11 @@ def _remark(s: Standing, found: _Found) -> str:
         partial_,
     )
     return " ".join(w for w in (*words, gap, suspect) if w)
+
+
+def _apart(s: Standing) -> str:
+    """Of the newest: where the log that is stored of its server is another history's."""
+    return s.newest.facts.get(APART, "") if s.newest else ""
 
 
 def _hosts(s: Standing, host: str) -> str:
@@ -239,6 +245,12 @@ def _todo(s: Standing, primary: str, seen: Sequence[Seen]) -> Iterator[Todo]:
             f"{s.asset}: the log in {s.repository} has a gap: {s.gap}; nothing after it comes back"
         )
         yield what, f"drctl backup {s.asset}" if s.repository == primary else "drctl replicate"
+    if apart := _apart(s):
+        what = (
+            f"{s.asset}: its log in {s.repository} is of another history, by {apart}: it does not"
+        )
+        how = "let the server take a timeline of its own (docs/engines/postgres.md); then"
+        yield f"{what} continue the newest snapshot", f"{how}: drctl backup {s.asset}"
     if s.verdict == "missed" and s.repository == primary:
         yield f"{_whose(s)} has no recovery point that is new enough", f"drctl backup {s.asset}"
 

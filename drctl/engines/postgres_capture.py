@@ -6,9 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from drctl.engines.base import Item, PlainItem, Surroundings
+from drctl.engines.base import Item, LogSink, PlainItem, Surroundings
 from drctl.engines.postgres_client import Cluster, show_lsn
+from drctl.engines.postgres_kin import Reach, stored_apart
 from drctl.events import Notice
+from drctl.logpieces import APART
 from drctl.model import Entry, Kind
 
 if TYPE_CHECKING:
@@ -106,7 +108,29 @@ class Capture(ABC):
             "wal_end": show_lsn(ended),
         }
         if self.around.open_log:
-            self._known["log_stream"] = self.around.open_log(self.cluster.system_id).stream
+            log = self.around.open_log(self.cluster.system_id)
+            self._known |= self._continued_by(log, started, ended)
+
+    def _continued_by(self, log: LogSink, started: int, ended: int) -> dict[str, str]:
+        """A base without a log is better than one with another history's."""
+        each = self.cluster.segment_bytes
+        most = ended if self.cluster.in_recovery else -(-ended // each) * each
+        segments = self.segments(started, ended)
+        apart = stored_apart(log, segments, Reach(most, each), self.own_wal)
+        if not apart:
+            return {"log_stream": log.stream}
+        text = (
+            f"{self.asset}: what is stored of {apart} is not what this server wrote: that log is "
+            "of another history, as of the server before it was set back; so this snapshot names "
+            "none, and comes back as it stands: let the server take a timeline of its own "
+            "(docs/engines/postgres.md), or give the asset another name"
+        )
+        self.around.report.emit(Notice("warning", text))
+        return {APART: apart}
+
+    @abstractmethod
+    def own_wal(self, file: str, offset: int, size: int) -> bytes:
+        """What this base has of a segment of its WAL; less than `size`: it is not there."""
 
     def segments(self, started: int, ended: int) -> list[str]:
         """The names of the WAL segments from one position up to another."""

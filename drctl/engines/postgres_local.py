@@ -273,6 +273,10 @@ class LocalCapture(Capture):
             if descriptor >= 0:
                 yield FileItem(b"pg_wal/" + name.encode(), descriptor, self._reading, 0, 0)
 
+    def own_wal(self, file: str, offset: int, size: int) -> bytes:
+        with self._opened(self._real(layout.WAL + b"/" + file.encode())) as descriptor:
+            return os.pread(descriptor, size, offset) if descriptor >= 0 else b""
+
     def _gone(self, name: str) -> SourceError:
         return SourceError(
             f"{self.asset}: {name} is gone from pg_wal before it was saved",

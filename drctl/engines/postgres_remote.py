@@ -17,6 +17,8 @@ from drctl.engines import postgres_layout as layout
 from drctl.engines.base import Item, PlainItem
 from drctl.engines.postgres_capture import Capture, Owner, bytes_item
 from drctl.engines.postgres_client import Client, lsn_of, told
+from drctl.engines.postgres_feed import PIECE_BYTES, Feed
+from drctl.engines.postgres_kin import Held
 from drctl.errors import SourceError
 from drctl.events import Notice
 from drctl.model import Entry, Kind
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     import psycopg
     from psycopg import pq
 
-_PIECE_BYTES = 1 << 20
 # Words are the server's language; the name of the function is not.
 _LEAVES_OUT = (b"sendDir", b"WARNING")
 _PATH = re.compile(r"\.?/[^\"\u00ab\u00bb\u201c\u201d\u201e]+")
@@ -70,6 +71,7 @@ class RemoteCapture(Capture):
         self._before_ns = 0
         self._spaces: dict[str, str] = {}
         self._owner: Owner | None = None
+        self._wal = Held()
         if self.cluster.in_recovery:
             self.consistent_at_ns = self._replayed_to_ns()
 
@@ -125,7 +127,7 @@ class RemoteCapture(Capture):
     def _archives(self) -> Iterator[Item]:
         """One stream: `n` begins an archive, `d` is data, `m` begins the manifest."""
         self._begin_copy()
-        feed = _Feed(self._messages())
+        feed = Feed(self._messages())
         while (begun := feed.begun()) is not None:
             name, _, path = begun.partition(b"\0")
             if name == b"":
@@ -137,17 +139,17 @@ class RemoteCapture(Capture):
         """Before version 15: a stream each, in the order of the list of tablespaces."""
         for oid, path, *_ in spaces:
             self._begin_copy()
-            feed = _Feed(b"d" + bytes(data) for data in self._messages())
+            feed = Feed(b"d" + bytes(data) for data in self._messages())
             prefix = f"pg_tblspc/{oid}/".encode() if oid else b""
             yield from self._archive(feed, prefix, os.fsencode(path))
 
-    def _archive(self, feed: "_Feed", prefix: bytes, path: bytes) -> Iterator[Item]:
+    def _archive(self, feed: Feed, prefix: bytes, path: bytes) -> Iterator[Item]:
         if prefix:
             self._spaces[os.fsdecode(prefix.split(b"/")[1])] = os.fsdecode(path)
             self.private_facts["tablespaces"] = self.as_json(self._spaces)
         try:
             with tarfile.open(
-                fileobj=cast(Any, feed), mode="r|", bufsize=_PIECE_BYTES, errors="surrogateescape"
+                fileobj=cast(Any, feed), mode="r|", bufsize=PIECE_BYTES, errors="surrogateescape"
             ) as archive:
                 for member in archive:
                     yield from self._member(archive, member, prefix)
@@ -261,6 +263,14 @@ class RemoteCapture(Capture):
                 "there what the link leads to",
             )
 
+    def own_wal(self, file: str, offset: int, size: int) -> bytes:
+        return self._wal.get(file, offset, size)
+
+    def keep_wal(self, path: bytes, offset: int, data: bytes) -> None:
+        """Of a file that comes, where it is a segment and there is a log to compare it with."""
+        if self.around.open_log and path.startswith(layout.WAL + b"/"):
+            self._wal.take(os.fsdecode(os.path.basename(path)), offset, data)
+
     def problem(self, path: bytes) -> str:
         """What the server said of a file that it has sent."""
         blocks = self._bad.get(path, [])
@@ -344,7 +354,8 @@ class _MemberStream:
     def __iter__(self) -> Iterator[bytes]:
         size = 0
         try:
-            while piece := self._file.read(_PIECE_BYTES):
+            while piece := self._file.read(PIECE_BYTES):
+                self._capture.keep_wal(self.entry.path, size, piece)
                 size += len(piece)
                 yield piece
         except tarfile.ReadError as error:
@@ -352,49 +363,3 @@ class _MemberStream:
         if size != self.entry.size:
             raise self._capture._error("a file ends too early", None)
         self.entry = replace(self.entry, problem=self._capture.problem(self.entry.path))
-
-
-class _Feed:
-    """The data of one archive after the other, as tarfile reads it."""
-
-    def __init__(self, messages: Iterator[Any]) -> None:
-        self._messages = messages
-        self._next: bytes | None = None  # what begins the next archive
-        self._ended = False
-        self._held: list[memoryview] = []
-        self._held_bytes = 0
-
-    def begun(self) -> bytes | None:
-        """The next archive's name, NUL, its path; a lone NUL for the manifest; None at the end."""
-        self.skip()
-        found, self._next = self._next, None
-        return found
-
-    def read(self, size: int) -> bytes:
-        """Fewer bytes than asked for only at the archive's end."""
-        while self._held_bytes < size and self._next is None and not self._ended:
-            self._pull()
-        data = b"".join(self._held)
-        self._held = [memoryview(data)[size:]] if len(data) > size else []
-        self._held_bytes = max(0, len(data) - size)
-        return data[:size]
-
-    def _pull(self) -> None:
-        data = next(self._messages, None)
-        kind = bytes(data[:1]) if data is not None else b""
-        if data is None:
-            self._ended = True
-        elif kind == b"d":
-            self._held.append(memoryview(data)[1:])
-            self._held_bytes += len(data) - 1
-        elif kind in {b"n", b"m"}:  # of the kinds left, `p` tells progress
-            self._next = bytes(data[1:]) or b"\0"
-
-    def rest(self) -> bytes:
-        """All that is left of this archive."""
-        return b"".join(iter(lambda: self.read(_PIECE_BYTES), b""))
-
-    def skip(self) -> None:
-        """To the end of this archive."""
-        while self.read(_PIECE_BYTES):
-            pass

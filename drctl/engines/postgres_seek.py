@@ -43,6 +43,7 @@ class Way(Struct, frozen=True):
     histories: list[LogFile]
     gap: StorageError | None
     doubt: str = ""
+    own: tuple[LogFile, ...] = ()  # what is stored of the base's own segments, of both ends
 
     @property
     def target_timeline(self) -> str:
@@ -68,7 +69,20 @@ def way(facts: Facts, goal: Goal, log: Log | None) -> Way:
     if gap and goal.kind in {"latest", "lsn"}:
         raise gap
     doubt = _doubt(goal, timeline, histories, files, base)
-    return Way(base, timeline, chosen, kept, gap, doubt)
+    return Way(base, timeline, chosen, kept, gap, doubt, _own(facts, base, files))
+
+
+def _own(facts: Facts, base: wal.Base, files: Mapping[str, LogFile]) -> tuple[LogFile, ...]:
+    each, of_timeline = base.segment_bytes, f"{base.timeline:08X}"
+    first, last = (_lsn(facts.get(key, "0/0")) for key in ("wal_start", "wal_end"))
+    own = sorted(
+        name
+        for name in files
+        if layout.SEGMENT.fullmatch(name)
+        and name.startswith(of_timeline)
+        and first // each <= wal.number_of(name, each) <= (last - 1) // each
+    )
+    return tuple(files[name] for name in dict.fromkeys((*own[:1], *own[-1:])))
 
 
 def _doubt(

@@ -13,6 +13,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
+from drctl.engines import postgres_belonging as belonging
 from drctl.engines import postgres_conf as conf
 from drctl.engines import postgres_layout as layout
 from drctl.engines import postgres_recovery as recovery
@@ -55,6 +56,7 @@ class PostgresTarget:
         self._owner = _owner(self._to)
         self._held: dict[bytes, tuple[Entry, bytes]] = {}
         self._seen: set[bytes] = set()
+        self._own: tuple[LogFile, ...] = ()
 
     def prepare(self) -> None:
         """Raises TargetRefused. What cannot be reached is told before anything is written."""
@@ -187,6 +189,7 @@ class PostgresTarget:
 
     def _configure(self) -> list[Problem | None]:
         """WAL, then the files that say what to do with it."""
+        self._leave_another_history()
         goal, timeline, files = self._plan or (Goal(), "latest", [])
         problems = [*self._put_wal(files), *self._put_confs()]
         allowing = self._lead_inside()
@@ -233,12 +236,27 @@ class PostgresTarget:
         StorageError (a gap)."""
         goal = self._around.goal
         if goal.kind == "immediate":
-            return goal, "current", []
+            return goal, "current", belonging.histories(self._around)
         found = seek.way(self._facts, goal, self._around.log)
         seek.refuse_missing(found, self._facts, self._around)
         if found.doubt:
             self._tell("warning", found.doubt)
+        self._own = found.own
         return goal, found.target_timeline, [*found.files, *found.histories]
+
+    def _leave_another_history(self) -> None:
+        """Of a snapshot that names a log as its own, and holds other WAL, nothing more comes back.
+        Raises TargetRefused where an instant is asked for."""
+        if (log := self._around.log) is None or self._plan is None:
+            return
+        folder = os.path.join(self._to, os.fsdecode(layout.WAL))
+        what = belonging.another(log, self._own, recovery.base_of(self._facts), folder)
+        if what and self._around.goal != Goal():
+            raise belonging.refused(what)
+        if what:
+            self._tell("warning", f"{what}; so nothing of it is replayed: the snapshot comes alone")
+            histories = [one for one in self._plan[2] if layout.HISTORY.fullmatch(one.file)]
+            self._plan = Goal(), "current", histories
 
     def _put_wal(self, files: list[LogFile]) -> list[Problem | None]:
         """What the snapshot brought itself is there already. Of a standby it may have brought the

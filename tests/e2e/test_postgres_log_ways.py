@@ -5,13 +5,13 @@ import shutil
 import struct
 import subprocess
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from checksums import crc32c
-from clusters import Cluster, give, place
+from clusters import Cluster, give, place, standing
 from wal_stage import Load, Stage, fill, has_all, push
 
 from drctl.engines.postgres_client import lsn_of
@@ -356,25 +356,77 @@ def test_a_second_writer_of_one_timeline_is_refused(stage_of) -> None:
 
 
 def test_a_server_that_was_set_back_is_told_and_adds_nothing(stage_of) -> None:
-    """As by a snapshot of its machine."""
+    """As by a snapshot of its machine. What is saved of it comes back without the log of before:
+    also a snapshot that names that, as one of an older drctl does."""
     stage = stage_of(mark_every="1h")
     stage.follow()
     stage.unfollow()
+    cluster, log = stage.cluster, stage.site.top / "repository" / "log"
+    cluster.sql("create table load (id bigint)")
+    set_back(stage)
+    before = stage.pieces()
+    stage.following = stage.site.start("stream")
+    said_until(stage, "before the end of what is stored of it")
+    stage.unfollow()
+    assert stage.pieces() == before
+
+    log.rename(log.with_name("aside"))
+    stage.site.run("backup")  # it cannot know
+    shutil.rmtree(log, ignore_errors=True)
+    log.with_name("aside").rename(log)
+    assert stage.rows_back() == []
+    assert "the snapshot comes alone" in stage.told
+    cluster.sql("insert into load values (2)")
+    now = datetime.now(UTC).isoformat()
+    asked = ("restore", "orders", "--to", stage.site.top / "no", "--at", now)
+    assert "nothing of it is replayed" in stage.site.run(*asked, code=9).stderr
+
+    stage.protect(mark_every="1h", mode="remote")
+    assert "is not what this server wrote" in stage.site.run("backup").stderr
+    status = stage.site.run("status", code=10).stdout
+    assert "NO LOG of its history" in status
+
+    of_its_own(cluster)
+    assert "is not what" not in stage.site.run("backup").stderr
+    stage.follow()
+    cluster.sql("insert into load values (3)")
+    stage.stored_to(stage.now_lsn())
+    stage.unfollow()
+    assert "NO LOG" not in stage.site.run("status").stdout
+    assert stage.rows_back() == [2, 3]
+    first = min(stage.site.snapshots(), key=lambda one: one["consistent_at"])["id"]
+    back, up = stage.site.top / "first", stage.site.top / "first-up"
+    stage.site.run("restore", first, "--until", "immediate", "--to", back)
+    with standing(back, up) as copy:
+        newest = copy.sql("select max(pg_walfile_name(pg_current_wal_lsn()))")
+    assert newest[0][0].startswith("00000003"), "timeline 2 is another server's"
+
+
+def set_back(stage: Stage) -> None:
+    """After it wrote, and the stream stored, what it then has not."""
     cluster = stage.cluster
     cluster.stop()
     earlier = cluster.top / "earlier"
     subprocess.run(["cp", "-a", cluster.data, earlier], check=True)
     cluster.up()
     stage.follow()
-    cluster.sql("create table load as select generate_series(1, 1000) as id")
+    fill(cluster, 2)
+    cluster.sql("insert into load select generate_series(1000, 2000)")
+    stage.site.run("backup")
     stage.stored_to(stage.now_lsn())
     stage.unfollow()
     cluster.stop()
     shutil.rmtree(cluster.data)
     earlier.rename(cluster.data)
     cluster.up()
-    before = stage.pieces()
-    stage.following = stage.site.start("stream")
-    said_until(stage, "before the end of what is stored of it")
-    stage.unfollow()
-    assert stage.pieces() == before
+
+
+def of_its_own(cluster: Cluster) -> None:
+    """As docs/engines/postgres.md says: it takes a timeline of its own."""
+    cluster.stop()
+    (cluster.data / "recovery.signal").touch()
+    with (cluster.data / "postgresql.conf").open("a") as conf:
+        conf.write("restore_command = 'false'\n")
+    cluster.up()
+    while cluster.sql("select pg_is_in_recovery()")[0][0]:
+        time.sleep(0.02)

@@ -10,7 +10,8 @@ from psycopg import pq
 from drctl.clock import SystemClock
 from drctl.engines.base import Surroundings
 from drctl.engines.postgres_client import Client, Cluster, Settings
-from drctl.engines.postgres_remote import RemoteCapture, _bad_page, _Feed
+from drctl.engines.postgres_feed import Feed
+from drctl.engines.postgres_remote import RemoteCapture, _bad_page
 from drctl.errors import SourceError
 from drctl.events import Silent
 
@@ -27,7 +28,7 @@ def test_an_archive_that_breaks_off_in_what_is_passed_over_is_an_error() -> None
     about = "orders", cluster, dict[str, str](), around
     wire = pq.PGconn.connect_start(b"host=/nowhere")
     capture = RemoteCapture(wire, cast(Any, None), client, *about)
-    feed = _Feed(iter([b"d" + sent.getvalue()[:2_000_000]]))
+    feed = Feed(iter([b"d" + sent.getvalue()[:2_000_000]]))
     with pytest.raises(SourceError, match="the server broke off"):
         list(capture._archive(feed, b"", b""))
 

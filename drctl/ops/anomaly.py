@@ -137,6 +137,8 @@ def judge(made: Snapshot, past: Past) -> str:
     """What is out of the ordinary about a new snapshot, in a sentence; empty: nothing."""
     same = _same(made, past)
     good = [s for s in same if not s.suspect][-HISTORY:]
+    if other := _of_another_server(made, past):
+        return other
     if _is_empty(run_of(made)):
         return "" if good and _is_empty(run_of(good[-1])) else _emptied(good)
     unmounted = _unmounted(made, good)
@@ -147,7 +149,10 @@ def judge(made: Snapshot, past: Past) -> str:
     if good and past.lost:
         return _unknown(past.lost, good[-1])
     known = [run_of(s) for s in good]
-    return "; ".join(_findings(run_of(made), known)) if len(good) >= LEAST_HISTORY else ""
+    run = run_of(made)
+    if past.snapshots and _server(past.snapshots[-1]) != _server(made):
+        run = replace(run, known=False)  # it remembered another server's
+    return "; ".join(_findings(run, known)) if len(good) >= LEAST_HISTORY else ""
 
 
 def carried(made: Snapshot, past: Past) -> dict[str, str]:
@@ -157,7 +162,31 @@ def carried(made: Snapshot, past: Past) -> dict[str, str]:
 
 
 def _same(made: Snapshot, past: Past) -> list[Snapshot]:
-    return [s for s in past.snapshots if s.engine == made.engine]
+    return [s for s in past.snapshots if s.engine == made.engine and _server(s) == _server(made)]
+
+
+def _server(snapshot: Snapshot) -> str:
+    """What a cluster has for ever, also one that was restored."""
+    return snapshot.facts.get("system_id", "")
+
+
+def _of_another_server(made: Snapshot, past: Past) -> str:
+    """A wrong port, or a cluster that was made anew. One of a newer version is what pg_upgrade
+    makes, or loading a dump."""
+    good = [s for s in past.snapshots if s.engine == made.engine and not s.suspect]
+    if not good or not _server(good[-1]) or _server(made) in ("", _server(good[-1])):
+        return ""
+    if 0 < _major(good[-1]) < _major(made):
+        return ""
+    return (
+        f"it is of another cluster, with system identifier {_server(made)}: {good[-1].short} is of "
+        f"{_server(good[-1])}: another server answers, or it was made anew"
+    )
+
+
+def _major(snapshot: Snapshot) -> int:
+    told = snapshot.facts.get("postgresql", "")
+    return int(told) // 10000 if told.isdigit() else 0
 
 
 def _is_empty(run: Run) -> bool:

@@ -138,3 +138,22 @@ def test_a_run_whose_memory_is_of_a_snapshot_that_is_gone_is_flagged() -> None:
     told = judge_after(snapshot(9), Past(HISTORY, "f" * 64))
     assert "the snapshot before it, ffffffff, was removed, so nobody can tell" in told
     assert not carried(snapshot(9), Past(HISTORY, "f" * 64))
+
+
+def test_another_cluster_under_the_name_is_flagged_until_it_is_accepted() -> None:
+    def of(number: int, system: str, version: str = "150018", anomaly: str = "") -> Snapshot:
+        made = snapshot(number, changed=990, **({"anomaly": anomaly} if anomaly else {}))
+        return replace(made, facts={**made.facts, "system_id": system, "postgresql": version})
+
+    mine = [replace(s, facts={**s.facts, "system_id": "7"}) for s in HISTORY]
+    told = judge(of(9, "8"), mine)
+    assert "another cluster, with system identifier 8: 00000000 is of 7" in told
+    assert judge(of(9, "8"), mine[:1]) == told, "whatever the history"
+    other = of(9, "8", anomaly=told)
+    assert "another cluster" in judge(of(10, "8"), [*mine, other])
+    assert judge(of(10, "7"), [*mine, other]) == "", "the right one is back"
+    accepted = of(9, "8")
+    assert judge(of(10, "8"), [*mine, accepted]) == ""
+    assert "another cluster" in judge(of(10, "7"), [*mine, accepted])
+    upgraded = [replace(s, facts={**s.facts, "postgresql": "150018"}) for s in mine]
+    assert judge(of(9, "8", "160001"), upgraded) == "", "as by pg_upgrade"

@@ -45,6 +45,13 @@ select (extract(epoch from case
   else greatest(pg_last_xact_replay_timestamp(), c.checkpoint_time) end) * 1000000)::bigint
 from pg_control_checkpoint() c
 """
+# When whom it receives from last had anything new. A primary at rest, with nothing to write, has no
+# more; one with something writes a checkpoint every five minutes, unless it is set up otherwise.
+_HEARD_AT = """
+select (extract(epoch from least(latest_end_time, clock_timestamp())) * 1000000)::bigint
+from pg_stat_wal_receiver where latest_end_time is not null
+"""
+_SILENT_NS = 10 * 60 * 10**9
 _NEW_PROTOCOL = 150000
 MANIFEST = b"backup_manifest"
 
@@ -188,6 +195,16 @@ class RemoteCapture(Capture):
             behind = f"the standby is {show_seconds(behind_ns / 1e9)} behind"
             what = f"{self.asset}: {behind}: what is saved is of {show_instant(self._before_ns)}"
             self.around.report.emit(Notice("warning", what))
+        elif self.cluster.in_recovery and (row := self._sql.execute(_HEARD_AT).fetchone()):
+            self._tell_silence(int(row[0]) * 1000)
+
+    def _tell_silence(self, heard_ns: int) -> None:
+        """Whom a standby receives from may be one, too, and cut off. Seen from here that is as a
+        primary at rest."""
+        if self._before_ns - heard_ns > _SILENT_NS:
+            what = f"{self.asset}: nothing new came to the standby since {show_instant(heard_ns)}"
+            how = "from a primary at rest; if it is another standby, look whether that is cut off"
+            self.around.report.emit(Notice("warning", f"{what}: all is well if it receives {how}"))
 
     def _top(self, like: Entry) -> Iterator[Item]:
         """The data directory itself, which no archive names."""

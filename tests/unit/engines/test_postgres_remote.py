@@ -13,7 +13,16 @@ from drctl.engines.postgres_client import Client, Cluster, Settings
 from drctl.engines.postgres_feed import Feed
 from drctl.engines.postgres_remote import RemoteCapture, _bad_page
 from drctl.errors import SourceError
-from drctl.events import Silent
+from drctl.events import Event, Notice, Silent
+
+
+class Said:
+    def __init__(self) -> None:
+        self.notices: list[str] = []
+
+    def emit(self, event: Event) -> None:
+        if isinstance(event, Notice):
+            self.notices.append(event.text)
 
 
 def test_an_archive_that_breaks_off_in_what_is_passed_over_is_an_error() -> None:
@@ -31,6 +40,22 @@ def test_an_archive_that_breaks_off_in_what_is_passed_over_is_an_error() -> None
     feed = Feed(iter([b"d" + sent.getvalue()[:2_000_000]]))
     with pytest.raises(SourceError, match="the server broke off"):
         list(capture._archive(feed, b"", b""))
+
+
+def test_a_standby_to_which_nothing_new_came_is_told_for_it_may_follow_one_that_is_cut_off() -> (
+    None
+):
+    said = Said()
+    around = Surroundings(SystemClock(), said, "/", "/")
+    cluster = Cluster(150000, "1", 1, 1 << 20, 8192, checksums=True, in_recovery=False)
+    about = "orders", cluster, dict[str, str](), around
+    capture = RemoteCapture(cast(Any, None), cast(Any, None), cast(Any, None), *about)
+    capture._before_ns = 1_700_000_000 * 10**9
+    capture._tell_silence(capture._before_ns - 9 * 60 * 10**9)
+    assert not said.notices
+    capture._tell_silence(capture._before_ns - 11 * 60 * 10**9)
+    (notice,) = said.notices
+    assert "nothing new came to the standby since 2023-11-14" in notice
 
 
 # What the server says of a page that is wrong, of one that is cut, and of a file in the end.

@@ -8,7 +8,7 @@ from itertools import groupby
 from msgspec import Struct
 from msgspec.structs import replace
 
-# A fact of a snapshot that no log continues: the file of which it has something else than stored.
+# A fact of a snapshot that the log which is stored of its server does not continue: why.
 APART = "log_apart"
 _NUMBERED = re.compile(r"(.+)\.(\d{6,})")
 

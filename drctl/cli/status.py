@@ -177,7 +177,7 @@ def _remark(s: Standing, found: _Found) -> str:
     trouble = next(one.trouble for one in found.seen if one.name == s.repository)
     partial_ = "partial" if s.newest and s.newest.problems else ""
     suspect = f"{len(s.suspects)} SUSPECT" if s.suspects else ""
-    gap = "GAP in the log" if s.gap else "NO LOG of its history" if _apart(s) else ""
+    gap = "GAP in the log" if s.gap else "NO LOG that continues it" if _apart(s) else ""
     empty = "" if s.newest or trouble else "no snapshot"
     words = (
         "no answer" if trouble else "",
@@ -190,7 +190,7 @@ def _remark(s: Standing, found: _Found) -> str:
 
 
 def _apart(s: Standing) -> str:
-    """Of the newest: where the log that is stored of its server is another history's."""
+    """Of the newest: why the log that is stored of its server does not continue it."""
     return s.newest.facts.get(APART, "") if s.newest else ""
 
 
@@ -247,10 +247,9 @@ def _todo(s: Standing, primary: str, seen: Sequence[Seen]) -> Iterator[Todo]:
         yield what, f"drctl backup {s.asset}" if s.repository == primary else "drctl replicate"
     if apart := _apart(s):
         what = (
-            f"{s.asset}: its log in {s.repository} is of another history, by {apart}: it does not"
+            f"{s.asset}: the log in {s.repository} does not continue the newest snapshot: {apart}"
         )
-        how = "let the server take a timeline of its own (docs/engines/postgres.md); then"
-        yield f"{what} continue the newest snapshot", f"{how}: drctl backup {s.asset}"
+        yield what, f"see docs/engines/postgres.md, 'Set back'; then: drctl backup {s.asset}"
     if s.verdict == "missed" and s.repository == primary:
         yield f"{_whose(s)} has no recovery point that is new enough", f"drctl backup {s.asset}"
 

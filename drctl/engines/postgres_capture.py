@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from drctl.engines.base import Item, LogSink, PlainItem, Surroundings
 from drctl.engines.postgres_client import Cluster, show_lsn
-from drctl.engines.postgres_kin import Reach, stored_apart
+from drctl.engines.postgres_kin import Reach, sized_apart, stored_apart
 from drctl.events import Notice
 from drctl.logpieces import APART
 from drctl.model import Entry, Kind
@@ -116,17 +116,16 @@ class Capture(ABC):
         each = self.cluster.segment_bytes
         most = ended if self.cluster.in_recovery else -(-ended // each) * each
         segments = self.segments(started, ended)
-        apart = stored_apart(log, segments, Reach(most, each), self.own_wal)
-        if not apart:
+        reason, how = sized_apart(log.pieces(), each), ""
+        if not reason:
+            reason = stored_apart(log, segments, Reach(most, each), self.own_wal)
+            how = "let the server take a timeline of its own (docs/engines/postgres.md), or "
+        if not reason:
             return {"log_stream": log.stream}
-        text = (
-            f"{self.asset}: what is stored of {apart} is not what this server wrote: that log is "
-            "of another history, as of the server before it was set back; so this snapshot names "
-            "none, and comes back as it stands: let the server take a timeline of its own "
-            "(docs/engines/postgres.md), or give the asset another name"
-        )
-        self.around.report.emit(Notice("warning", text))
-        return {APART: apart}
+        what = f"{self.asset}: this snapshot names no log, and comes back as it stands: {reason}"
+        notice = Notice("warning", f"{what}: {how}give the asset another name")
+        self.around.report.emit(notice)
+        return {APART: reason}
 
     @abstractmethod
     def own_wal(self, file: str, offset: int, size: int) -> bytes:

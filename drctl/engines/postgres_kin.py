@@ -14,6 +14,7 @@ from drctl.engines.base import Log, LogSink
 from drctl.engines.postgres_wal import number_of
 from drctl.errors import IntegrityError, NotFound
 from drctl.logpieces import LogFile, LogPiece, by_file
+from drctl.units import show_bytes
 
 _AT_EITHER_END = 4  # pieces of a segment that are looked at: there may be thousands
 _TRIES = 3
@@ -40,10 +41,12 @@ class Reach:
 
 
 def stored_apart(log: LogSink, segments: Sequence[str], reach: Reach, own: Own) -> str:
-    """The first or the last of a base's segments, where another content is stored of it; empty: of
-    neither. Raises StorageError."""
+    """What speaks against a log: that another content is stored of a base's first segment, or of
+    its last one; empty: nothing. Raises StorageError."""
     ends = dict.fromkeys((*segments[:1], *segments[-1:]))
-    return next((file for file in ends if _is_apart(log, file, reach, own)), "")
+    file = next((file for file in ends if _is_apart(log, file, reach, own)), "")
+    what = f"of {file} another content is stored than this server wrote"
+    return f"{what}, as of the server before it was set back" if file else ""
 
 
 def _is_apart(log: LogSink, file: str, reach: Reach, own: Own) -> bool:
@@ -63,6 +66,18 @@ def _differs(log: LogSink, piece: LogPiece, own: Own) -> bool:
         return len(data) == piece.size and log.differs(piece, data)
     except IntegrityError:
         return False
+
+
+def sized_apart(pieces: Iterable[LogPiece], segment_bytes: int) -> str:
+    """What speaks against a log whose segments have another size, as before 'pg_resetwal
+    --wal-segsize': their names count anew. Empty: nothing."""
+    whole = (p for p in pieces if p.whole and layout.SEGMENT.fullmatch(p.file))
+    sound = (p for p in whole if p.end.bit_count() == 1)  # what was cut tells nothing
+    newest = max(sound, key=lambda piece: piece.file, default=None)
+    if newest is None or newest.end == segment_bytes:
+        return ""
+    was, now = show_bytes(newest.end), show_bytes(segment_bytes)
+    return f"its segments, as {newest.file}, have {was}, and the server's {now}"
 
 
 def read_apart(log: Log, files: Iterable[LogFile], reach: Reach, own: Own) -> str:

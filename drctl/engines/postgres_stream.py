@@ -16,6 +16,7 @@ from drctl.engines import postgres_layout as layout
 from drctl.engines.base import LogSink, Surroundings
 from drctl.engines.log_marks import Marks
 from drctl.engines.postgres_client import Client, Cluster, Settings, lsn_of, show_lsn, told
+from drctl.engines.postgres_kin import sized_apart
 from drctl.engines.postgres_probe import Marker
 from drctl.engines.postgres_received import Received, diverged, store_history
 from drctl.engines.postgres_wal import Forks, begin, number_of, parse_history, resume
@@ -149,6 +150,11 @@ class _Run:
         files = by_file(pieces)
         self._received.find_left(pieces)
         timeline, reached = self._identified()
+        if apart := sized_apart(pieces, self._cluster.segment_bytes):
+            raise SourceError(
+                f"{self._asset}: the log that is stored cannot be gone on with: {apart}",
+                hint="give the asset another name, as after 'pg_resetwal --wal-segsize'",
+            )
         forks = self._history(timeline)
         if after_gap:
             return begin(restart, forks, timeline)

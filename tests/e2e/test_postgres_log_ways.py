@@ -382,12 +382,12 @@ def test_a_server_that_was_set_back_is_told_and_adds_nothing(stage_of) -> None:
     assert "nothing of it is replayed" in stage.site.run(*asked, code=9).stderr
 
     stage.protect(mark_every="1h", mode="remote")
-    assert "is not what this server wrote" in stage.site.run("backup").stderr
+    assert "another content is stored than this server wrote" in stage.site.run("backup").stderr
     status = stage.site.run("status", code=10).stdout
-    assert "NO LOG of its history" in status
+    assert "NO LOG that continues it" in status
 
     of_its_own(cluster)
-    assert "is not what" not in stage.site.run("backup").stderr
+    assert "names no log" not in stage.site.run("backup").stderr
     stage.follow()
     cluster.sql("insert into load values (3)")
     stage.stored_to(stage.now_lsn())

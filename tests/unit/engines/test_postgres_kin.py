@@ -8,7 +8,7 @@ import pytest
 from drctl.codec.keys import WriterCredential, new_secrets
 from drctl.codec.limits import LOG_PIECE_MAX_BYTES
 from drctl.codec.recipients import new_identity
-from drctl.engines.postgres_kin import Held, Reach, stored_apart
+from drctl.engines.postgres_kin import Held, Reach, sized_apart, stored_apart
 from drctl.logpieces import LogPiece
 from drctl.repository import lifecycle
 from drctl.repository.log import LogWriter
@@ -50,7 +50,8 @@ def apart(stored: Log, own: dict[str, bytes], most: int = 7 * EACH) -> str:
     def read(file: str, offset: int, size: int) -> bytes:
         return own.get(file, b"")[offset : offset + size]
 
-    return stored_apart(stored, [FIRST, MIDDLE, LAST], Reach(most, EACH), read)
+    told = stored_apart(stored, [FIRST, MIDDLE, LAST], Reach(most, EACH), read)
+    return told.removeprefix("of ").partition(" ")[0]
 
 
 def test_the_first_and_the_last_segment_tell_whose_log_it_is() -> None:
@@ -90,3 +91,13 @@ def test_of_what_comes_over_the_wire_the_first_and_the_last_are_held(segment: in
     assert held.get(MIDDLE, 0, end) == b""
     assert held.get(LAST, segment - end, end) == b"c" * end
     assert held.get(FIRST, end - 10, 20) == b"a" * 10, "a piece that is not all there"
+
+
+def test_a_log_whose_segments_have_another_size_is_not_gone_on_with() -> None:
+    stored = log().holds(FIRST, b"a" * EACH)
+    stored.append("00000001.history", 0, b"x", whole=True)
+    stored.append(MIDDLE, 0, b"cut", whole=True)
+    assert sized_apart(stored.pieces(), EACH) == ""
+    assert sized_apart(log().pieces(), EACH) == ""
+    told = f"its segments, as {FIRST}, have 1.0 MiB, and the server's 64.0 MiB"
+    assert sized_apart(stored.pieces(), 64 * EACH) == told

@@ -7,6 +7,7 @@ import os
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from drctl.engines import postgres_layout as layout
 from drctl.engines.base import Log, LogSink
@@ -147,6 +148,9 @@ def fetch(file: str, to: str, log: Log, top: str) -> bool:
         os.replace(partial, to)
     except OSError as error:
         raise TargetRefused(f"{to}: {reason(error)}", hint="make room or rights there") from error
+    finally:
+        with suppress(OSError):
+            os.unlink(partial)  # nobody else would take it out of pg_wal
     return True
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from drctl.codec.keys import WriterCredential, new_secrets
 from drctl.codec.recipients import new_identity
-from drctl.engines.postgres_archive import _check_segment, push
-from drctl.errors import SourceError
+from drctl.engines.postgres_archive import _check_segment, fetch, push
+from drctl.errors import IntegrityError, SourceError
 from drctl.repository import lifecycle
-from drctl.repository.log import LogWriter
+from drctl.repository.log import LogReader, LogWriter
 from drctl.storage.memory import Memory
 
 PAGE, SIZE = 8192, 1 << 20
@@ -86,6 +86,24 @@ def test_the_parts_of_a_segment_are_compared_several_at_a_time(tmp_path) -> None
     storage.waits = True
     assert push(str(tmp_path / name), str(tmp_path), lambda _: log)
     assert [piece.size for piece in log.pieces()] == [SIZE]
+
+
+def test_a_segment_that_cannot_be_read_to_its_end_leaves_nothing_in_pg_wal(tmp_path) -> None:
+    identity, storage = new_identity("someone", os.urandom), Memory()
+    credential = WriterCredential(new_secrets(os.urandom), (identity.recipient(),))
+    log = LogWriter(lifecycle.create(storage, credential, os.urandom), bytes(8))
+    now, name, wal = segment(9), "000000010000000000000009", tmp_path / "pg_wal"
+    wal.mkdir()
+    (wal / "000000010000000000000008").write_bytes(segment(8))
+    log.append(name, 0, bytes(now[:PAGE]))
+    log.append(name, PAGE, bytes(now[PAGE:]), whole=True)
+    storage.put(log.pieces()[-1].name, b"damaged", replace=True)
+    reader = LogReader(
+        lifecycle.open_as_reader(storage, identity, os.urandom), identity, log.stream
+    )
+    with pytest.raises(IntegrityError, match="is not what was written"):
+        fetch(name, str(wal / "RECOVERYXLOG"), reader, str(tmp_path))
+    assert os.listdir(wal) == ["000000010000000000000008"]
 
 
 def new_log(storage: Memory | None = None) -> LogWriter:

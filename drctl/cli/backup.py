@@ -122,7 +122,8 @@ def _told_lost(repository: Repository, lost: list[str]) -> str:
         f"{repository.where}: {packs} that snapshots need cannot be read any more: {lost[0]}"
         f"{more if len(lost) > 1 else ''}. What the sources still have of it was stored anew. "
         "'drctl verify' tells why and what else is lost, and with --repair brings back what "
-        "another repository has; where objects are missing, see who deletes them there"
+        "another repository has; 'drctl forget SNAPSHOT' gives up what nothing brings back. Where "
+        "objects are missing, see who deletes them there"
     )
 
 

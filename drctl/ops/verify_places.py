@@ -124,8 +124,10 @@ def check_sizes(repository: Repository, index: Index, needers: Needers, wrong: W
         if is_missed and (needs is None or who in needs):
             size = show_bytes(segment.raw_bytes)
             what = f"{repository.where}: {name} holds a segment of {size}, which nobody can read: "
-            told = "an early drctl wrote it, and a new snapshot is without it"
-            wrong(what + told + needers.told([who]), name)
+            told = "an early drctl wrote it so. Nothing mends it, and new snapshots are without it"
+            cure = ": 'drctl forget SNAPSHOT' gives one up"
+            needed_by = needers.told([who])
+            wrong(what + told + needed_by + (cure if needed_by else ""))
 
 
 def _any_of(segments: Iterable[SegmentId], needs: Needs) -> bool:

@@ -20,7 +20,7 @@ from drctl.engines.base import Item, PlainItem
 from drctl.events import Silent
 from drctl.model import Entry, Kind, Snapshot
 from drctl.ops.verify import Effort, verify
-from drctl.repository import catalog, holds
+from drctl.repository import catalog, holds, names
 from drctl.repository.lostpacks import lost_packs
 from drctl.repository.repository import Repository
 from drctl.repository.writer import Writer
@@ -115,7 +115,9 @@ def test_blocks_of_entries_that_no_decoder_takes_are_stored_anew(site: Site, ear
     assert [e for e in site.entries(storage, new.name) if e.xattrs] == more
     assert site.restored(storage, new.name) == {beside: SMALL}
     (told,) = {what for what in structure(site, storage) if "nobody can read" in what}
-    assert told.endswith(f"1 snapshot needs it: {old.short} of tree")
+    assert f"1 snapshot needs it: {old.short} of tree: 'drctl forget" in told
+    storage.delete(names.SNAPSHOTS + old.name)
+    assert site.verified(storage) == []
 
 
 def test_what_is_stored_again_of_a_segment_that_no_decoder_takes_serves_the_older_snapshot(

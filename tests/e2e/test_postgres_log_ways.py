@@ -388,11 +388,11 @@ def test_a_server_that_was_set_back_is_told_and_adds_nothing(stage_of) -> None:
 
     of_its_own(cluster)
     assert "names no log" not in stage.site.run("backup").stderr
+    assert "NO LOG" not in stage.site.run("status").stdout
     stage.follow()
     cluster.sql("insert into load values (3)")
     stage.stored_to(stage.now_lsn())
     stage.unfollow()
-    assert "NO LOG" not in stage.site.run("status").stdout
     assert stage.rows_back() == [2, 3]
     first = min(stage.site.snapshots(), key=lambda one: one["consistent_at"])["id"]
     back, up = stage.site.top / "first", stage.site.top / "first-up"

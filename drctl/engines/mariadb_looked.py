@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from drctl.engines.base import Surroundings
+from drctl.engines.mariadb_alike import ASKED, plugins_of
 from drctl.engines.mariadb_client import (
     Access,
     ask,
@@ -60,7 +61,7 @@ class Looked:
         self.datadir = self._variables["datadir"]
         self.identity = identity_of(server)
         self._flushed = _lsn(server, "Innodb_lsn_flushed")
-        self._zone = zone_of(server)
+        self._zone, self._plugins = zone_of(server), plugins_of(server)
         self.facts = {
             "mariadb": version,
             "page_size": self._variables["innodb_page_size"],
@@ -127,7 +128,8 @@ class Looked:
             "datadir": self.datadir,
             "owner": name_of(os.stat(self.datadir).st_uid),
             "mariadb": self.facts["mariadb"],
-            "lower_case_table_names": self.facts["lower_case_table_names"],
+            **{name: self._variables[name] for name in ASKED},
+            "plugins": self._plugins,
             "binlog": json.dumps(position),
             "time_zone": self._zone,
         }
@@ -147,7 +149,7 @@ _ASKED = (
     "version",
     "datadir",
     "innodb_page_size",
-    "lower_case_table_names",
+    *ASKED,
     "log_bin",
     "log_bin_basename",
     "sync_binlog",

@@ -16,13 +16,14 @@ from contextlib import suppress
 from msgspec import Struct, field
 
 from drctl.engines.child import Child, exit_words, running
-from drctl.engines.mariadb_alike import Alike
+from drctl.engines.mariadb_alike import Alike, complete
 from drctl.engines.mariadb_binlog import Group
 from drctl.engines.mariadb_client import CLIENT, program
 from drctl.engines.mariadb_invoker import Invoked, on_behalf
 from drctl.engines.mariadb_orphans import left_behind
-from drctl.engines.mariadb_server import Private, private_server
+from drctl.engines.mariadb_server import Private, explain, private_server
 from drctl.errors import IntegrityError, TargetRefused
+from drctl.events import Notice, Reporter
 
 PACKAGE = "mariadb-client"
 BINLOG = ("mariadb-binlog", "mysqlbinlog")
@@ -75,18 +76,38 @@ class _Part(Struct, frozen=True):
         return self.apart.errors if self.apart else ()
 
 
-def pour(datadir: str, way: Way, alike: Alike) -> Poured:
+def pour(datadir: str, way: Way, alike: Alike, report: Reporter) -> Poured:
     """From one server's start to its clean end. Raises IntegrityError, TargetRefused."""
     reader = program(*BINLOG, package=PACKAGE, error=TargetRefused)
     client = program(*CLIENT, package=PACKAGE, error=TargetRefused)
     judge = _Judge(list(_parts(way)))
-    options = ("--innodb-flush-log-at-trx-commit=2",)
+    # What the source took is not refused here, however strict its sessions were.
+    options = ("--innodb-flush-log-at-trx-commit=2", "--innodb-strict-mode=OFF", *alike.options)
     with private_server(datadir, options, takes_in=True, alike=alike) as server:
+        _complete(server, alike, report)
         _feed(reader, client, server, judge)
         by_others, orphans = left_behind(server)
         server.drop_account()
         server.stop()
     return Poured(judge.lacking(), by_others, orphans)
+
+
+def _complete(server: Private, alike: Alike, report: Reporter) -> None:
+    """Raises TargetRefused."""
+    import pymysql
+
+    try:
+        with server.connect() as connection:
+            lacking = complete(connection, alike)
+    except pymysql.MySQLError as error:
+        raise TargetRefused(f"the private server cannot be asked: {explain(error)}") from error
+    for one in lacking:
+        what = (
+            f"the source has the plugin {one.name} ({one.library}), which is not here: the log "
+            f"ends where it needs it, or a table comes back in another engine; "
+            f"run: apt-get install {one.package}"
+        )
+        report.emit(Notice("warning", what))
 
 
 def _parts(way: Way) -> Iterator[_Part]:

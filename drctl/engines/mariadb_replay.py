@@ -56,7 +56,7 @@ def replay(datadir: str, position: Position, log: Log, around: Surroundings, ali
             around.report.emit(
                 Phase(f"replaying {count(way.transactions, 'transaction', 'transactions')}")
             )
-            poured = pour(datadir, way, alike)
+            poured = pour(datadir, way, alike, around.report)
             _warn_of_lacking(poured.lacking, around)
             _warn_of_others(way, poured, around)
         _tell(way, around)

@@ -5,6 +5,8 @@ from contextlib import closing
 import pymysql
 from mariadb_streams import position, restored, streaming
 
+from drctl.engines.mariadb_alike import Alike
+
 RULES = "CET-1CEST,M3.5.0,M10.5.0/3"  # Europe/Berlin's of today, for a machine without them
 
 
@@ -14,6 +16,26 @@ OWNERS = (
     "select user, host, db, select_priv from mysql.db order by 1, 2, 3",
     "select user, json_value(priv, '$.authentication_string') from mysql.global_priv order by 1",
 )
+
+
+SETTINGS = (
+    "--lower-case-table-names=1", "--plugin-load-add=auth_ed25519", "--plugin-load-add=ha_archive",
+    "--plugin-load-add=sql_errlog", "--innodb-strict-mode=OFF", "--default-storage-engine=ARCHIVE",
+    "--innodb-default-row-format=compact",
+)  # fmt: skip
+WIDE = ", ".join(f"c{number} char(250) not null" for number in range(40))
+CREATED = (
+    "select table_name, engine, row_format from information_schema.tables "
+    "where table_schema = 'own' and engine <> 'ARCHIVE' order by 1"  # no probe reads that one
+)
+
+
+def act_by_settings(maria) -> None:
+    maria.ask("create table own.Items (i int primary key) engine=InnoDB")
+    maria.ask("insert into own.ITEMS values (1)")
+    maria.ask("create user e@localhost identified via ed25519 using password('secret')")
+    maria.ask("create table own.ar (i int)")
+    maria.ask(f"create table own.wide ({WIDE}) engine=InnoDB row_format=redundant")
 
 
 def by(maria, user: str, *statements: str) -> None:
@@ -44,18 +66,19 @@ def act_by_owners(maria) -> None:
 
 
 def test_a_log_is_replayed_as_at_the_source(kept, maria, monkeypatch) -> None:
-    """With its time zone, in which DDL and statements say local times; and in the name of those who
-    ran it."""
+    """With its time zone, in which DDL and statements say local times; in the name of those who ran
+    it; with the settings of its configuration, and its plugins."""
     maria.stop()
     with monkeypatch.context() as surroundings:
         surroundings.setenv("TZ", RULES)
-        maria.start()
+        maria.start(*SETTINGS)
     maria.ask("create database own")
-    maria.ask("create table own.t (i int primary key)")
+    maria.ask("create table own.t (i int primary key) engine=InnoDB")
     maria.ask("insert into own.t values (1)")
     prepare_owners(maria)
     kept.json("backup")
     act_by_owners(maria)
+    act_by_settings(maria)
     maria.ask("alter table own.t add column ts timestamp not null default '2026-01-01 12:00:00'")
     with closing(maria.connect()) as connection, connection.cursor() as cursor:
         cursor.execute("set session binlog_format = 'statement'")
@@ -66,11 +89,19 @@ def test_a_log_is_replayed_as_at_the_source(kept, maria, monkeypatch) -> None:
     before = maria.ask(asked)
     with streaming(kept) as stream:
         stream.wait_until_stored(*position(maria))
-    owners = [maria.ask(words) for words in OWNERS]
+    owners = [maria.ask(words) for words in (*OWNERS, CREATED)]
     done, found = restored(kept)
     assert "who may not do it here" in done.stderr
+    assert list(kept.top.glob("back-0/own/ar.ARZ"))
     with found as up:
         assert [tuple(map(int, row)) for row in up.query(asked)] == [tuple(row) for row in before]
-        for words, expected in zip(OWNERS, owners, strict=True):
+        for words, expected in zip((*OWNERS, CREATED), owners, strict=True):
             rows = tuple(tuple(value or "" for value in row) for row in expected)
             assert up.query(words) == rows, done.stderr
+
+
+def test_a_plugin_of_the_source_that_is_not_here_is_named_with_its_package() -> None:
+    told = '[["ROCKSDB", "ha_rocksdb.so"], ["ed25519", "auth_ed25519.so"]]'
+    found = Alike.of({"plugins": told, "lower_case_table_names": "2"})
+    assert [one.package for one in found.plugins] == ["mariadb-plugin-rocksdb", "mariadb-server"]
+    assert not [word for word in found.options if "table-names" in word]

@@ -18,12 +18,14 @@ from drctl.cli.context import (
     output_options,
     pass_context,
 )
+from drctl.cli.emptied import way_back
 from drctl.cli.keyfiles import read_text, write_private
 from drctl.codec import kit as codec
 from drctl.codec.recipients import Recipient
 from drctl.errors import DrctlError, ExitCode, TargetRefused, UsageError
 from drctl.ops.kit import Blank, Proof, Shares, make, prove
 from drctl.report.kit_pages import Place, pages
+from drctl.repository import catalog
 from drctl.units import iso_instant
 from drctl.wiring import Wiring
 
@@ -191,6 +193,9 @@ def test(context: Context, more: tuple[str, ...], repository: str | None) -> int
         try:
             opened = wiring.as_reader(name, kit.identity, fresh=True)
             proofs[name] = prove(opened, kit.identity, pool, wiring.report)
+            nothing = not (proofs[name].read or proofs[name].wrong)
+            if nothing and (left := way_back(wiring, name, opened, catalog.Catalog((), ()))):
+                wiring.warn(f"{name}: {left}")
         except DrctlError as error:
             proofs[name] = Proof(name, wrong=[error.what])
     is_whole = all(proof.is_whole for proof in proofs.values())
@@ -224,5 +229,5 @@ def _line(name: str, proof: Proof) -> str:
             f"{name}: NOT PROVEN: {proof.closed} of {proof.sessions} sessions are not sealed to "
             "the kit: run 'drctl key recipient apply'"
         )
-    read = ", ".join(proof.read) or "no snapshot yet"
+    read = ", ".join(proof.read) or "no snapshot"
     return f"{name}: opens, all {proof.sessions} sessions; read from: {read}"

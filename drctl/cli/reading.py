@@ -9,6 +9,7 @@ from contextlib import suppress
 from msgspec import Struct
 
 from drctl.cli.context import Context, instant
+from drctl.cli.emptied import way_back
 from drctl.cli.newest import Known, Sought, having_newest
 from drctl.codec.entries import Root
 from drctl.codec.recipients import Identity
@@ -60,6 +61,11 @@ class Opened(Struct, frozen=True):
             is_known = any(s.name.startswith(wanted.lower()) for s in self.found.snapshots)
             hint = "" if is_known else where_it_is(self.wiring, wanted)
             raise UsageError(error.what, hint=hint or error.hint) from error
+        except StorageError as error:
+            name = wanted.partition("@")[0]
+            back = way_back(self.wiring, self.name, self.repository, self.found, name)
+            hint = "" if self.found.damaged else back
+            raise StorageError(error.what, hint=hint or error.hint) from error
         for doubt in self.found.doubts(picked, self.wiring.clock.now_ns()):
             self.wiring.warn(doubt)
         self._tell_suspects(wanted, picked, at_ns, other)

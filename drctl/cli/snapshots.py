@@ -11,6 +11,7 @@ from drctl.cli.context import (
     output_options,
     pass_context,
 )
+from drctl.cli.emptied import way_back
 from drctl.cli.newest import Known, Sought
 from drctl.cli.reading import newest_of, open_to_list, order_of, source_of
 from drctl.errors import ExitCode, UsageError
@@ -50,7 +51,7 @@ def command(
         sought = Sought([asset] if asset else list(wiring.loaded.plan.assets))
         best = newest_of(wiring, order_of(context, wiring), known, sought)
         if best != name:
-            opened = open_to_list(context, wiring, best, identity_path)
+            name, opened = best, open_to_list(context, wiring, best, identity_path)
             found = catalog.load(opened, pool, folder)
     held = holds.load(opened)
     for damaged in found.damaged:
@@ -60,6 +61,8 @@ def command(
         shown = tuple(s for s in found.snapshots if s.facts.get(group.NAME) == asset)
     if asset and not shown and not (deleted and catalog.load(opened, context.pool()).of(asset)):
         _must_be_in_plan(wiring, asset)
+    if not shown and not deleted and (left := way_back(wiring, name, opened, found, asset or "")):
+        wiring.warn(f"{opened.where}: {left}")
     text = snapshot_table(shown, held) if shown else "no snapshots"
     context.result([snapshot_document(s) | {"held": held.get(s.name)} for s in shown], text)
     return ExitCode.INTEGRITY if found.damaged else ExitCode.DONE

@@ -15,11 +15,13 @@ from drctl.cli.context import (
     output_options,
     pass_context,
 )
+from drctl.cli.emptied import way_back
 from drctl.cli.mending import opened_mended
 from drctl.cli.reading import source_of
 from drctl.errors import ExitCode, UsageError
 from drctl.ops.repair import Hands, RepairResult, repair
 from drctl.ops.verify import Effort, VerifyResult, rebuild_index, verify
+from drctl.repository.catalog import Catalog
 from drctl.repository.repository import Repository
 from drctl.units import count, show_bytes
 
@@ -102,6 +104,8 @@ def command(
         done = verify(storage, opened, identity, effort, pool, wiring.report)
     if opened:
         done.wrong += _lost(wiring, name, opened.secrets.repository_id, done)
+        if not done.snapshots and (left := way_back(wiring, name, opened, Catalog((), ()))):
+            wiring.warn(f"{done.where}: {left}")
     wiring.tell_if_lapsed(name)
     others = [n for n in wiring.loaded.plan.repositories if n != name]
     text = "\n".join(

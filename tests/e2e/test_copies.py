@@ -88,6 +88,9 @@ def test_who_holds_is_told_where_it_is_in_the_trash(site) -> None:
     said = site.run("hold", made)
     assert f"offsite: {made} held" in said.stdout
     assert f"local has {made} in its trash, where it is not held" in said.stderr
+    said = site.run("restore", "tree", "--to", "back", code=5).stderr
+    assert "1 that was removed lies in its trash" in said
+    assert "what earlier backups stored is there, without a snapshot of it" in said
     site.run("undelete", made)
     assert site.run("hold", made).stderr == ""
 

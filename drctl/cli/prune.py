@@ -66,6 +66,7 @@ def command(
             if not dry_run:
                 must_be_apart(wiring, name, [other for other in kept if other != name])
             done[name] = prune(opened, rule, effort, pool, wiring.clock, wiring.report)
+            _tell_others(wiring, name, done[name])
         except DrctlError as error:
             if len(wanted) == 1 or isinstance(error, UsageError):
                 raise
@@ -83,6 +84,17 @@ def command(
     if any(result.damaged for result in done.values()):
         return ExitCode.INTEGRITY
     return ExitCode.PARTIAL if wiring.lapsed() else ExitCode.DONE
+
+
+def _tell_others(wiring: Wiring, name: str, result: PruneResult) -> None:
+    """What the plan does not have may be another plan's, with a rule of its own."""
+    others = sorted({s.asset for s in result.removed} - wiring.loaded.plan.assets.keys())
+    if others:
+        wiring.warn(
+            f"{name}: snapshots of {', '.join(others)}, which this plan does not have, go by its "
+            "'keep': if another plan saves them there, 'drctl undelete' brings them back, and the "
+            "two plans need repositories of their own"
+        )
 
 
 def _nothing(failed: dict[str, DrctlError]) -> str:

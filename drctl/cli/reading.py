@@ -21,6 +21,7 @@ from drctl.model import Snapshot
 from drctl.ops import logway
 from drctl.ops.restore import RestoreResult, restore
 from drctl.ops.select import wanted_paths
+from drctl.ops.whose import last_break
 from drctl.plan.model import engine_of
 from drctl.repository import catalog, lifecycle, names, suspects, trash
 from drctl.repository.log import LogReader
@@ -71,6 +72,7 @@ class Opened(Struct, frozen=True):
         self._tell_suspects(wanted, picked, at_ns, other)
         if wanted == picked.asset:
             self._tell_host(picked, at_ns)
+            self._tell_another(picked)
         return picked
 
     def _tell_suspects(self, wanted: str, picked: Snapshot, at_ns: int | None, other: str) -> None:
@@ -94,6 +96,16 @@ class Opened(Struct, frozen=True):
         elif at_ns is None and last.host != self.host:
             text = f"{asset}: host {last.host} has saved since this one, {self.host}, did"
             self.wiring.warn(f"{text}; its newest, {last.short}, is '{asset}@{last.host}'")
+
+    def _tell_another(self, picked: Snapshot) -> None:
+        """Where not all that is there under its name is of one thing."""
+        if found := last_break(self.found.line(picked.asset, picked.host)):
+            before, after, how = found
+            self.wiring.warn(
+                f"{picked.asset}: {after.short} of {show_instant(after.consistent_at_ns)} is {how}"
+                f", as {before.short} was before it: the plan was changed, or another saves here "
+                f"under this name. {picked.short} is used; another is had by its id"
+            )
 
     def leading_to(self, picked: Snapshot, goal: Goal) -> Snapshot:
         """The newest sound snapshot, not after `picked`, from which its log leads to the goal."""

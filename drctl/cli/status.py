@@ -16,6 +16,7 @@ from drctl.errors import ExitCode, KeyUnavailable, StorageError
 from drctl.logpieces import APART
 from drctl.ops.anomaly import ANOMALY, UNJUDGED
 from drctl.ops.status import Lag, Seen, Standing, lost_at
+from drctl.plan.model import engine_of
 from drctl.report.evidence import chain_faults
 from drctl.report.forecast import Forecast
 from drctl.report.readiness import Gate
@@ -45,6 +46,7 @@ class _Found(Struct, frozen=True):
     host: str  # this one
     lost: list[Todo]  # what a copy has and the first repository has lost
     lapsed: list[Todo]  # locks that the plan lost
+    foreign: list[Todo]  # what was saved under a name, and is not what the plan calls so
 
 
 @click.command()
@@ -86,7 +88,18 @@ def _look(wiring: Wiring, pool: ThreadPoolExecutor) -> _Found:
         wiring.loaded.host,
         list(_lost(wiring, found.seen)),
         [(what, LAPSED_HINT.format(name)) for name, what in wiring.lapsed().items()],
+        list(_foreign(wiring, found.standings)),
     )
+
+
+def _foreign(wiring: Wiring, standings: Sequence[Standing]) -> Iterator[Todo]:
+    """Of what the plan calls so nothing was saved, whatever was before the plan was changed."""
+    for s in standings:
+        if s.repository == wiring.primary() and s.newest:
+            kind, _ = engine_of(wiring.loaded.plan.assets[s.asset])
+            if s.newest.engine != kind:
+                told = f"its newest snapshot is of the engine {s.newest.engine}"
+                yield f"{s.asset} was never saved as {kind}: {told}", f"drctl backup {s.asset}"
 
 
 def _keys(wiring: Wiring) -> tuple[Keys, list[str]]:
@@ -127,6 +140,7 @@ def _code(found: _Found) -> int:
     gone = {one.name for one in unreached}
     told = [s for s in found.standings if s.repository not in gone]
     missed = any(s.verdict in {"missed", "unknown"} or s.gap or _apart(s) for s in told)
+    missed = missed or bool(found.foreign)
     if missed or _never_saved(found) or _drills_missed(found) or found.evidence:
         return ExitCode.OBJECTIVE_MISSED
     suspect = any(s.newest and s.newest.suspect for s in told)
@@ -219,7 +233,7 @@ def _todos(found: _Found) -> Iterator[Todo]:
             yield damage, f"drctl verify --from {one.name}"
         for lost in one.wrong:
             yield lost, f"drctl verify --repair --from {one.name}"
-    yield from (*found.lapsed, *found.lost)
+    yield from (*found.lapsed, *found.lost, *found.foreign)
     for s in found.standings:
         yield from _todo(s, primary.name, found.seen)
     for s in (s for s in _never_saved(found) if s.verdict == "none"):

@@ -28,6 +28,7 @@ from drctl.ops.anomaly import (
 )
 from drctl.ops.intake import Intake, Tally
 from drctl.ops.reread import Again, due, everything
+from drctl.ops.whose import differs
 from drctl.repository import catalog, lines, names, runs, trash
 from drctl.repository.catalog import Catalog
 from drctl.repository.committing import commit
@@ -37,7 +38,7 @@ from drctl.repository.runs import Run
 from drctl.repository.state import Of, StateFile, StateWriter
 from drctl.repository.stored import ContentStore
 from drctl.repository.writer import Writer
-from drctl.units import parse_duration, show_seconds
+from drctl.units import parse_duration, show_instant, show_seconds
 
 _SUSPECT_HINT = (
     ". It was stored, and pushes no good snapshot out. See what changed with 'drctl diff'; if it "
@@ -264,6 +265,7 @@ def _judged(manifest: Manifest, around: Around, tally: Tally) -> Manifest:
     newest = past.snapshots[-1] if past.snapshots else None
     told = replace(manifest, facts={**manifest.facts, **measured(tally, newest)})
     made = catalog.snapshot("", told)
+    _tell_if_another(newest, made, around.report)
     odd = judge(made, past)
     return _flagged(told, odd, around, carried(made, past)) if odd else told
 
@@ -301,6 +303,18 @@ def _tell_if_first_of_host(
             f"{asset}: this is the first snapshot of host {host}; there are some of {whose}. If "
             f"{host} took over, nothing is to be done. If others save {asset} here, too, each "
             f"host's stand alone: '{asset}@HOST' names one"
+        )
+        report.emit(Notice("warning", text))
+
+
+def _tell_if_another(newest: Snapshot | None, made: Snapshot, report: Reporter) -> None:
+    """Two plans on one host may use one name without knowing it."""
+    if newest and (how := differs(newest, made)):
+        text = (
+            f"{made.asset}: this snapshot is {how}, as the one before was, {newest.short} of "
+            f"{show_instant(newest.consistent_at_ns)}. If the plan was changed, nothing is to be "
+            "done. If another plan saves here under this name, give one of the two another: the "
+            "newest is restored, and meets the objective, whosever it is"
         )
         report.emit(Notice("warning", text))
 

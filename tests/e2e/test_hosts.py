@@ -107,3 +107,26 @@ def test_a_host_that_took_over_goes_on_without_a_word_from_anybody(two) -> None:
     changed = new.run("diff", "conf").stdout
     assert "M hostname" in changed
     assert "all is well" in new.run("status").stdout
+
+
+def test_what_another_plan_saves_under_a_name_is_told(site) -> None:
+    """One that was copied, with its assets' names."""
+    text, said = (site.top / "plan.yaml").read_text(), "is of other paths"
+    site.run("backup", "tree")
+    (site.top / "live/other").mkdir()
+    (site.top / "live/other/theirs").touch()
+    site.plan(text.replace("live/tree", "live/other"))
+    assert said in site.run("backup", "tree", "--accept").stderr
+    site.plan(text)
+    assert said in site.run("restore", "tree", "--to", "back").stderr
+
+    site.plan(text.replace("files: {paths: [live/tree]}", "sqlite: {path: live/base.db}"))
+    said = "tree was never saved as sqlite: its newest snapshot is of the engine files"
+    assert said in str(site.json("status", code=10)["to_do"])
+
+    keep = "path: local, keep: {last: 1}"
+    site.plan(text.replace("  tree:", "  trunk:").replace("path: local", keep))
+    said = site.run("restore", "trunk", "--to", "again", code=5).stderr
+    assert "the plan does not have tree, of which there are snapshots" in said
+    said = "snapshots of tree, which this plan does not have, go by its 'keep'"
+    assert said in site.run("prune").stderr

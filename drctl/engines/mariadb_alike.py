@@ -78,6 +78,20 @@ def plugins_of(server: "Connection[Any]") -> str:
     return json.dumps(sorted(pair for pair in found if pair[0].upper() not in _OTHER_SERVERS))
 
 
+def bear_with_memory(server: "Connection[Any]") -> list[str]:
+    """A base has no rows of MEMORY tables, and the log changes them: so rows that are not there are
+    passed over, which MariaDB does for all tables or for none. Gives the names of these tables."""
+    found = ask(
+        server,
+        "select concat(table_schema, '.', table_name) from information_schema.tables where "
+        "engine = 'MEMORY' and table_schema not in ('information_schema', 'performance_schema') "
+        "order by 1",
+    )
+    if found:
+        ask(server, "set global slave_exec_mode = 'IDEMPOTENT'")
+    return [str(name) for (name,) in found]
+
+
 def complete(server: "Connection[Any]", alike: Alike) -> list[Plugin]:
     """What only one that runs can take over. Gives what is not here."""
     here = {name for name, _ in json.loads(plugins_of(server))}

@@ -16,7 +16,7 @@ from contextlib import suppress
 from msgspec import Struct, field
 
 from drctl.engines.child import Child, exit_words, running
-from drctl.engines.mariadb_alike import Alike, complete
+from drctl.engines.mariadb_alike import Alike, bear_with_memory, complete
 from drctl.engines.mariadb_binlog import Group
 from drctl.engines.mariadb_client import CLIENT, program
 from drctl.engines.mariadb_invoker import Invoked, on_behalf
@@ -99,8 +99,15 @@ def _complete(server: Private, alike: Alike, report: Reporter) -> None:
     try:
         with server.connect() as connection:
             lacking = complete(connection, alike)
+            in_memory = bear_with_memory(connection)
     except pymysql.MySQLError as error:
         raise TargetRefused(f"the private server cannot be asked: {explain(error)}") from error
+    if in_memory:
+        what = (
+            f"{', '.join(in_memory)}: of tables in memory a base has no rows, and none come back; "
+            "so where the log changes a row that is not there, in whatever table, it is passed over"
+        )
+        report.emit(Notice("warning", what))
     for one in lacking:
         what = (
             f"the source has the plugin {one.name} ({one.library}), which is not here: the log "

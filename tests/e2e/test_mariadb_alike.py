@@ -67,7 +67,8 @@ def act_by_owners(maria) -> None:
 
 def test_a_log_is_replayed_as_at_the_source(kept, maria, monkeypatch) -> None:
     """With its time zone, in which DDL and statements say local times; in the name of those who ran
-    it; with the settings of its configuration, and its plugins."""
+    it; with the settings of its configuration, and its plugins; around the rows of
+    tables in memory, which no base has."""
     maria.stop()
     with monkeypatch.context() as surroundings:
         surroundings.setenv("TZ", RULES)
@@ -75,8 +76,12 @@ def test_a_log_is_replayed_as_at_the_source(kept, maria, monkeypatch) -> None:
     maria.ask("create database own")
     maria.ask("create table own.t (i int primary key) engine=InnoDB")
     maria.ask("insert into own.t values (1)")
+    maria.ask("create table own.sess (i int primary key, v int) engine=MEMORY")
+    maria.ask("insert into own.sess values (1, 1), (2, 2)")
     prepare_owners(maria)
     kept.json("backup")
+    maria.ask("update own.sess set v = 3 where i = 1")
+    maria.ask("delete from own.sess where i = 2")
     act_by_owners(maria)
     act_by_settings(maria)
     maria.ask("alter table own.t add column ts timestamp not null default '2026-01-01 12:00:00'")
@@ -92,6 +97,7 @@ def test_a_log_is_replayed_as_at_the_source(kept, maria, monkeypatch) -> None:
     owners = [maria.ask(words) for words in (*OWNERS, CREATED)]
     done, found = restored(kept)
     assert "who may not do it here" in done.stderr
+    assert "own.sess: of tables in memory a base has no rows" in done.stderr
     assert list(kept.top.glob("back-0/own/ar.ARZ"))
     with found as up:
         assert [tuple(map(int, row)) for row in up.query(asked)] == [tuple(row) for row in before]

@@ -21,13 +21,14 @@ _INVOKER, _CATALOG, _ZONE = 11, 2, 5
 _SIZES = {0: 4, 1: 8, 3: 4, 4: 6, 7: 2, 8: 2, 9: 8, 10: 4}
 _NAMED = {_ZONE, 6}
 _SHOWN = 120
-_MATTERS = re.compile(
-    rb"(?:\s|/\*(?!!).*?\*/|--\s[^\n]*\n|\#[^\n]*\n)*"
+_MATTERS = re.compile(  # where each comment ends is plain: else a head of thirty would take an hour
+    rb"(?:\s|/\*(?!!)(?:[^*]|\*(?!/))*\*/|--(?:[^\S\n][^\n]*)?\n|\#[^\n]*\n)*"
     rb"(?:alter\s+event\b|create\s+(?:or\s+replace\s+)?role\b|(?:grant|revoke|set|"
     rb"(?:alter|create|drop|rename)\s+(?:or\s+replace\s+)?user)\b.*\bcurrent_(?:user|role)\b)",
     re.IGNORECASE | re.DOTALL,
 )
 _END = b"\n/*!*/;\n"
+_NO_PLACE = {b"", b"information_schema", b"performance_schema"}  # they take no procedure
 
 
 class Invoked(Struct, frozen=True):
@@ -106,7 +107,7 @@ def make_admin(passing: str) -> str:
 def _run(one: Invoked, gtid: str, passing: str) -> bytes:
     """A procedure has the sql_mode in which it was made, and its words are others in ORACLE's; the
     statement has its own all the same."""
-    place = _quoted(one.database or b"mysql")
+    place = _quoted(b"mysql" if one.database.lower() in _NO_PLACE else one.database)
     name, inner = _quoted(passing.encode()), _quoted(f"{passing}-as".encode())
     who = _quoted(one.user) + (b"@" + _quoted(one.host) if one.host else b"")
     does = b"set sql_mode = @drctl_mode; execute immediate x'%s'" % one.text.hex().encode()

@@ -60,7 +60,7 @@ def act_by_owners(maria) -> None:
     maria.ask("grant `ana``lyst` to x1@localhost")
     by(maria, "bob", "use own", "/* app */ alter event e1 disable", "create role `r 2`",
        "grant select on own.* to current_user()", "set sql_mode = 'oracle'",
-       "alter event e2 rename to e3",
+       "alter event e2 rename to e3", "use information_schema",
        "alter user current_user() identified by 'it''s'")  # fmt: skip
     by(maria, "carol", "set role old", "alter event own.e1 comment 'x'", "create role by_role")
 

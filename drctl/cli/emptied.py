@@ -27,7 +27,7 @@ def way_back(
                 f"'drctl snapshots --deleted --from {name}' lists them, and 'drctl undelete "
                 "SNAPSHOT' brings one back, where the writer credential is"
             )
-        if not found.snapshots and any(True for _ in repository.storage.list(names.SESSIONS)):
+        if not found.snapshots and any(True for _ in repository.storage.list(names.PACKS)):
             said.append("what earlier backups stored is there, without a snapshot of it")
         if said and wiring.part(name).s3 and wiring.as_of_ns is None:
             said.append("a bucket that keeps versions is read as it was with --as-of TIME")

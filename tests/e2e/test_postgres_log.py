@@ -108,6 +108,7 @@ def test_following_is_told_once_it_is_true(stage_of) -> None:
     second.communicate(timeout=60)
     assert "slot drctl is in use" in first_words
     assert "orders: following its log" in stage.unfollow()
+    assert "earlier backups" not in stage.site.run("snapshots").stderr, "of a log alone"
 
 
 def test_a_time_after_the_last_commit_means_all_there_is(stage_of) -> None:

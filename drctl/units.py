@@ -15,6 +15,7 @@ _MOST_DIGITS = 30  # of a number that anybody means; more would overflow
 _AGO = re.compile(r"(.+?)\s+ago")
 
 _SECOND_NS = 10**9
+_DAY = re.compile(r"\d{4}-?(\d\d-?\d\d|W\d\d(-?\d)?)")
 _SECOND = re.compile(r"\d:\d\d:\d\d([.,]\d+)?")
 
 DURATION_PATTERN = r"^\s*(\d+(\.\d+)?\s*(ms|s|m|h|d|w)\s*)+$"
@@ -70,14 +71,12 @@ def parse_instant(text: str, now_ns: int) -> int:
         return now_ns - round(parse_duration(ago[1]) * 1e9)
     try:
         named = datetime.fromisoformat(text.strip())
-        instant = named.astimezone(UTC)
+        both = [named.replace(fold=fold).astimezone() for fold in (0, 1)]
     except (ValueError, OverflowError) as error:
         raise ValueError(
             f"'{text}' is not a time such as 2026-03-01T12:00:00Z, '2026-03-01 12:00' or '2h ago'"
         ) from error
-    if ":" in text and named.tzinfo is None:
-        _must_be_one(named, text)
-    elapsed = instant - datetime(1970, 1, 1, tzinfo=UTC)
+    elapsed = _the_one(named, both, text.strip()) - datetime(1970, 1, 1, tzinfo=UTC)
     begins_ns = (elapsed // timedelta(microseconds=1)) * 1000
     to_the_second = _SECOND.search(text)
     if not to_the_second:
@@ -87,12 +86,15 @@ def parse_instant(text: str, now_ns: int) -> int:
     return min(begins_ns + 999, begins_ns // _SECOND_NS * _SECOND_NS + _SECOND_NS - 2)
 
 
-def _must_be_one(named: datetime, text: str) -> None:
-    """Clocks that are put forward leave out an hour, and have one twice when they are put back."""
-    both = [named.replace(fold=fold).astimezone() for fold in (0, 1)]
-    if both[0].utcoffset() == both[1].utcoffset():
-        return
-    if both[0].replace(tzinfo=None, fold=0) != named:
+def _the_one(named: datetime, both: list[datetime], text: str) -> datetime:
+    """Clocks that are put forward leave out an hour, and have one twice when they are put back.
+    Where that is at midnight, a day still begins once."""
+    if both[0] == both[1]:
+        return both[0]
+    is_left_out = both[0].replace(tzinfo=None) != named
+    if _DAY.fullmatch(text):
+        return max(both) if is_left_out else min(both)
+    if is_left_out:
         raise ValueError(f"'{text}' was left out: clocks were put forward then")
     offsets = " or ".join(one.isoformat()[-6:] for one in both)
     raise ValueError(f"'{text}' was there twice: say which, with {offsets} behind it")

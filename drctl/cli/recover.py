@@ -32,6 +32,7 @@ from drctl.errors import ExitCode, PlanError, TargetRefused, UsageError
 from drctl.events import Notice
 from drctl.model import Snapshot
 from drctl.ops.recovery import runs
+from drctl.ops.recovery.apart import must_get_along
 from drctl.ops.recovery.graph import Graph, Mode
 from drctl.ops.recovery.performer import Acting, Place
 from drctl.ops.recovery.process import Programs
@@ -156,6 +157,7 @@ def _order(opened: Opened, given: dict[str, Any], source: str, declared_ns: int)
             "to": _place(wiring, name, given["to"], values),
             "doubt": _doubt(opened, picked, at_ns),
         }
+    must_get_along(graph, {name: asset["to"] for name, asset in assets.items()})
     return {
         "mode": given["mode"],
         "repository": source,

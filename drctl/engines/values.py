@@ -46,6 +46,10 @@ def _place(path: str) -> str:
     return path
 
 
+def _filled(path: str) -> str:
+    return path if path.startswith("${") else _place(path)
+
+
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Port = Annotated[int, Field(ge=1, le=65535), BeforeValidator(_port)]
 Host = Annotated[str, AfterValidator(_host)]  # or the path of a socket
@@ -58,6 +62,13 @@ Period = Annotated[
 # A path that a plan says. An editor is shown the same rule.
 PlanPath = Annotated[
     str, AfterValidator(_place), WithJsonSchema({"type": "string", "pattern": "^[^~$]"})
+]
+
+# One that parameters are put into.
+FilledPath = Annotated[
+    str,
+    AfterValidator(_filled),
+    WithJsonSchema({"type": "string", "pattern": r"^([^~$]|\$\{)"}),
 ]
 
 REFERENCE_PATTERN = (

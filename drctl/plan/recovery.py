@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, create_model
 
-from drctl.engines.values import Flag, PlanPath, SecretRef
+from drctl.engines.values import FilledPath, Flag, PlanPath, SecretRef
 from drctl.plan.values import Attempts, Duration, Instant, Name, Number, Part
 from drctl.private import variables
 
@@ -56,7 +56,7 @@ class StepPart(Part):
     """One step of a recovery: exactly one of restore, run, check, approval, wait, notify."""
 
     restore: Name | None = Field(default=None, description="The asset that is put back.")
-    to: PlanPath | None = Field(
+    to: FilledPath | None = Field(
         default=None, min_length=1, description="Where it is put; else where it was."
     )
     existing: Literal["refuse", "set_aside"] = Field(

@@ -144,6 +144,8 @@ def test_a_time_copied_from_a_listing_names_its_snapshot(instant_ns) -> None:
     [
         ("2026-03-29 02:30", "'2026-03-29 02:30' was left out: clocks were put forward then"),
         ("2026-10-25 02:30", r"was there twice: say which, with \+02:00 or \+01:00 behind it"),
+        ("2026-10-25 02", "was there twice"),
+        ("20261025T0230", "was there twice"),
     ],
 )
 def test_a_local_time_that_is_not_one_instant_is_refused(berlin, text, told) -> None:
@@ -152,6 +154,17 @@ def test_a_local_time_that_is_not_one_instant_is_refused(berlin, text, told) -> 
     for offset, before in (("+02:00", 2), ("+01:00", 1), ("Z", 0)):
         of_zone = parse_instant(f"{text}{offset}", 0)
         assert of_zone == parse_instant(f"{text}Z", 0) - before * 3600 * SECOND_NS
+
+
+def test_a_day_begins_once_also_where_clocks_are_moved_at_midnight(monkeypatch) -> None:
+    monkeypatch.setenv("TZ", "EET-2EEST,M4.5.5/0,M10.5.4/24")  # of Cairo
+    time.tzset()
+    for day, begins in (
+        ("2026-04-24", "2026-04-23T22:00Z"),
+        ("20260424", "2026-04-23T22:00Z"),
+        ("2026-10-30", "2026-10-29T22:00Z"),
+    ):
+        assert parse_instant(day, 0) == parse_instant(begins, 0)
 
 
 def test_an_instant_is_shown_in_local_time_and_in_utc(berlin) -> None:

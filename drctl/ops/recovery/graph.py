@@ -48,6 +48,16 @@ class Graph(Struct, frozen=True):
     def names(self) -> tuple[str, ...]:
         return tuple(step.name for step in self.steps)
 
+    def before(self, name: str) -> set[str]:
+        """The steps that are over when this one begins."""
+        found: set[str] = set()
+        to_look_at = [name]
+        while to_look_at:
+            new = set(self[to_look_at.pop()].after) - found
+            found |= new
+            to_look_at += new
+        return found
+
 
 def runs_programs(graph: Graph) -> bool:
     """Whether anything but drctl itself works in it."""

@@ -150,6 +150,14 @@ def test_restores_that_no_recovery_has_both_of_may_lie_in_one_place(mistakes, wh
         assert any("steps.base.to" in line for line in found) == is_refused
 
 
+def test_a_place_may_begin_with_a_parameter_and_not_with_a_shell_s_variable(
+    mistakes, whole
+) -> None:
+    assert mistakes(whole.replace("restore: tree,", 'restore: tree, to: "${zone}/t",')) == []
+    (found,) = mistakes(whole.replace("restore: tree,", 'restore: tree, to: "$HOME/t",'))
+    assert "variables mean nothing here" in found
+
+
 def test_an_asset_is_restored_once(mistakes, whole) -> None:
     twice = whole.replace("    app:", "    again: {restore: tree, after: [fence]}\n    app:")
     assert any("'tree' restores 'tree' already" in line for line in mistakes(twice))

@@ -1,7 +1,10 @@
 """How things stand: objectives, copies, drills, and what is to be done."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import combinations
 from typing import Any
 
 import click
@@ -45,7 +48,7 @@ class _Found(Struct, frozen=True):
     now_ns: int
     host: str  # this one
     lost: list[Todo]  # what a copy has and the first repository has lost
-    lapsed: list[Todo]  # locks that the plan lost
+    unsafe: list[Todo]  # locks that the plan lost, copies that are none
     foreign: list[Todo]  # what was saved under a name, and is not what the plan calls so
 
 
@@ -87,9 +90,26 @@ def _look(wiring: Wiring, pool: ThreadPoolExecutor) -> _Found:
         wiring.clock.now_ns(),
         wiring.loaded.host,
         list(_lost(wiring, found.seen)),
-        [(what, LAPSED_HINT.format(name)) for name, what in wiring.lapsed().items()],
+        [*_lapsed(wiring), *_no_copies(wiring)],
         list(_foreign(wiring, found.standings)),
     )
+
+
+def _lapsed(wiring: Wiring) -> Iterator[Todo]:
+    for name, what in wiring.lapsed().items():
+        yield what, LAPSED_HINT.format(name)
+
+
+def _no_copies(wiring: Wiring) -> Iterator[Todo]:
+    """Directories that a link or a mount makes one. Of buckets a backup finds it out, and says so:
+    it puts a sign there."""
+    parts = wiring.loaded.plan.repositories.items()
+    paths = {name: os.path.join(wiring.loaded.base, part.path) for name, part in parts if part.path}
+    for one, other in combinations(paths, 2):
+        with suppress(OSError):  # whoever reads them tells what is wrong there
+            if os.path.samefile(paths[one], paths[other]):
+                told = f"{other} is the same place as {one}: what lies there lies there once"
+                yield told, "give each repository of the plan a place of its own, then: drctl init"
 
 
 def _foreign(wiring: Wiring, standings: Sequence[Standing]) -> Iterator[Todo]:
@@ -144,7 +164,7 @@ def _code(found: _Found) -> int:
     if missed or _never_saved(found) or _drills_missed(found) or found.evidence:
         return ExitCode.OBJECTIVE_MISSED
     suspect = any(s.newest and s.newest.suspect for s in told)
-    return ExitCode.PARTIAL if unreached or found.lapsed or suspect else ExitCode.DONE
+    return ExitCode.PARTIAL if unreached or found.unsafe or suspect else ExitCode.DONE
 
 
 def _drills_missed(found: _Found) -> list[Gate]:
@@ -233,7 +253,7 @@ def _todos(found: _Found) -> Iterator[Todo]:
             yield damage, f"drctl verify --from {one.name}"
         for lost in one.wrong:
             yield lost, f"drctl verify --repair --from {one.name}"
-    yield from (*found.lapsed, *found.lost, *found.foreign)
+    yield from (*found.unsafe, *found.lost, *found.foreign)
     for s in found.standings:
         yield from _todo(s, primary.name, found.seen)
     for s in (s for s in _never_saved(found) if s.verdict == "none"):

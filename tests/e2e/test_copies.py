@@ -190,6 +190,7 @@ def test_a_copy_that_is_the_original_by_another_name_is_refused(bare, s3_server)
     for words in ("prune", "init"):
         assert one in bare.run(words, code=5).stderr
     assert len(bare.snapshots()) == 2
+    assert "offsite is the same place as local" in bare.run("status", code=10).stdout
 
     bucket, other = s3_server.new_bucket(), s3_server.endpoint.replace("127.0.0.1", "localhost")
     bare.variables |= {"DR_ACCESS": ACCESS_KEY, "DR_SECRET": SECRET_KEY}

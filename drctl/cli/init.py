@@ -2,6 +2,7 @@
 
 import os
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import click
 from msgspec import Struct, field
@@ -32,6 +33,12 @@ from drctl.repository.state import exclusive
 from drctl.storage.base import Storage
 from drctl.storage.local import Local
 from drctl.wiring import Wiring
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+        Ed25519PrivateKey,
+        Ed25519PublicKey,
+    )
 
 _NEW = (
     "{path} is not there. init makes a NEW plan of that name, and beside it an identity, a "
@@ -277,23 +284,40 @@ def _evidence_key(wiring: Wiring, done: _Done) -> None:
         return
     made = not os.path.exists(path)
     if made:
-        _keep_public_half(wiring, path)
         key = Ed25519PrivateKey.generate()
         _write(path, evidence.private_pem(key))
-        private.replace(f"{path}.pub", evidence.public_pem(key.public_key()))
+        _set_public_half(wiring, path, key.public_key())
+    elif present := _evidence_key_of(path):
+        _set_public_half(wiring, path, present.public_key())
     done.add("evidence key", path, made=made)
 
 
-def _keep_public_half(wiring: Wiring, path: str) -> None:
-    """Of a key that is gone: what it signed is verified with that."""
+def _evidence_key_of(path: str) -> "Ed25519PrivateKey | None":
+    """None where it does not read: the first drill tells of it, and is refused."""
+    from drctl.report import evidence
+
+    with (
+        suppress(OSError, UnicodeDecodeError, KeyUnavailable),
+        open(path, encoding="utf-8") as file,
+    ):
+        return evidence.private_key(file.read())
+    return None
+
+
+def _set_public_half(wiring: Wiring, path: str, half: "Ed25519PublicKey") -> None:
+    """What a key that is gone signed is verified with the half that lay there."""
     from drctl.report import evidence
 
     with suppress(FileNotFoundError, KeyUnavailable):
         with open(f"{path}.pub", encoding="utf-8") as file:
-            kept = f"{path}-{evidence.key_id(evidence.public_key(file.read()))}.pub"
+            before = evidence.key_id(evidence.public_key(file.read()))
+        if before == evidence.key_id(half):
+            return
+        kept = f"{path}-{before}.pub"
         os.rename(f"{path}.pub", kept)
         text = f"the public half of the evidence key before is now {kept}: what it signed counts"
         wiring.warn(f"{text} where the plan names it: evidence: {{former: [{kept}]}}")
+    private.replace(f"{path}.pub", evidence.public_pem(half))
 
 
 def _text(done: _Done, wiring: Wiring) -> str:

@@ -201,15 +201,24 @@ class Proofs:
     # -- keys ---------------------------------------------------------------------------------
 
     def key(self) -> "Ed25519PrivateKey | None":
-        """What signs; None where the plan names none. Raises KeyUnavailable."""
+        """What signs; None where the plan names none. Raises KeyUnavailable, also where what it
+        signs would be verified with another's public half."""
         reference = self._plan.evidence.key
         if reference is None:
             return None
         try:
-            return evidence.private_key(resolve(reference, self._wiring.loaded.base) + "\n")
+            key = evidence.private_key(resolve(reference, self._wiring.loaded.base) + "\n")
         except KeyUnavailable as error:
             hint = error.hint or "'drctl init' makes it where none is; 'drctl report key' shows it"
             raise KeyUnavailable(f"evidence.key: {error.what}", hint=hint) from error
+        half = self._beside()
+        if half and evidence.key_id(half) != evidence.key_id(key.public_key()):
+            raise KeyUnavailable(
+                f"evidence.key: {self.key_path()}.pub is another key's public half",
+                hint="where the key was exchanged 'drctl init' sets the old half aside, for "
+                "evidence.former, and writes the new one",
+            )
+        return key
 
     def key_path(self) -> str | None:
         """The file of the private key, where it is one."""
@@ -228,12 +237,16 @@ class Proofs:
 
     def _public_key(self) -> "Ed25519PublicKey | None":
         """The public half: of the file beside the private key, else of the private key itself."""
-        path = self.key_path()
-        beside = f"{path}.pub" if path else ""
-        if beside and os.path.exists(beside):
-            return _public_half("evidence.key", beside, "let it be read: it is no secret")
+        if half := self._beside():
+            return half
         key = self.key()
         return key.public_key() if key else None
+
+    def _beside(self) -> "Ed25519PublicKey | None":
+        path = self.key_path()
+        if path is None or not os.path.exists(f"{path}.pub"):
+            return None
+        return _public_half("evidence.key", f"{path}.pub", "let it be read: it is no secret")
 
 
 def _public_half(what: str, path: str, hint: str) -> "Ed25519PublicKey":

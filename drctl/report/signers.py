@@ -48,12 +48,15 @@ class Trust:
             )
         if proof.name in self._own:
             return "good", f"Signed, and verified with the plan's key {key_id(key)}."
-        former = next((key_id(k) for k in self._keys.former if is_signed(proof, k)), None)
+        former = self._former(proof)
         if former is None:
             return "bad", f"NOT signed by the plan's key {key_id(key)}."
         if self._first is not None and proof.number > self._first:
             return "bad", f"Signed with {former}, which was no longer the plan's key then."
         return "good", f"Signed, and verified with the plan's former key {former}."
+
+    def _former(self, proof: Proof) -> str | None:
+        return next((key_id(k) for k in self._keys.former if is_signed(proof, k)), None)
 
     def good(self, proofs: Sequence[Proof]) -> list[Proof]:
         """What a key of the plan signed; without one, all: nobody can tell."""
@@ -65,10 +68,20 @@ class Trust:
         """A sentence for each piece that no key of the plan signed, where it has one."""
         good = {p.name for p in self.good(proofs)}
         return [
-            f"evidence {p.number} is not signed by the plan's key{_cure(p)}"
+            f"evidence {p.number} is not signed by the plan's key{self._cure(p)}"
             for p in proofs
             if p.name not in good
         ]
+
+    def _cure(self, proof: Proof) -> str:
+        if not proof.keyids:
+            return ""
+        if former := self._former(proof):
+            return (
+                f", but by {former[:16]}, which was no longer its key then: drill with the new one"
+            )
+        by = proof.keyids[0][:16]
+        return f", but by {by}: a key that the plan had before is named in evidence.former"
 
 
 def to_follow(keys: Keys, proofs: Sequence[Proof]) -> list[Proof]:
@@ -79,10 +92,3 @@ def to_follow(keys: Keys, proofs: Sequence[Proof]) -> list[Proof]:
     found = Trust(keys, proofs).good(proofs)
     signed = [p for p in proofs if p.keyids]
     return found or ([] if chain_faults(signed) else signed)
-
-
-def _cure(proof: Proof) -> str:
-    if not proof.keyids:
-        return ""
-    by = proof.keyids[0][:16]
-    return f", but by {by}: a key that the plan had before is named in evidence.former"

@@ -485,14 +485,24 @@ def test_what_the_key_before_signed_counts_until_the_new_one_has_signed(ready) -
     argv = [sys.executable, "-I", str(script), str(pem), str(ready.top / "state/evidence/shop")]
     assert subprocess.run(argv, check=False).returncode == 0
     # Whoever stole the old one goes on with it.
-    new = (ready.top / "keys/evidence.key").read_text()
+    half = ready.top / "keys/evidence.key.pub"
+    new, its_half = (ready.top / "keys/evidence.key").read_text(), half.read_text()
     (ready.top / "keys/evidence.key").write_text(old)
+    assert "is another key's public half" in ready.run("drill", "far", code=7).stderr
+    half.unlink()
     drill(ready)
     (ready.top / "keys/evidence.key").write_text(new)
-    assert "evidence 3 is not signed by the plan's key" in ready.run("gate", code=10).stdout
+    half.write_text(its_half)
+    shut = ready.run("gate", code=10).stdout
+    assert "evidence 3 is not signed by the plan's key" in shut
+    assert "which was no longer its key then" in shut
     assert subprocess.run(argv, check=False).returncode == 1
     for words in (("list",), ("verify",), ("verify", "--key", pem)):
         ready.run("report", *words, code=6)
+    # Exchanged in its place, as by a vault.
+    (ready.top / "keys/evidence.key").write_text(old)
+    assert "is now" in ready.run("init").stderr
+    assert half.read_text() == kept.read_text()
 
 
 def test_evidence_is_verified_by_a_script_that_needs_no_drctl(ready) -> None:

@@ -103,7 +103,10 @@ def show(context: Context, number: int | None, as_junit: bool, html: str | None)
 @output_options
 @pass_context
 def key(context: Context) -> None:
-    """Print the public key that evidence is verified with, and behind it the plan's former ones."""
+    """Print the public key that evidence is verified with.
+
+    The plan's former ones, which 'evidence.former' names, stand behind it.
+    """
     keys = _needed(Proofs(context.wiring()).keys(), "name one with 'evidence: {key: ...}'")
     pem = "".join(evidence.public_pem(key) for key in keys)
     former = [evidence.key_id(key) for key in keys[1:]]

@@ -183,6 +183,11 @@ class Stores:
         storage = self.storage(name) if fresh else self.cached_storage(name)
         return lifecycle.open_as_reader(storage, identity, self.randomness)
 
+    def to_read(self, name: str, identity: Identity) -> Repository:
+        """The same for who does nothing but read: its config may be lost."""
+        storage = self.cached_storage(name)
+        return lifecycle.open_to_read(storage, identity, self.randomness, self.warn)
+
     def to_be_loaded(self, name: str, identity: Identity, *, fresh: bool = False) -> Repository:
         """The same for who then loads its index and its snapshots: where it is far away, it was
         asked for what that takes all at once."""
@@ -190,7 +195,7 @@ class Stores:
         if self.part(name).path is None:
             key = names.KEYS + identity.recipient().fingerprint
             storage = Early(storage, (names.CONFIG, key), names.LOADED)
-        return lifecycle.open_as_reader(storage, identity, self.randomness)
+        return lifecycle.open_to_read(storage, identity, self.randomness, self.warn)
 
     def rule(self, name: str) -> Rule | None:
         """What a repository is to keep; None: everything."""

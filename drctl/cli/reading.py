@@ -264,7 +264,7 @@ def open_to_list(
     path = wiring.loaded.credential_path()
     is_lost = path is not None and not os.path.exists(path)
     if identity_path or context.kit() or is_lost:
-        return wiring.as_reader(name, context.identity(wiring, identity_path))
+        return wiring.to_read(name, context.identity(wiring, identity_path))
     return wiring.as_writer(name)
 
 
@@ -318,14 +318,20 @@ def order_of(context: Context, wiring: Wiring) -> list[str]:
 
 
 def first_that_answers(wiring: Wiring, names: Iterable[str]) -> str:
-    """What hinders the others is told; when none answers, the first one's error is what matters."""
+    """What hinders the others is told; when none answers, the first one's error is what matters.
+    One that lost its config is read where no other is there."""
     errors: list[DrctlError] = []
+    headless: list[str] = []
     for name in names:
         try:
             if lifecycle.exists(wiring.storage(name)):
                 return name
+            if lifecycle.is_in_use(wiring.storage(name)):
+                headless.append(name)
             errors.append(StorageError(f"{name}: there is no repository"))
         except DrctlError as error:
             errors.append(error)
         wiring.report.emit(Notice("warning", f"{name} is passed over: {errors[-1].what}"))
+    if headless:
+        return headless[0]
     raise errors[0]

@@ -127,6 +127,38 @@ def open_as_reader(storage: Storage, identity: Identity, randomness: Randomness)
     return Repository(storage, secrets, _config(storage, written, secrets).recipients, randomness)
 
 
+def open_to_read(
+    storage: Storage, identity: Identity, randomness: Randomness, told: Callable[[str], None]
+) -> Repository:
+    """The same for who does nothing but read, also where the config is lost or damaged: what opens
+    everything lies in the identity's own key. `told` hears of that. Whom else such a repository is
+    for nobody can tell: nothing may be sealed in it."""
+    try:
+        return open_as_reader(storage, identity, randomness)
+    except (IntegrityError, StorageError) as error:
+        secrets = _secrets_beside(storage, identity)
+        if secrets is None:
+            raise
+        what = error.what.removeprefix(f"{storage.where}: ")
+        told(f"{storage.where}: {what}: it is read by the identity's own key all the same")
+        return Repository(storage, secrets, (), randomness)
+
+
+def _secrets_beside(storage: Storage, identity: Identity) -> Secrets | None:
+    """None where the identity's key is not there or does not read either, or the config is not what
+    is wrong."""
+    own = bytes.fromhex(identity.recipient().fingerprint)
+    try:
+        if exists(storage) and documents.is_of_newer(storage.get(names.CONFIG)):
+            return None
+        data = storage.get(names.KEYS + own.hex())
+        plain = documents.open_sealed(documents.KEYS_MAGIC, data, own, identity)
+        repository = documents.check_sealed(documents.KEYS_MAGIC, data).repository
+        return documents.decode_secrets(repository, plain)
+    except (IntegrityError, StorageError, KeyUnavailable):
+        return None
+
+
 def _config_to_read(storage: Storage) -> bytes:
     """For who reads, and may read elsewhere."""
     try:

@@ -22,7 +22,7 @@ from drctl.cli.context import (
 from drctl.cli.namesakes import home_of
 from drctl.cli.newest import Sought
 from drctl.cli.reading import Opened, open_newest, open_with
-from drctl.cli.recover_answers import answer, graph_of, state_of, told
+from drctl.cli.recover_answers import NOBODY, answer, graph_of, state_of, told
 from drctl.cli.recover_asked import refuse_what_says_nothing
 from drctl.cli.recovered import keep_recovery
 from drctl.cli.recovering import assets_of, place_of, restoring, returning, spot_of
@@ -311,8 +311,10 @@ def _show(context: Context, wiring: Wiring, run: Run, graph: Graph) -> int:
     """How a run stands. Exit code 10 when it ended otherwise than it should."""
     state = replay(graph, run.journal.events())
     context.result(_document(run, graph, state), _text(run, graph, state))
-    if run.journal.is_running() or not state.ending:
-        wiring.report.emit(Notice("info", "it has not ended: see --watch and --resume"))
+    if run.journal.is_running():
+        wiring.report.emit(Notice("info", "it has not ended: see --watch"))
+    elif not state.ending:
+        wiring.warn(NOBODY)
     elif not why_final(state):
         words = "--resume tries again what failed; --cancel --by NAME, then --resume, undoes it"
         wiring.report.emit(Notice("info", words))
@@ -346,7 +348,8 @@ def _document(run: Run, graph: Graph, state: State) -> dict[str, Any]:
 def _text(run: Run, graph: Graph, state: State) -> str:
     began = show_instant(state.began_ns)
     head = f"{run.order['mode']} declared {began}, run {run.name}"
-    lines = [f"{head}: {state.ending or 'going on'}"]
+    going = "going on" if run.journal.is_running() else "cut off"
+    lines = [f"{head}: {state.ending or going}"]
     for step in graph.steps:
         at = state[step.name]
         took = show_seconds((at.ended_ns - at.asked_ns) / 1e9) if at.ended_ns else ""

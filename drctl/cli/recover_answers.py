@@ -12,6 +12,7 @@ from drctl.ops.recovery.state import State, StepState, replay, why_final
 from drctl.units import show_instant
 from drctl.wiring import Wiring
 
+NOBODY = "nobody carries it out now: 'drctl recover --resume' goes on"
 _STOP = "to stop the recovery: drctl recover --cancel --by NAME"
 
 
@@ -66,7 +67,8 @@ def _agreed(
     at = after[step]
     document = {"run": run.name, "step": step, _word(at): True, "by": at.by}
     text = f"{step}: {_word(at)} by {at.by}, in {told(run)}"
-    return document, text + _beside(before[step], at, who)
+    unattended = "" if run.journal.is_running() else f"; {NOBODY}"
+    return document, text + _beside(before[step], at, who) + unattended
 
 
 def _word(at: StepState) -> str:
@@ -76,7 +78,7 @@ def _word(at: StepState) -> str:
 def _beside(before: StepState, at: StepState, who: str) -> str:
     """What a person who answers may not expect."""
     if before.by or at.by != who:
-        return f"; that was said before, and {who} is not recorded"
+        return "; that was said before" + ("" if at.by == who else f", and {who} is not recorded")
     early = before.status == "waiting" and not before.attempts
     return "; it was not asked for yet: that counts when its turn comes" if early else ""
 

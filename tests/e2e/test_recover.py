@@ -67,6 +67,9 @@ def test_a_recovery_survives_a_kill_and_keeps_who_approved_it(lost, stop_at_end)
     wait_until_it_wrote(lost.top / "runs", "start")
     running.send_signal(signal.SIGKILL)
     running.wait()
+    watched = lost.run("recover", "--watch")
+    assert ": cut off" in watched.stdout
+    assert "nobody carries it out now" in watched.stderr
     (run,) = (path.name for path in (lost.top / "state/recoveries/shop").glob("*-*"))
     said = lost.run("recover", "--yes", code=2).stderr  # nobody fences twice without a word
     assert f"(run {run}) has not ended" in said

@@ -8,7 +8,7 @@ from functools import partial
 
 from drctl.clock import Clock, Randomness, SystemClock, system_randomness
 from drctl.codec import keys
-from drctl.codec.keys import WriterCredential
+from drctl.codec.keys import Secrets, WriterCredential
 from drctl.codec.recipients import Identity
 from drctl.errors import KeyUnavailable, UsageError
 from drctl.events import Notice, Reporter
@@ -221,10 +221,18 @@ class Stores:
             self.clock,
             self.randomness,
             self.report,
+            secrets=self._secrets(),
             proving=proving,
         )
         self.tell_if_lapsed(name)
         return done
+
+    def _secrets(self) -> Secrets | None:
+        """What a copy is made with, where it is at hand; none is needed."""
+        try:
+            return self.credential().secrets
+        except KeyUnavailable:
+            return None
 
     def grace_seconds(self, name: str) -> float:
         """How long what a repository removed can be had back."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
 from drctl.clock import Clock, Randomness
+from drctl.codec.keys import Secrets
 from drctl.errors import IntegrityError, KeyUnavailable, StorageError
 from drctl.events import Notice, Reporter
 from drctl.ops.leaving import ALL, Leaving, leave
@@ -28,12 +29,12 @@ def bring_up_to_date(
     randomness: Randomness,
     report: Reporter,
     *,
+    secrets: Secrets | None = None,
     proving: bool = False,
 ) -> ReplicateResult:
-    """Give a copy what it is to hold; `proving`: see `replicate`. It relies on what is there
-    already, marked or not, so its sign stands at the copy and no sweep begins there meanwhile. A
-    copy that removes nothing needs no key.
-    Raises StorageError, IntegrityError."""
+    """Give a copy what it is to hold; `secrets` and `proving`: see `replicate`. It relies on what
+    is there already, marked or not, so its sign stands at the copy and no sweep begins there
+    meanwhile. A copy that removes nothing needs no key. Raises StorageError, IntegrityError."""
     refuse_another(source, copy)
     with runs.running(copy, randomness, clock, reviving=True) as run:
         if run.stands_at(source):
@@ -53,7 +54,17 @@ def bring_up_to_date(
                 _take_back(copy, opened, run, snapshots, leaving)
 
         shown = runs.Showing(run, report)
-        return replicate(source, copy, pool, shown, leaving, must_stand, look_back, proving=proving)
+        return replicate(
+            source,
+            copy,
+            pool,
+            shown,
+            leaving,
+            must_stand,
+            look_back,
+            secrets=secrets,
+            proving=proving,
+        )
 
 
 def one_place(copy: Storage, original: Storage) -> StorageError:

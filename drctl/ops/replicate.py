@@ -12,9 +12,12 @@ from contextlib import suppress
 from msgspec import Struct, field
 
 from drctl.codec import documents
+from drctl.codec.keys import Secrets
 from drctl.errors import IntegrityError, NotFound, StorageError, Unreadable
 from drctl.events import Notice, Phase, Progress, Reporter
 from drctl.logpieces import LogPiece, first_file, outlived, superseded
+from drctl.ops import configs
+from drctl.ops.configs import Configs
 from drctl.ops.leaving import ALL, Leaving
 from drctl.ops.transfer import copied, damage_of, spread
 from drctl.repository import keyring, lifecycle, log, names
@@ -57,32 +60,38 @@ def replicate(
     before_commit: Callable[[], None] = lambda: None,
     look_back: Callable[[Sequence[str]], None] = lambda _: None,
     *,
+    secrets: Secrets | None = None,
     proving: bool = False,
 ) -> ReplicateResult:
     """Make `copy` hold all that `source` holds, but for what it is not to be given. With `proving`
-    what it holds already is read, and replaced where it is damaged. Raises StorageError,
-    IntegrityError, what `before_commit` raises before snapshots are copied, and what `look_back`
-    raises when it is given the names of those that came, whatever else was damaged."""
+    what it holds already is read, and replaced where it is damaged; the config, which `secrets`
+    prove, always is. Raises StorageError, IntegrityError, what `before_commit` raises before
+    snapshots are copied, and what `look_back` raises when it is given the names of those that came,
+    whatever else was damaged."""
     report.emit(Phase(f"replicating {source.where} to {copy.where}"))
     refuse_another(source, copy)
     done = _Done()
     # Snapshots are listed first, then what they need: a backup may be adding to both meanwhile, and
     # the copy must not get a snapshot without its packs.
     listed = {folder: list(source.list(folder)) for folder in reversed(names.COPY_ORDER)}
+    config = _look_at_config(source, copy, secrets, proving, listed, done, report)
     for folder in names.COPY_ORDER:
         if folder == names.SNAPSHOTS:
             _come_round(source, copy, pool, report, leaving, listed, done)
             before_commit()
         there = list(copy.list(folder))
         done.present += len(there)
-        damaged = _damaged(copy, there, pool) if proving else {}
+        if folder == names.CONFIG:
+            damaged = {names.CONFIG: config.mend} if config.mend else {}
+        else:
+            damaged = _damaged(copy, there, pool) if proving else {}
         done.damaged += [damaged[n] for n in damaged.keys() - {i.name for i in listed[folder]}]
         missing = _missing(listed[folder], there, damaged, leaving)
-        for info, damage in copied(source, copy, missing, pool):
+        for info, damage in copied(source, copy, missing, pool, secrets):
             _note(done, info, damage, report)
             done.mended += info.name in damaged and damage == ""
         if folder == names.KEYS:
-            done.keyless = _keyless(source, copy, listed[folder], there, report)
+            done.keyless = _keyless(source, copy, config, listed[folder], there, report)
     look_back(done.snapshots)
     _conclude(done.damaged)
     _refuse_keyless(done.keyless)
@@ -91,19 +100,36 @@ def replicate(
     )
 
 
+def _look_at_config(
+    source: Storage,
+    copy: Storage,
+    secrets: Secrets | None,
+    proving: bool,
+    listed: dict[str, list[ObjectInfo]],
+    done: _Done,
+    report: Reporter,
+) -> Configs:
+    found = configs.compare(source, copy, secrets, proving=proving)
+    if found.wrong:
+        done.damaged.append(found.wrong)
+        report.emit(Notice("warning", found.wrong))
+    if found.stays:
+        listed[names.CONFIG] = []
+    return found
+
+
 def _keyless(
     source: Storage,
     copy: Storage,
+    config: Configs,
     listed: Iterable[ObjectInfo],
     there: Iterable[ObjectInfo],
     report: Reporter,
 ) -> str:
     """A key that the original lost is told. Gives what to say of one that the copy lacks, too."""
-    try:
-        claimed = lifecycle.claimed_by(source)
-    except (StorageError, IntegrityError):
-        return ""  # whom it is for, nobody knows; that the config is damaged is told in its turn
-    lost = keyring.lost(claimed, [info.name for info in listed])
+    if config.claimed is None:
+        return ""  # that the config is damaged is told
+    lost = keyring.lost(config.claimed, [info.name for info in listed])
     for recipient in lost:
         what = f"{keyring.told_lost(source.where, recipient)}; {_REMAKE}"
         report.emit(Notice("warning", what))
@@ -235,6 +261,9 @@ def refuse_another(source: Storage, copy: Storage) -> None:
     """A place that holds another repository must stay as it is: its config would be overwritten,
     and then nobody could read it any more."""
     ours, theirs = _repository_id(source), _repository_id(copy)
+    if ours and not theirs:
+        with suppress(Unreadable):  # it tells nothing any more, and may be replaced
+            lifecycle.refuse_another(copy, ours)
     if ours and theirs and ours != theirs:
         raise StorageError(
             f"{copy.where} holds another repository ({theirs.hex()[:8]}) than {source.where} "
@@ -256,5 +285,6 @@ def _conclude(damaged: list[str]) -> None:
         more = f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""
         raise IntegrityError(
             f"{damaged[0]}{more}: not copied",
-            hint="everything else was; 'drctl verify' tells which snapshots need it",
+            hint="everything else was; 'drctl verify' tells which snapshots need it, and mends "
+            "what it can with --repair",
         )

@@ -8,7 +8,8 @@ from hashlib import sha256
 from typing import TypeVar
 
 from drctl.codec import documents
-from drctl.errors import AlreadyExists, IntegrityError, NotFound, Unreadable
+from drctl.codec.keys import Secrets
+from drctl.errors import AlreadyExists, IntegrityError, KeyUnavailable, NotFound, Unreadable
 from drctl.repository import log, names
 from drctl.storage.base import ObjectInfo, Storage
 
@@ -48,7 +49,11 @@ def _taken(under_way: deque[tuple[ObjectInfo, Future[_T]]]) -> tuple[ObjectInfo,
 
 
 def copied(
-    source: Storage, copy: Storage, missing: Iterable[ObjectInfo], pool: Executor
+    source: Storage,
+    copy: Storage,
+    missing: Iterable[ObjectInfo],
+    pool: Executor,
+    secrets: Secrets | None = None,
 ) -> Iterator[tuple[ObjectInfo, str | None]]:
     """Each object once it is there, or with what is wrong with it at the source; None: it was taken
     away there since it was listed."""
@@ -56,7 +61,7 @@ def copied(
 
     def one(info: ObjectInfo) -> str | None:
         try:
-            copy_object(source, copy, info.name)
+            copy_object(source, copy, info.name, secrets)
         except NotFound:
             # A whole piece of a log covers it by now; a snapshot was left to the rules again.
             if not (info.name.startswith((names.LOG, names.HOLDS)) or collects()):
@@ -69,16 +74,16 @@ def copied(
     return spread(missing, pool, one)
 
 
-def copy_object(source: Storage, copy: Storage, name: str) -> None:
+def copy_object(source: Storage, copy: Storage, name: str, secrets: Secrets | None = None) -> None:
     """Raises IntegrityError, Unreadable: what is damaged at the source is never written, since the
     copy may hold the last sound one."""
-    put_proven(copy, name, proven(source, name))
+    put_proven(copy, name, proven(source, name, secrets))
 
 
-def proven(storage: Storage, name: str) -> bytes:
+def proven(storage: Storage, name: str, secrets: Secrets | None = None) -> bytes:
     """An object's bytes, which are what its name says. Raises IntegrityError, Unreadable."""
     data = storage.get(name)
-    check_object(storage.where, name, data)
+    check_object(storage.where, name, data, secrets)
     return data
 
 
@@ -102,8 +107,9 @@ def damage_of(storage: Storage, name: str) -> str:
     return ""
 
 
-def check_object(where: str, name: str, data: bytes) -> None:
-    """What anyone can prove of an object without a key. Raises IntegrityError naming it."""
+def check_object(where: str, name: str, data: bytes, secrets: Secrets | None = None) -> None:
+    """What anyone can prove of an object without a key; with `secrets` the config's mark. Raises
+    IntegrityError naming it."""
     if name.startswith(names.HASHED):
         if sha256(data).hexdigest() != names.digest_of(name):
             raise IntegrityError(f"{where}: {name} is not what was written")
@@ -112,13 +118,22 @@ def check_object(where: str, name: str, data: bytes) -> None:
         return
     try:
         if name == names.CONFIG:
-            documents.decode_config(data, None)
+            _check_config(data, secrets)
         elif name.startswith(names.SESSIONS):
             _check_id(documents.check_sealed(documents.SESSION_MAGIC, data), name)
         elif name.startswith(names.KEYS):
             _check_id(documents.check_sealed(documents.KEYS_MAGIC, data), name)
     except IntegrityError as error:
-        raise IntegrityError(f"{where}: {name} {error.what}") from error
+        what = error.what if name == names.CONFIG else f"{name} {error.what}"
+        raise IntegrityError(f"{where}: {what}") from error
+
+
+def _check_config(data: bytes, secrets: Secrets | None) -> None:
+    """Secrets of another repository prove nothing."""
+    try:
+        documents.decode_config(data, secrets)
+    except KeyUnavailable:
+        documents.decode_config(data, None)
 
 
 def _check_id(sealed: documents.Sealed, name: str) -> None:

@@ -57,6 +57,27 @@ def test_where_the_originals_disk_is_not_mounted_nothing_is_made_anew(site) -> N
     assert len(site.snapshots()) == 1
 
 
+def test_a_config_with_a_wrong_byte_is_mended_at_a_copy_and_never_copied(site) -> None:
+    site.run("backup", "tree")
+    here, there = (site.top / name / "config" for name in ("local", "offsite"))
+    sound = there.read_bytes()
+    spoilt = sound.replace(b'"name": "', b'"name": "\x20', 1).replace(b"\n", b"", 1)
+    assert len(spoilt) == len(sound)
+    there.write_bytes(spoilt)
+    assert "1 of them damaged, and mended" in site.run("replicate", "--verify").stdout
+    assert there.read_bytes() == sound
+    there.write_bytes(spoilt)
+    site.run("backup", "tree")
+    assert there.read_bytes() == sound
+
+    there.write_bytes(spoilt)
+    here.unlink()
+    said = site.run("replicate", "--from", "offsite", "--to", "local", code=6).stderr
+    assert f"{site.top}/offsite: config: it was not written by a holder of this" in said
+    assert "keys/" not in said
+    assert not here.exists()
+
+
 def test_a_storage_is_tried_before_there_is_a_repository_and_told_so(bare) -> None:
     (bare.top / "local").mkdir()
     said = bare.run("storage", "check").stdout

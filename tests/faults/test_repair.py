@@ -6,11 +6,19 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from small_site import IDENTITY, SECOND, History, memory_of, objects_of, write_tree
+from small_site import (
+    IDENTITY,
+    SECOND,
+    History,
+    memory_of,
+    new_credential,
+    objects_of,
+    write_tree,
+)
 
 from drctl.clock import SystemClock
 from drctl.codec.documents import Manifest
-from drctl.errors import IntegrityError, KeyUnavailable, NotFound
+from drctl.errors import IntegrityError, KeyUnavailable, NotFound, StorageError
 from drctl.events import Silent
 from drctl.ops.recipients import align
 from drctl.ops.repair import Hands, RepairResult, repair
@@ -46,12 +54,79 @@ def mended(
 def test_a_replication_that_proves_mends_each_damaged_object_of_the_copy(
     tiny: History, pool: Executor
 ) -> None:
-    """But for the config, of whose bytes some can be changed and only a key tells."""
+    """Of the config's bytes some can be changed and only a key tells."""
+    secrets = tiny.site.credential.secrets
     for name, data in tiny.objects.items():
         copy = memory_of({**tiny.objects, name: spoilt(data)})
-        if name.startswith(names.HASHED):
-            done = replicate(tiny.storage(), copy, pool, Silent(), proving=True)
-            assert (done.mended, objects_of(copy)) == (1, tiny.objects)
+        done = replicate(tiny.storage(), copy, pool, Silent(), secrets=secrets, proving=True)
+        assert (done.mended, objects_of(copy)) == (1, tiny.objects)
+
+
+MARK, BREAK = -9, 0  # where a wrong byte leaves it readable, and where not
+
+
+def config_spoilt(own: History, at: int) -> Memory:
+    """A digit stays a digit."""
+    data = bytearray(own.objects[names.CONFIG])
+    data[at] = b"01"[data[at] == b"0"[0]]
+    return memory_of({**own.objects, names.CONFIG: bytes(data)})
+
+
+@pytest.mark.parametrize("at", [MARK, BREAK])
+def test_a_copys_damaged_config_is_replaced_and_an_originals_is_never_copied(
+    tiny: History, pool: Executor, at: int
+) -> None:
+    """Whatever else is read: it is small."""
+    secrets, sound = tiny.site.credential.secrets, tiny.objects[names.CONFIG]
+    copy = config_spoilt(tiny, at)
+    assert replicate(tiny.storage(), copy, pool, Silent(), secrets=secrets).mended == 1
+    assert copy.get(names.CONFIG) == sound
+    damaged, lost = config_spoilt(tiny, at), Memory()
+    for target in (lost, copy):
+        with pytest.raises(IntegrityError, match=r"config: it .*not copied"):
+            replicate(damaged, target, pool, Silent(), secrets=secrets)
+    assert copy.get(names.CONFIG) == sound
+    assert objects_of(lost).keys() == tiny.objects.keys() - {names.CONFIG}
+
+
+def test_without_a_key_configs_that_differ_stay_and_who_asks_for_proof_is_told(
+    tiny: History, pool: Executor
+) -> None:
+    """One may be of other recipients. One that does not read is replaced."""
+    copy = config_spoilt(tiny, MARK)
+    before = copy.get(names.CONFIG)
+    replicate(tiny.storage(), copy, pool, Silent())
+    with pytest.raises(IntegrityError, match="only the writer credential tells"):
+        replicate(tiny.storage(), copy, pool, Silent(), proving=True)
+    assert copy.get(names.CONFIG) == before
+    replicate(tiny.storage(), broken := config_spoilt(tiny, BREAK), pool, Silent())
+    assert objects_of(broken) == tiny.objects
+
+
+def test_a_config_that_a_newer_drctl_wrote_stays(tiny: History, pool: Executor) -> None:
+    newer = tiny.objects[names.CONFIG].replace(b'"format": 1', b'"format": 2')
+    copy = memory_of({**tiny.objects, names.CONFIG: newer})
+    with pytest.raises(IntegrityError, match="format 2 is not known"):
+        replicate(
+            tiny.storage(),
+            copy,
+            pool,
+            Silent(),
+            secrets=tiny.site.credential.secrets,
+            proving=True,
+        )
+    assert copy.get(names.CONFIG) == newer
+
+
+def test_nothing_is_copied_over_another_repository_that_lost_its_config(
+    tiny: History, pool: Executor
+) -> None:
+    lost = {n: data for n, data in tiny.objects.items() if n != names.CONFIG}
+    other = Memory()
+    lifecycle.create(other, new_credential(), os.urandom)
+    with pytest.raises(StorageError, match="of another repository, whose config is lost"):
+        replicate(other, copy := memory_of(lost), pool, Silent())
+    assert objects_of(copy) == lost
 
 
 def test_what_is_damaged_at_the_source_never_replaces_what_the_copy_has(
